@@ -1,0 +1,67 @@
+//! Mistakes that the loom models plant in the code that ships, to show that they would notice them.
+//!
+//! Each [`Mistake`] names one place where an ordering, a fence or a second look is needed. In an ordinary build the
+//! functions below are constants that the compiler removes. Under loom a model can plant one mistake for its own
+//! thread (loom runs all threads of a model on one), and must then fail.
+
+use crate::sync::Ordering;
+
+/// A place in the code where less would be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// The producer publishes its tail without releasing the item before it.
+    RingPublishRelaxed,
+    /// The consumer reads the tail without acquiring the item before it.
+    RingTailReadRelaxed,
+    /// The consumer gives a slot back before it has finished moving the item out of it.
+    RingReturnRelaxed,
+    /// The producer learns that a slot is free without acquiring the consumer's move out of it.
+    RingHeadReadRelaxed,
+    /// The sleeper announces its sleep without a fence before it looks at its inputs again.
+    GateSleeperFenceSkipped,
+    /// The producer looks at `sleeping` without a fence after its push.
+    GateProducerFenceSkipped,
+    /// The sleeper does not look at its inputs again after it announced its sleep.
+    GateRecheckSkipped,
+    /// Producers look at `sleeping` and reset it in two steps.
+    GateResetNotAtomic,
+}
+
+/// `needed`, unless `mistake` is planted: then [`Ordering::Relaxed`].
+#[inline(always)]
+pub(crate) fn order(mistake: Mistake, needed: Ordering) -> Ordering {
+    if is_planted(mistake) { Ordering::Relaxed } else { needed }
+}
+
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn is_planted(_: Mistake) -> bool {
+    false
+}
+
+#[cfg(loom)]
+pub(crate) use under_loom::is_planted;
+#[cfg(all(test, loom))]
+pub(crate) use under_loom::with;
+
+#[cfg(loom)]
+mod under_loom {
+    use super::Mistake;
+    use std::cell::Cell;
+
+    std::thread_local! {
+        static PLANTED: Cell<Option<Mistake>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is_planted(mistake: Mistake) -> bool {
+        PLANTED.get() == Some(mistake)
+    }
+
+    /// Runs `model` with `mistake` in the code under it.
+    #[cfg(test)]
+    pub(crate) fn with(mistake: Mistake, model: impl FnOnce()) {
+        PLANTED.set(Some(mistake));
+        model();
+        PLANTED.set(None);
+    }
+}
