@@ -9,35 +9,77 @@ use crate::Request;
 const SLOTS: usize = 256;
 /// Slot without a name.
 const FREE: u8 = u8::MAX;
+/// A [`NameKey`] covers every byte of a name of so many.
+const NAME_BYTES_MAX: usize = 16;
 
-const NAME_BYTES_MAX: usize = {
-    let mut max = 0;
+/// A name of 1 to [`NAME_BYTES_MAX`] bytes in lower case: its first and its last bytes, which overlap. Two names are
+/// equal but for case if and only if their keys are equal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct NameKey {
+    head: u64,
+    tail: u64,
+    len: usize,
+}
+
+impl NameKey {
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        let len = name.len();
+        let (head, tail) = if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64)
+        } else {
+            (u16::from_le_bytes([name[0], name[len / 2]]) as u64, name[len - 1] as u64)
+        };
+        Self { head: to_lower_case(head), tail: to_lower_case(tail), len }
+    }
+
+    #[inline]
+    const fn slot(self, multiplier: u64) -> usize {
+        let mixed = (self.head ^ self.tail.rotate_left(29) ^ self.len as u64).wrapping_mul(multiplier);
+        (mixed >> (u64::BITS - SLOTS.ilog2())) as usize
+    }
+}
+
+/// Turns the bytes `A` to `Z` among the eight of `word` into `a` to `z`, and leaves the others.
+#[inline]
+const fn to_lower_case(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    let low = word & !HIGH;
+    // The high bit of each byte says: at least `A`; more than `Z`; not ASCII.
+    let from_a = low + (0x80 - b'A' as u64) * EACH;
+    let beyond_z = low + (0x80 - b'Z' as u64 - 1) * EACH;
+    let is_upper_case = from_a & !beyond_z & !word & HIGH;
+    word | is_upper_case >> 2
+}
+
+static KEYS: [NameKey; ROWS.len()] = {
+    let mut keys = [NameKey { head: 0, tail: 0, len: 0 }; ROWS.len()];
     let mut i = 0;
     while i < ROWS.len() {
-        if ROWS[i].name.len() > max {
-            max = ROWS[i].name.len();
-        }
+        let name = ROWS[i].name.as_bytes();
+        assert!(name.len() <= NAME_BYTES_MAX, "a name is longer than its key can cover");
+        keys[i] = NameKey::of(name);
         i += 1;
     }
-    max
+    keys
 };
 
-/// A multiplier under which no two names share a slot, and the slots; both found by the compiler.
-const PERFECT: (u32, [u8; SLOTS]) = {
+/// A multiplier under which no two names share a slot, and which name is in each slot; the compiler finds both.
+const PERFECT: (u64, [u8; SLOTS]) = {
     assert!(ROWS.len() < FREE as usize);
-    let mut multiplier = 0x9E37_79B1_u32;
+    let mut multiplier = 0x9E37_79B9_7F4A_7C15_u64;
     let mut tries = 0;
     'search: loop {
         tries += 1;
-        assert!(
-            tries < 1000,
-            "two names agree in length, first, middle and last letter: hash another one too"
-        );
-        multiplier = multiplier.wrapping_add(0x3C6E_F372);
+        assert!(tries < 1000, "no multiplier keeps the names apart: double SLOTS");
+        multiplier = multiplier.wrapping_mul(0x5851_F42D_4C95_7F2D);
         let mut slots = [FREE; SLOTS];
         let mut i = 0;
         while i < ROWS.len() {
-            let slot = slot(ROWS[i].name.as_bytes(), multiplier);
+            let slot = NameKey::of(ROWS[i].name.as_bytes()).slot(multiplier);
             if slots[slot] != FREE {
                 continue 'search;
             }
@@ -47,22 +89,8 @@ const PERFECT: (u32, [u8; SLOTS]) = {
         break (multiplier, slots);
     }
 };
-static SLOT_OF_NAME: [u8; SLOTS] = PERFECT.1;
-const MULTIPLIER: u32 = PERFECT.0;
-
-/// Hashes length, first, middle and last letter, in lower case. `name` is not empty.
-#[inline]
-const fn slot(name: &[u8], multiplier: u32) -> usize {
-    const LOWER_CASE: u8 = 0x20;
-    let len = name.len();
-    let word = u32::from_le_bytes([
-        name[0] | LOWER_CASE,
-        name[len / 2] | LOWER_CASE,
-        name[len - 1] | LOWER_CASE,
-        len as u8,
-    ]);
-    (word.wrapping_mul(multiplier) >> 24) as usize
-}
+const MULTIPLIER: u64 = PERFECT.0;
+static ROW_OF_SLOT: [u8; SLOTS] = PERFECT.1;
 
 /// The command of this name, in letters of either case.
 #[inline]
@@ -70,8 +98,9 @@ pub fn lookup(name: &[u8]) -> Option<&'static Command> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return None;
     }
-    let command = COMMANDS.get(usize::from(SLOT_OF_NAME[slot(name, MULTIPLIER)]))?;
-    command.name.as_bytes().eq_ignore_ascii_case(name).then_some(command)
+    let key = NameKey::of(name);
+    let row = usize::from(ROW_OF_SLOT[key.slot(MULTIPLIER)]);
+    (*KEYS.get(row)? == key).then(|| &COMMANDS[row])
 }
 
 /// The subcommand of this name (`KILL`, not `CLIENT|KILL`), in letters of either case.
