@@ -4,8 +4,8 @@ mod docs;
 mod info;
 
 use super::{
-    COMMANDS, Category, Command, CommandError, Resolved, Row, SubcommandId, key_positions, lookup,
-    lookup_sub, resolve,
+    COMMANDS, Category, Command, CommandError, Keys, Row, Subcommand, SubcommandId, key_positions, lookup,
+    lookup_sub,
 };
 use crate::{Proto, Request, glob, reply};
 
@@ -16,7 +16,7 @@ pub const NAMES_MAX: usize = 1024;
 #[derive(Clone, Copy)]
 enum AnyRow {
     Command(&'static Command),
-    Subcommand(&'static super::Subcommand),
+    Subcommand(&'static Subcommand),
 }
 
 /// Appends the reply to `request`, which is `COMMAND` or one of its subcommands, and whose arity is checked.
@@ -118,23 +118,16 @@ fn write_list(out: &mut Vec<u8>, filter: Filter<'_>) {
     }
 }
 
+/// Subcommands have no keys: the row of the command decides.
 fn write_keys(out: &mut Vec<u8>, request: Request<'_>) -> Result<(), CommandError> {
-    let Resolved { command, subcommand } = resolve(request).map_err(|error| match error {
-        CommandError::WrongArity { name }
-            if lookup(name.as_bytes()).is_some_and(|row| row.keys == super::Keys::None) =>
-        {
-            CommandError::NoKeyArguments
-        }
-        CommandError::WrongArity { .. } => CommandError::GetkeysWrongArity,
-        _ => CommandError::GetkeysOfUnknownCommand,
-    })?;
-    let keys = match subcommand {
-        Some(subcommand) => key_positions(subcommand, request)?,
-        None => key_positions(command, request)?,
-    };
-    if keys.len() == 0 {
+    let command = request.get(0).and_then(lookup).ok_or(CommandError::GetkeysOfUnknownCommand)?;
+    if command.keys == Keys::None {
         return Err(CommandError::NoKeyArguments);
     }
+    if !command.takes(request.len()) {
+        return Err(CommandError::GetkeysWrongArity);
+    }
+    let keys = key_positions(command, request)?;
     reply::array(out, keys.len());
     for position in keys {
         reply::bulk(out, request.at(position));

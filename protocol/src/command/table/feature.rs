@@ -1,4 +1,6 @@
 //! Streams, events, windows: the commands of Windrow's own.
+//!
+//! An option that a command does not execute yet is not documented either: it comes here together with its execution.
 
 use crate::command::{Argument as Arg, Category, Command, CommandId, Flag, Group, Keys, Row};
 
@@ -68,7 +70,6 @@ pub(super) const STREAM_CREATE: Command =
             )
             .token("SKEW")
             .optional(),
-            Arg::string("dedup", "How long the ids of events are remembered.").token("DEDUP").optional(),
             Arg::string("duration[@bucket]", "How long buckets are kept beyond the longest window.")
                 .token("RETAIN")
                 .optional()
@@ -108,19 +109,6 @@ pub(super) const EVENT_ADD: Command = Row::new(CommandId::EventAdd, "event.add",
     .arguments(&[
         ENTITY,
         STREAM,
-        Arg::string("id", "Id of the event: the same id is counted once within DEDUP.")
-            .token("ID")
-            .optional(),
-        Arg::block(
-            "source",
-            &[
-                Arg::string("source", "Name of the producer."),
-                Arg::integer("seq", "Number of the event, ascending for each producer."),
-            ],
-            "Where the event comes from: a number is counted once.",
-        )
-        .token("SOURCE")
-        .optional(),
         EVENT_TIME,
         Arg::block(
             "data",
@@ -151,27 +139,11 @@ pub(super) const EVENT_MADD: Command = Row::new(CommandId::EventMadd, "event.mad
             "The columns of the rows.",
         )
         .token("FIELDS"),
-        Arg::keyword("withids", "WITHIDS", "Every row has an id behind its time.").optional(),
-        Arg::block(
-            "source",
-            &[
-                Arg::string("source", "Name of the producer."),
-                Arg::integer("firstseq", "Number of the first row; each further row is one more."),
-            ],
-            "Where the events come from: a number is counted once.",
-        )
-        .token("SOURCE")
-        .optional(),
         Arg::string("token", "A value equal to this is absent.").token("NULL").optional(),
         Arg::keyword("events", "EVENTS", "The rows follow."),
         Arg::block(
             "row",
-            &[
-                ENTITY,
-                EVENT_TIME,
-                Arg::string("id", "Id of the event, with WITHIDS.").optional(),
-                Arg::string("value", "One value for every field.").optional().multiple(),
-            ],
+            &[ENTITY, EVENT_TIME, Arg::string("value", "One value for every field.").optional().multiple()],
             "One event.",
         )
         .multiple(),
@@ -184,7 +156,7 @@ pub(super) const WINDOW_GET: Command = Row::new(CommandId::WindowGet, "window.ge
     .complexity("O(N) where N is the number of buckets in the windows asked for")
     .tips(&["nondeterministic_output"])
     .summary("Reads features of an entity: those named, in that order, or all that are declared, as a map.")
-    .arguments(&[ENTITY, STREAM, AT, OFFSET, HOP, FINAL, EDGE, WITHMETA, FEATURES]);
+    .arguments(&[ENTITY, STREAM, AT, FEATURES]);
 
 pub(super) const WINDOW_MGET: Command = Row::new(CommandId::WindowMget, "window.mget", -4, Group::Window)
     .flags(&[Flag::Readonly, Flag::Movablekeys])
@@ -200,11 +172,6 @@ pub(super) const WINDOW_MGET: Command = Row::new(CommandId::WindowMget, "window.
         ENTITY.multiple(),
         STREAM,
         AT,
-        OFFSET,
-        HOP,
-        FINAL,
-        EDGE,
-        WITHMETA,
         FEATURES,
     ]);
 
@@ -229,31 +196,10 @@ pub(super) const WINDOW_RANGE: Command = Row::new(CommandId::WindowRange, "windo
 const STREAM: Arg = Arg::string("stream", "Name of the stream.");
 const ENTITY: Arg = Arg::key("entity", "The entity that features belong to, such as user:42.");
 const EVENT_TIME: Arg = Arg::string("ts", "Event time in Unix milliseconds, or * for the server's clock.");
-const AT: Arg = Arg::one_of(
-    "at",
-    &[
-        Arg::unix_time("ts", "This time."),
-        Arg::keyword("event", "EVENT", "Right after the newest event of the stream."),
-    ],
-    "Where the windows end; without it, right after the stream's clock.",
-)
-.token("AT")
-.optional();
-const OFFSET: Arg = Arg::string("offset", "So much earlier.").token("OFFSET").optional();
-const HOP: Arg = Arg::string("hop", "Down to a multiple of this.").token("HOP").optional();
-const FINAL: Arg = Arg::keyword("final", "FINAL", "Only buckets that can no longer change.").optional();
-const EDGE: Arg = Arg::one_of(
-    "edge",
-    &[
-        Arg::keyword("include", "INCLUDE", "Counted whole, the default."),
-        Arg::keyword("exclude", "EXCLUDE", "Left out."),
-    ],
-    "What becomes of the bucket that a window begins in.",
-)
-.token("EDGE")
-.optional();
-const WITHMETA: Arg =
-    Arg::keyword("withmeta", "WITHMETA", "Also bounds, watermark, newest event and coverage.").optional();
+const AT: Arg =
+    Arg::unix_time("ts", "Where the windows end, in milliseconds; without it, right after the clock.")
+        .token("AT")
+        .optional();
 const FEATURES: Arg = Arg::string("feature", "An aggregate over a window length, such as sum(amount):5m.")
     .optional()
     .multiple();
