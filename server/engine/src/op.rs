@@ -18,6 +18,7 @@ use std::fmt;
 
 use windrow_window::Layout;
 use windrow_window::definition::{FIELDS_MAX, FieldType};
+use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 
 use crate::catalogue::LayoutId;
 
@@ -153,6 +154,10 @@ impl<'a> Op<'a> {
         let values_end = values_end.ok_or(OpError { reason: "the clock is missing", at: reader.at })?;
         let values = &bytes[reader.at..values_end];
         let clock_ms = Reader { bytes, at: values_end }.i64()?;
+        let range = -TIMESTAMP_ABS_MAX..=TIMESTAMP_ABS_MAX;
+        if !range.contains(&ts) || !range.contains(&clock_ms) {
+            return Err(OpError { reason: "a time is out of range", at: reader.at });
+        }
         Ok(Self { judged, layout, entity, ts, clock_ms, value_count, values })
     }
 

@@ -185,9 +185,15 @@ impl Definition {
                 Aggregate::RateOf(field) => Aggregate::RateOf(moved(field)),
                 plain @ (Aggregate::Count | Aggregate::Rate | Aggregate::Since) => plain,
             };
-            if let Some(lengths) = &mut spec.lengths {
-                lengths.sort();
-            }
+            // Naming all windows is the same as naming none.
+            let mut lengths: Vec<Length> = self
+                .windows
+                .iter()
+                .map(|window| window.length)
+                .filter(|&length| spec.covers(length))
+                .collect();
+            lengths.sort();
+            spec.lengths = Some(lengths);
         }
         ordered.windows.sort();
         ordered.aggregates.sort();
