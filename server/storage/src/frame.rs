@@ -28,6 +28,8 @@
 //! - An *empty frame* (no operations) states a durable position; its first operation is the one that will come next.
 
 mod reader;
+#[cfg(test)]
+mod tests;
 
 pub use reader::{SegmentReader, Step};
 

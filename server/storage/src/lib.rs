@@ -39,3 +39,5 @@ pub use position::Position;
 pub use random::SplitMix64;
 pub use recovery::{Recovery, Replayed, ReplayedFrame, Report, Started};
 
+#[cfg(test)]
+mod crash_tests;

@@ -10,6 +10,8 @@
 
 mod shared;
 mod syncer;
+#[cfg(test)]
+mod tests;
 mod unsynced;
 
 pub use shared::LogWatch;
