@@ -141,3 +141,20 @@ fn resolve_sub(command: &'static Command, request: Request<'_>) -> Result<Resolv
     subcommand.check_arity(request.len())?;
     Ok(Resolved { command, subcommand: Some(subcommand) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::to_lower_case;
+
+    #[test]
+    fn eight_letters_at_once_are_turned_as_one_is() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                let mut bytes = *b"Az@[`{\xC1\x00";
+                bytes[at] = byte;
+                let expected = bytes.map(|byte| byte.to_ascii_lowercase());
+                assert_eq!(to_lower_case(u64::from_le_bytes(bytes)).to_le_bytes(), expected);
+            }
+        }
+    }
+}

@@ -75,6 +75,8 @@ mod tests {
         assert_eq!(read(&line), Length::Unfinished);
         line.push(b'1');
         assert_eq!(read(&line), Length::Invalid);
+        line[LENGTH_LINE_BYTES_MAX] = b'\r';
+        assert_eq!(read(&line), Length::Unfinished);
     }
 
     #[test]
