@@ -1,0 +1,152 @@
+//! Results as text: for a terminal, and as a table for a README.
+
+use crate::compare::{ContenderResult, Line};
+use crate::measure::{Latency, Summary};
+use std::fmt::Write;
+
+/// A number with its digits in groups of three, without decimals.
+pub fn grouped(number: f64) -> String {
+    let digits = format!("{:.0}", number.max(0.0));
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in microseconds, in the unit that suits it.
+pub fn time(us: f64) -> String {
+    match us {
+        us if us < 10.0 => format!("{us:.1} µs"),
+        us if us < 1000.0 => format!("{us:.0} µs"),
+        us if us < 10_000.0 => format!("{:.2} ms", us / 1e3),
+        us if us < 1e6 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// One run for a terminal.
+pub fn summary(title: &str, summary: &Summary) -> String {
+    let mut text = String::new();
+    let Latency { p50_us, p90_us, p99_us, p999_us, p9999_us, max_us } = summary.latency;
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{title}");
+    let _ = writeln!(text, "  rate        {} /s over {:.2} s", grouped(summary.rate_per_s), summary.seconds);
+    if let (Some(server), Some(rate)) = (summary.server, summary.rate_per_cpu_s) {
+        let busy = server.cpu_s / summary.seconds * 100.0;
+        let _ = writeln!(
+            text,
+            "  CPU         {} per CPU-second of the server, {busy:.0} % of a core",
+            grouped(rate)
+        );
+        let _ = writeln!(text, "  memory      {} MiB", grouped(server.rss_bytes as f64 / 1_048_576.0));
+    }
+    let own = summary.generator.cpu_s / summary.seconds * 100.0;
+    let _ = writeln!(text, "  generator   {own:.0} % of a core");
+    let _ = writeln!(
+        text,
+        "  latency     p50 {}  p90 {}  p99 {}  p99.9 {}  p99.99 {}  max {}",
+        time(p50_us),
+        time(p90_us),
+        time(p99_us),
+        time(p999_us),
+        time(p9999_us),
+        time(max_us)
+    );
+    if let Some(sample) = &summary.sample {
+        let _ = writeln!(text, "  a reply     {sample:?}");
+    }
+    if !summary.is_clean() {
+        let _ = writeln!(text, "  WRONG       {} replies, {} missing", summary.errors, summary.unfinished);
+        if let Some(error) = &summary.first_error {
+            let _ = writeln!(text, "  the first   {error}");
+        }
+    }
+    text
+}
+
+/// A comparison as a Markdown table: a row for each contender of each line.
+pub fn table(lines: &[Line]) -> String {
+    let mut text = String::from(
+        "| workload | server | rate /s | ratio | per CPU-second | ratio | p50 | p99 | p99.9 | max | RSS MiB |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for line in lines {
+        for result in &line.results {
+            row(&mut text, line, result);
+        }
+    }
+    text.push_str(
+        "\nRatio: the first server's over this one's, median of the rounds (least–greatest). Above 1, the first is \
+         faster.\n",
+    );
+    text
+}
+
+fn row(text: &mut String, line: &Line, result: &ContenderResult) {
+    let median = &result.median;
+    let ratio = |spread: Option<crate::compare::Spread>| {
+        spread.map_or_else(String::new, |spread| {
+            format!("{:.2} ({:.2}–{:.2})", spread.median, spread.min, spread.max)
+        })
+    };
+    let _ = writeln!(
+        text,
+        "| {} pipeline {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        line.mode,
+        line.pipeline,
+        result.contender.title(),
+        grouped(median.rate_per_s),
+        ratio(result.rate_ratio),
+        median.rate_per_cpu_s.map_or_else(String::new, grouped),
+        ratio(result.cpu_ratio),
+        time(median.latency.p50_us),
+        time(median.latency.p99_us),
+        time(median.latency.p999_us),
+        time(median.latency.max_us),
+        median.rss_bytes.map_or_else(String::new, |bytes| grouped(bytes / 1_048_576.0)),
+    );
+}
+
+/// What was wrong in a comparison, for people; empty if nothing was.
+pub fn complaints(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        for result in &line.results {
+            for round in result.rounds.iter().filter(|round| !round.is_clean()) {
+                let _ = writeln!(
+                    text,
+                    "WRONG: {} pipeline {} on {}: {} replies, {} missing; the first: {}",
+                    line.mode,
+                    line.pipeline,
+                    result.contender.title(),
+                    round.errors,
+                    round.unfinished,
+                    round.first_error.as_deref().unwrap_or("none")
+                );
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0.0, "0"), (999.4, "999"), (1000.0, "1,000"), (1_234_567.0, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn times_have_the_unit_that_suits_them() {
+        let shown = [9.96, 12.3, 999.0, 1500.0, 15_000.0, 1_050_000.0].map(time);
+        assert_eq!(shown, ["10.0 µs", "12 µs", "999 µs", "1.50 ms", "15 ms", "1.05 s"]);
+    }
+}
