@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::disk::{Call, FaultyDisk, MemDisk};
 use crate::frame::planted::CHECKS_ARE_IGNORED;
+use crate::manifest::EpochEntry;
 use crate::{Disk, Idle, Recovery, Replayed, ShardLog, SplitMix64, StorageError, StorageOptions};
 
 const DIR: &str = "/data";
@@ -98,8 +99,33 @@ fn verify(disk: &MemDisk, promises: &Promises) -> Result<(), String> {
         }
     }
     let version = replayed.manifest().catalogue.version;
+    start_again(disk, replayed, &ops)?;
     if !(promises.catalogue.0..=promises.catalogue.1).contains(&version) {
         return Err(format!("catalogue version {version}, promised {:?}", promises.catalogue));
+    }
+    Ok(())
+}
+
+/// A start after whatever happened succeeds, changes nothing that is replayed, and leaves no litter.
+fn start_again(disk: &MemDisk, replayed: Replayed, ops: &BTreeMap<LogId, u64>) -> Result<(), String> {
+    let shards = 2;
+    let started = replayed.start(shards, 0).map_err(|error| error.to_string())?;
+    if !started.warnings.is_empty() {
+        return Err(format!("warnings: {:?}", started.warnings));
+    }
+    let epochs = &started.directory.manifest().epochs;
+    let of_closed = |entry: &EpochEntry| entry.ends.iter().map(|end| u64::from(end.segment) + 2).sum::<u64>();
+    // Two files for each shard of the new epoch: its segment, and one to be recycled.
+    let files_max = epochs.iter().map(of_closed).sum::<u64>() + 2 * u64::from(shards);
+    let files = disk.list(&Path::new(DIR).join("log")).map_err(|error| error.to_string())?;
+    if files.len() as u64 > files_max || files.iter().any(|file| file.ends_with(".tmp")) {
+        return Err(format!("at most {files_max} files expected: {files:?}"));
+    }
+    drop(started);
+    let (_, again) =
+        open_and_replay(Arc::new(disk.clone()), 0, &mut None).map_err(|error| error.to_string())?;
+    if again != *ops {
+        return Err(format!("{ops:?} became {again:?} by a start"));
     }
     Ok(())
 }
@@ -174,7 +200,16 @@ fn lives(seed: u64, lives_before: u64, halt: u64) -> Result<(MemDisk, Promises, 
     let mut random = SplitMix64::salted(seed, 1);
     let mut promises = Promises::default();
     for life in 0..lives_before {
-        live(Arc::new(disk.clone()), &mut random, &mut promises).map_err(|error| error.to_string())?;
+        harm(&disk, &mut random);
+        let outcome = live(Arc::new(disk.clone()), &mut random, &mut promises);
+        disk.lose_syncs(0, 0);
+        disk.set_capacity_bytes(None);
+        match outcome {
+            Err(error) if !error.is_poisoned() && !matches!(error, StorageError::Io { .. }) => {
+                return Err(error.to_string());
+            }
+            _ => {}
+        }
         // Some lives end with the process, some with the power.
         if random.below(2) == 0 {
             disk = disk.crash(seed ^ life);
@@ -185,6 +220,15 @@ fn lives(seed: u64, lives_before: u64, halt: u64) -> Result<(MemDisk, Promises, 
     let halted =
         live(Arc::new(faulty.clone()), &mut random, &mut promises).is_err() || faulty.calls(Call::Any) > halt;
     Ok((disk, promises, halted))
+}
+
+/// Sometimes a sync is lost, sometimes the disk gets full: the life may end early, but no promise may break.
+fn harm(disk: &MemDisk, random: &mut SplitMix64) {
+    match random.below(4) {
+        0 => disk.lose_syncs(random.below(40), 1),
+        1 => disk.set_capacity_bytes(Some(disk.used_bytes() + random.below(10 * 8192))),
+        _ => {}
+    }
 }
 
 /// Crashes one history at every `stride`-th call from `offset` on.

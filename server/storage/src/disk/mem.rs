@@ -32,7 +32,8 @@ struct State {
     unsynced: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
     capacity_bytes: Option<u64>,
-    syncs_to_lose: u64,
+    /// Syncs that will still succeed, and how many after them are lost.
+    syncs_to_lose: (u64, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +71,10 @@ impl MemDisk {
         self.state().used_bytes()
     }
 
-    /// The next `count` calls of `sync_data` fail as Linux fails them: EIO, and the unsynced sectors count as clean afterwards, so that
-    /// readers see them, later syncs "succeed", and a power loss takes them.
-    pub fn lose_syncs(&self, count: u64) {
-        self.state().syncs_to_lose = count;
+    /// After `after` more calls of `sync_data`, `count` of them fail as Linux fails them: EIO, and the unsynced sectors count as clean
+    /// afterwards, so that readers see them, later syncs "succeed", and a power loss takes them.
+    pub fn lose_syncs(&self, after: u64, count: u64) {
+        self.state().syncs_to_lose = (after, count);
     }
 
     /// The disk after a power loss now. This one is not changed. The same seed gives the same disk.
@@ -398,8 +399,10 @@ impl DiskFile for MemFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        if state.syncs_to_lose > 0 {
-            state.syncs_to_lose -= 1;
+        let (after, count) = state.syncs_to_lose;
+        state.syncs_to_lose.0 = after.saturating_sub(1);
+        if after == 0 && count > 0 {
+            state.syncs_to_lose.1 = count - 1;
             state.inodes[self.index].dirty_sectors.clear();
             return Err(io::Error::other("input/output error while syncing"));
         }
@@ -475,7 +478,7 @@ mod tests {
         file.sync_data().unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
         write_all_at(file.as_ref(), &[2; 8], 0).unwrap();
-        disk.lose_syncs(1);
+        disk.lose_syncs(0, 1);
         assert!(file.sync_data().is_err());
         assert!(file.sync_data().is_ok(), "the retry lies");
         assert_eq!(bytes_of(&disk, "/a"), [2; 8]);

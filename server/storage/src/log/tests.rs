@@ -156,7 +156,7 @@ fn a_failed_sync_poisons_and_the_durable_position_stays() {
     log.append(1, 1, b"a").unwrap();
     syncer.step().unwrap();
     log.append(1, 1, b"b").unwrap();
-    mem.lose_syncs(1);
+    mem.lose_syncs(0, 1);
     assert!(syncer.step().unwrap_err().is_poisoned());
     assert!(syncer.step().unwrap_err().is_poisoned(), "the retry would succeed, and lie");
     assert_eq!(log.durable().ops(), 1);
@@ -169,7 +169,7 @@ fn what_a_failed_sync_lost_is_carried_over_before_it_is_served_again() {
     let mem = MemDisk::new();
     let (directory, mut log, mut syncer) = start(Arc::new(mem.clone()));
     log.append(1, 1, b"a").unwrap();
-    mem.lose_syncs(1);
+    mem.lose_syncs(0, 1);
     assert!(syncer.step().is_err());
     drop((directory, log, syncer));
     // The process restarts, the machine does not: the page cache still shows the operation, and the server serves it.

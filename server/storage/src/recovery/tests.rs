@@ -210,6 +210,29 @@ fn a_flipped_byte_above_the_stated_position_is_a_torn_tail() {
 }
 
 #[test]
+fn a_frame_with_torn_operations_still_states_what_was_durable() {
+    let disk = MemDisk::new();
+    // Synced, but the next frame is the only one to say so, and its operations are torn.
+    let (replayed, _) = replay(&disk).unwrap();
+    let mut started = replayed.start(1, 0).unwrap();
+    let (log, syncer) = &mut started.logs[0];
+    log.append(0, 1, &[1; 10]).unwrap();
+    syncer.sync().unwrap();
+    log.append(0, 1, &[2; 10]).unwrap();
+    drop(started);
+    let second = SEGMENT_HEADER_BYTES + frame_bytes(10) as u64;
+    disk.corrupt(&first_segment(1), second + 60, |byte| *byte = 0).unwrap();
+    assert_eq!(replay(&disk).unwrap().1.len(), 1, "by itself it is a torn tail");
+    disk.corrupt(&first_segment(1), SEGMENT_HEADER_BYTES + 60, |byte| *byte = 0).unwrap();
+    let error = refusal(&disk);
+    assert_eq!(
+        error.corruption().map(|damage| (damage.offset, damage.durable_ops)),
+        Some((4096, 1)),
+        "{error}"
+    );
+}
+
+#[test]
 fn damage_in_a_statement_or_behind_the_last_frame_loses_nothing() {
     let statement = SEGMENT_HEADER_BYTES + 3 * frame_bytes(10) as u64;
     let behind = statement + FRAME_BYTES_MIN as u64;
