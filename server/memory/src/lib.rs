@@ -22,10 +22,29 @@
 //! weakened or one fence or re-check left out, which must fail. A model that cannot fail proves nothing.
 
 pub mod gate;
+pub mod ring;
+
+mod error;
+mod handle;
+mod index;
 mod padded;
 mod planted;
-pub mod ring;
+mod reclaim;
+mod record;
+mod region;
+mod slots;
+mod store;
 mod sync;
+
+pub use error::MemoryError;
+pub use handle::{CHUNK_BYTES, Handle};
+pub use reclaim::{Domain, PARTICIPANTS_MAX, Participant};
+pub use record::{Block, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
+pub use slots::Populator;
+pub use store::{
+    Contended, Cursor, READ_ATTEMPTS_MAX, Reader, SCAN_ROWS_MAX, STORE_BYTES_MAX, STORE_BYTES_MIN, Scan,
+    Store, Usage,
+};
 
 #[cfg(all(test, loom))]
 mod models;

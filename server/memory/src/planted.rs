@@ -25,6 +25,58 @@ pub(crate) enum Mistake {
     GateRecheckSkipped,
     /// Producers look at `sleeping` and reset it in two steps.
     GateResetNotAtomic,
+
+    /// A record is written without its sequence being odd.
+    RecordOddSkipped,
+    /// The writer stores words without release.
+    RecordWordNotReleased,
+    /// The writer makes the sequence even without release.
+    RecordEvenNotReleased,
+    /// The reader reads the sequence without acquire.
+    RecordHeadNotAcquired,
+    /// The reader reads words without acquire.
+    RecordWordNotAcquired,
+    /// The reader does not look at the sequence again.
+    RecordSecondLookSkipped,
+    /// A free record counts as one of another key, rather than as a reason to look again.
+    FreeRecordIsAMiss,
+
+    /// A place in the index is stored without release.
+    EntryNotReleased,
+    /// A place in the index is read without acquire.
+    EntryNotAcquired,
+    /// Words move within a segment, or away, without its version telling.
+    VersionNotBumped,
+    /// The version is made even without release.
+    VersionNotReleased,
+    /// The version is read without acquire.
+    VersionNotAcquired,
+    /// A miss counts although the version has changed.
+    VersionNotCompared,
+    /// The directory names a new segment without release.
+    DirectoryEntryNotReleased,
+    /// The directory is read without acquire.
+    DirectoryEntryNotAcquired,
+    /// A miss counts although the directory names another segment by now.
+    DirectoryEntryNotCompared,
+    /// A new directory is published without release.
+    RootNotReleased,
+    /// A miss counts although there is another directory by now.
+    RootNotCompared,
+
+    /// A record that moved stays readable at its old place.
+    OldRecordStaysLive,
+
+    /// A participant goes on after its quiescent point without a fence.
+    ParticipantFenceSkipped,
+    /// A participant passes its quiescent point without releasing its reads before it.
+    ParticipantStateNotReleased,
+    /// The owner notes who has yet to pass a quiescent point without a fence after it took the slot out.
+    OwnerFenceSkipped,
+    /// The owner sees that a participant passed, without acquiring that its reads are over.
+    ParticipantStateNotAcquired,
+    /// Slots are used again at once.
+    GracePeriodSkipped,
 }
 
 /// `needed`, unless `mistake` is planted: then [`Ordering::Relaxed`].

@@ -1,0 +1,120 @@
+//! What a record is found by.
+
+use crate::{
+    handle::WORD_BYTES,
+    planted::{Mistake, order},
+    sync::{AtomicU64, Ordering},
+};
+
+/// The longest name of an entity.
+pub const ENTITY_BYTES_MAX: usize = 1024;
+
+/// Bytes of the stream number before the entity.
+const STREAM_BYTES: usize = 4;
+
+/// One entity of one stream. What a stream number means is the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// Hash of stream and entity, keyed by a secret so that clients cannot choose collisions. The same for the same pair,
+    /// always; all 64 bits should be well mixed.
+    pub hash: u64,
+    /// Number of the stream.
+    pub stream: u32,
+    /// Name of the entity: 1 to [`ENTITY_BYTES_MAX`] bytes.
+    pub entity: &'a [u8],
+}
+
+impl Key<'_> {
+    /// Words of a record of this key with a body of `body_words`.
+    pub(crate) fn record_words(&self, body_words: usize) -> usize {
+        super::HEADER_WORDS + self.words() + body_words
+    }
+
+    pub(super) fn words(&self) -> usize {
+        words_of(self.entity.len())
+    }
+
+    /// The `index`-th word of the key as it lies in a record.
+    #[inline]
+    pub(super) fn word(&self, index: usize) -> u64 {
+        if index == 0 {
+            let start = &self.entity[..self.entity.len().min(WORD_BYTES - STREAM_BYTES)];
+            return u64::from(self.stream) | little_endian(start) << (8 * STREAM_BYTES);
+        }
+        let from = index * WORD_BYTES - STREAM_BYTES;
+        match self.entity.get(from..from + WORD_BYTES) {
+            Some(whole) => u64::from_le_bytes(whole.try_into().expect("eight bytes")),
+            None => little_endian(&self.entity[from..]),
+        }
+    }
+
+    /// Whether `words`, the key words of a record whose entity is as long as this one's, hold this key. Reads every word
+    /// with acquire, as a reader must.
+    #[inline]
+    pub(super) fn is_in(&self, words: &[AtomicU64]) -> bool {
+        words.iter().enumerate().all(|(index, word)| {
+            word.load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire)) == self.word(index)
+        })
+    }
+}
+
+/// Words of a key whose entity has this length.
+pub(super) fn words_of(entity_bytes: usize) -> usize {
+    (STREAM_BYTES + entity_bytes).div_ceil(WORD_BYTES)
+}
+
+/// The stream number in a key's first word.
+pub(super) fn stream_of(first_word: u64) -> u32 {
+    first_word as u32
+}
+
+/// Puts the entity's bytes out of key words into `entity`; `word` reads the `index`-th.
+pub(super) fn copy_entity(entity_bytes: usize, word: impl Fn(usize) -> u64, entity: &mut Vec<u8>) {
+    entity.clear();
+    for index in 0..words_of(entity_bytes) {
+        let skip = if index == 0 { STREAM_BYTES } else { 0 };
+        entity.extend_from_slice(&word(index).to_le_bytes()[skip..]);
+    }
+    entity.truncate(entity_bytes);
+}
+
+/// Up to eight bytes, zeros behind them.
+fn little_endian(bytes: &[u8]) -> u64 {
+    let mut word = [0; WORD_BYTES];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Key, copy_entity, stream_of};
+    use crate::sync::AtomicU64;
+
+    fn words(key: &Key<'_>) -> Vec<u64> {
+        (0..key.words()).map(|index| key.word(index)).collect()
+    }
+
+    #[test]
+    fn key_of_every_length_comes_back_from_its_words() {
+        let bytes: Vec<u8> = (0..40).map(|byte| byte ^ 0xa5).collect();
+        let mut entity = Vec::new();
+        for len in 1..=bytes.len() {
+            let key = Key { hash: 0, stream: 0x0102_0304, entity: &bytes[..len] };
+            let words = words(&key);
+            assert_eq!(words.len(), (4 + len).div_ceil(8));
+            assert_eq!(stream_of(words[0]), key.stream);
+            copy_entity(len, |index| words[index], &mut entity);
+            assert_eq!(entity, key.entity);
+        }
+    }
+
+    #[test]
+    fn key_is_found_in_its_own_words_only() {
+        let key = Key { hash: 0, stream: 9, entity: b"user:4217xyz" };
+        let stored: Vec<AtomicU64> = words(&key).into_iter().map(AtomicU64::new).collect();
+        assert!(key.is_in(&stored));
+        assert!(!Key { stream: 8, ..key }.is_in(&stored));
+        assert!(!Key { entity: b"user:4217xyZ", ..key }.is_in(&stored));
+        assert!(!Key { entity: b"User:4217xyz", ..key }.is_in(&stored));
+    }
+}

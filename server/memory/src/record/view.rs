@@ -1,0 +1,194 @@
+//! Reading records.
+
+use super::{HASH, Head, POSITION, key, key::Key};
+use crate::{
+    handle::Handle,
+    planted::{Mistake, is_planted, order},
+    region::Region,
+    sync::{AtomicU64, Ordering},
+};
+use std::fmt;
+
+/// A record's words, to be read.
+///
+/// On the owner's thread they are what they are. For a [`Reader`](crate::Reader) they may be changing: each word is one that was
+/// written some time, but two words need not be of the same time. What is computed from them is thrown away when the
+/// sequence turns out to have changed; until then it must end, and must not panic, whatever the words say.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    words: &'a [AtomicU64],
+    head: Head,
+    region: &'a Region,
+}
+
+impl<'a> Record<'a> {
+    /// The record in `words`, its head as it is now.
+    pub(crate) fn new(words: &'a [AtomicU64], region: &'a Region) -> Self {
+        let head = Head::from_word(words[0].load(order(Mistake::RecordHeadNotAcquired, Ordering::Acquire)));
+        Self { words, head, region }
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Whether the slot holds a record, whole or being written.
+    pub(crate) fn is_there(&self) -> bool {
+        self.head.is_live()
+    }
+
+    /// Whether this is the record of `key`.
+    #[inline]
+    pub(crate) fn is_of(&self, key: &Key<'_>) -> bool {
+        self.hash() == key.hash
+            && self.head.entity_bytes() == key.entity.len()
+            && key.is_in(&self.words[super::HEADER_WORDS..self.head.body_start()])
+    }
+
+    /// Words before the body.
+    pub(crate) fn body_start(&self) -> usize {
+        self.head.body_start()
+    }
+
+    /// Words of the slot.
+    pub(crate) fn slot_words(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The layout id that the record was written with.
+    pub fn layout(&self) -> u32 {
+        self.head.layout()
+    }
+
+    /// The position that was last set with [`Edit::set_position`](super::Edit::set_position).
+    pub fn position(&self) -> u64 {
+        self.word(POSITION)
+    }
+
+    /// The hash of its key.
+    pub fn hash(&self) -> u64 {
+        self.word(HASH)
+    }
+
+    /// The number of its stream.
+    pub fn stream(&self) -> u32 {
+        key::stream_of(self.word(super::HEADER_WORDS))
+    }
+
+    /// Puts the name of its entity into `entity`, in place of what was there.
+    pub fn copy_entity(&self, entity: &mut Vec<u8>) {
+        key::copy_entity(self.head.entity_bytes(), |index| self.word(super::HEADER_WORDS + index), entity);
+    }
+
+    /// Words of the body: as many as its slot has, which can be a few more than were asked for.
+    #[inline]
+    pub fn body_words(&self) -> usize {
+        self.words.len() - self.head.body_start()
+    }
+
+    /// The word `index` of the body.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`Record::body_words`].
+    #[inline]
+    pub fn get(&self, index: usize) -> u64 {
+        self.word(self.head.body_start() + index)
+    }
+
+    /// A block whose handle stands in the body; `None` where the word is no handle of this store (or, for a reader, no longer
+    /// one).
+    pub fn block(&self, handle: u64) -> Option<Block<'a>> {
+        let words = self.region.slot(Handle::from_word(handle)?)?;
+        Some(Block { words })
+    }
+
+    /// Whether nothing changed since this view was made. A reader asks after the last word it needs; a long computation
+    /// may ask in between, to stop early.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        is_planted(Mistake::RecordSecondLookSkipped) || self.words[0].load(Ordering::Relaxed) == self.head.0
+    }
+
+    #[inline]
+    pub(super) fn word(&self, index: usize) -> u64 {
+        self.words[index].load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire))
+    }
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("layout", &self.layout())
+            .field("position", &self.position())
+            .field("stream", &self.stream())
+            .field("body_words", &self.body_words())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The words of a block, to be read. They belong to the record whose body names it, change only while that record is being
+/// written, and are to be trusted as far as that record is [current](Record::is_current) afterwards.
+#[derive(Clone, Copy)]
+pub struct Block<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl Block<'_> {
+    /// Words of the block: can be a few more than were asked for.
+    pub fn words(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The word `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`Block::words`].
+    #[inline]
+    pub fn get(&self, index: usize) -> u64 {
+        self.words[index].load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire))
+    }
+}
+
+impl fmt::Debug for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("words", &self.words()).finish_non_exhaustive()
+    }
+}
+
+/// What came of one attempt to read a record.
+pub(crate) enum Attempt<R> {
+    /// The record is of this key, and did not change while it was read.
+    Read(R),
+    /// A record of another key: the index's tag was equal by chance.
+    OtherKey,
+    /// Being written, free, or changed meanwhile: look again from the start.
+    Unstable,
+}
+
+/// One attempt to read `key`'s record out of the slot `words`, in which the index says it may be. With no key, whatever record
+/// is there is read.
+#[inline]
+pub(crate) fn attempt<R>(
+    words: &[AtomicU64],
+    region: &Region,
+    key: Option<&Key<'_>>,
+    read: impl FnOnce(Record<'_>) -> R,
+) -> Attempt<R> {
+    let record = Record::new(words, region);
+    let head = record.head();
+    let free_is_a_miss = is_planted(Mistake::FreeRecordIsAMiss) && !head.is_live();
+    if free_is_a_miss {
+        return Attempt::OtherKey;
+    }
+    // A slot too short for its own key cannot be, but must not panic either.
+    if head.is_being_written() || !head.is_live() || head.body_start() > words.len() {
+        return Attempt::Unstable;
+    }
+    if key.is_some_and(|key| !record.is_of(key)) {
+        return if record.is_current() { Attempt::OtherKey } else { Attempt::Unstable };
+    }
+    let outcome = read(record);
+    if record.is_current() { Attempt::Read(outcome) } else { Attempt::Unstable }
+}

@@ -1,0 +1,135 @@
+//! Walking over all records, a slice at a time.
+//!
+//! The walk goes by hash, the one order that nothing changes: not a split, nor a move, nor another walk. A cursor is
+//! the next hash to visit, so it stays good for ever, and needs nothing of the store to remember it. A record that is there
+//! throughout is visited exactly once; one that comes or goes meanwhile, at most once.
+
+use super::{
+    Contended, Reader, Shared, Store,
+    reader::{READ_ATTEMPTS_MAX, pause},
+};
+use crate::{
+    handle::{HANDLE_BITS, Handle},
+    index::{Entry, Found, Probe, TAG_BITS},
+    reclaim::Participant,
+};
+use std::{convert::Infallible, ops::ControlFlow};
+
+/// The most rows of one slice, but for records whose hashes begin alike (30 bits): these come together.
+pub const SCAN_ROWS_MAX: usize = 256;
+
+/// How far a walk has come. The same for every store; a number that a client may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor(u64);
+
+impl Cursor {
+    /// Before the first record.
+    pub const START: Self = Self(0);
+
+    /// The cursor as a number below 2^30.
+    pub fn to_number(self) -> u64 {
+        self.0 >> HANDLE_BITS
+    }
+
+    /// The cursor that this number stands for, or `None` where there is no such.
+    pub fn from_number(number: u64) -> Option<Self> {
+        (number >> TAG_BITS == 0).then_some(Self(number << HANDLE_BITS))
+    }
+}
+
+/// What a walk needs beside its cursor: room to sort a segment's entries in, kept from slice to slice.
+#[derive(Default)]
+pub struct Scan {
+    entries: Vec<Entry>,
+    rows: Vec<Handle>,
+}
+
+impl Scan {
+    /// The rows of the last slice, in the order of their hashes.
+    pub fn rows(&self) -> &[Handle] {
+        &self.rows
+    }
+
+    /// Collects the entries from `cursor` on in the segment that covers it; returns where that segment ends, or `None` where the
+    /// look proves nothing.
+    fn collect(&mut self, shared: &Shared, cursor: Cursor) -> Option<Option<Cursor>> {
+        let probe = Probe::start(&shared.region, &shared.root, cursor.0);
+        let entries = &mut self.entries;
+        entries.clear();
+        let found = probe.all(|entry| {
+            if entry.tag() >= cursor.0 {
+                entries.push(entry);
+            }
+            ControlFlow::<Infallible>::Continue(())
+        });
+        match found {
+            Found::Nowhere => Some(end_of_segment(cursor, probe.depth())),
+            Found::Here(never) => match never {},
+            Found::Unproved => None,
+        }
+    }
+
+    /// Takes the first `rows_max` of the collected entries, and with the last all that share its tag.
+    fn take(&mut self, end: Option<Cursor>, rows_max: usize) -> Option<Cursor> {
+        let rows_max = rows_max.clamp(1, SCAN_ROWS_MAX);
+        self.rows.clear();
+        let mut next = end;
+        if self.entries.len() > rows_max {
+            let (_, last, _) = self.entries.select_nth_unstable_by_key(rows_max - 1, |entry| entry.tag());
+            let last = last.tag();
+            self.entries.retain(|entry| entry.tag() <= last);
+            next = last.checked_add(1 << HANDLE_BITS).map(Cursor);
+        }
+        self.entries.sort_unstable_by_key(|entry| (entry.tag(), entry.handle()));
+        self.rows.extend(self.entries.iter().map(|entry| entry.handle()));
+        next
+    }
+}
+
+/// The first hash behind the segment of this depth that covers `cursor`.
+fn end_of_segment(cursor: Cursor, depth: u32) -> Option<Cursor> {
+    // In two steps, since a shift by 64 is none.
+    let prefix = (cursor.0 >> 1 >> (u64::BITS - 1 - depth)) + 1;
+    (prefix >> depth == 0).then(|| Cursor(prefix << (u64::BITS - 1 - depth) << 1))
+}
+
+impl Store {
+    /// Finds the records from `cursor` on: at most `rows_max` (itself at most [`SCAN_ROWS_MAX`]), left in `scan`. Returns where to
+    /// go on; `None`: that was all. A slice may have no rows and yet not be the last, so that each is a bounded amount
+    /// of work.
+    pub fn scan(&self, scan: &mut Scan, cursor: Cursor, rows_max: usize) -> Option<Cursor> {
+        let end = scan.collect(&self.shared, cursor).expect("nothing changes while its owner looks");
+        scan.take(end, rows_max)
+    }
+}
+
+impl Reader {
+    /// As [`Store::scan`], from any thread. The rows are good until the participant's next quiescent point;
+    /// [`Reader::read_at`] reads them.
+    ///
+    /// # Errors
+    ///
+    /// [`Contended`] after as many attempts as a read has.
+    pub fn scan(
+        &self,
+        participant: &Participant,
+        scan: &mut Scan,
+        cursor: Cursor,
+        rows_max: usize,
+    ) -> Result<Option<Cursor>, Contended> {
+        self.check(participant);
+        for _ in 0..READ_ATTEMPTS_MAX {
+            if let Some(end) = scan.collect(self.shared(), cursor) {
+                return Ok(scan.take(end, rows_max));
+            }
+            pause();
+        }
+        Err(Contended)
+    }
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan").field("rows", &self.rows.len()).finish_non_exhaustive()
+    }
+}
