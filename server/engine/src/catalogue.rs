@@ -103,6 +103,7 @@ pub struct Catalogue {
     pub next_layout_id: u32,
     by_name: HashMap<Box<[u8]>, Arc<Stream>>,
     by_layout: HashMap<LayoutId, Arc<Stream>>,
+    by_id: HashMap<StreamId, Arc<Stream>>,
 }
 
 /// What STREAM.CREATE comes to.
@@ -162,6 +163,12 @@ impl Catalogue {
         self.by_layout.get(&id)
     }
 
+    /// The stream of an id.
+    #[inline]
+    pub fn by_id(&self, id: StreamId) -> Option<&Arc<Stream>> {
+        self.by_id.get(&id)
+    }
+
     /// The streams, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Stream>> {
         self.by_name.values()
@@ -204,6 +211,7 @@ impl Catalogue {
         let mut next = self.next();
         next.by_name.remove(name);
         next.by_layout.remove(&stream.layout_id);
+        next.by_id.remove(&stream.id);
         Some(next)
     }
 
@@ -249,6 +257,7 @@ impl Catalogue {
             next_layout_id: self.next_layout_id,
             by_name: self.by_name.clone(),
             by_layout: self.by_layout.clone(),
+            by_id: self.by_id.clone(),
         }
     }
 
@@ -264,6 +273,7 @@ impl Catalogue {
         let clock = EventClock(AtomicI64::new(EventClock::UNSET));
         let stream = Arc::new(Stream { id, layout_id, created_ms, definition, layout, clock });
         self.by_name.insert(stream.definition.name.as_bytes().into(), Arc::clone(&stream));
+        self.by_id.insert(id, Arc::clone(&stream));
         self.by_layout.insert(layout_id, stream);
         Ok(())
     }

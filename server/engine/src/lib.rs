@@ -6,7 +6,8 @@
 //! - [`catalogue`]: which streams there are.
 //! - [`args`], [`madd`], [`form`]: from the arguments of EVENT.ADD and EVENT.MADD to operations, or what is wrong with them.
 //! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
-//! - [`shard`]: the records of one shard; [`record`], the room they live in; [`stats`], what is counted.
+//! - [`shard`]: the records of one shard, for its owner; [`reader`]: for everyone else; [`stats`]: what is counted.
+//! - [`record`]: a record of `windrow-memory` as the words that `windrow-window` works over.
 //! - [`slot`]: which shard an entity belongs to.
 
 pub mod args;
@@ -14,6 +15,7 @@ pub mod catalogue;
 pub mod form;
 pub mod madd;
 pub mod op;
+pub mod reader;
 pub mod record;
 pub mod shard;
 pub mod slot;
@@ -21,5 +23,6 @@ pub mod stats;
 
 pub use catalogue::{Catalogue, LayoutId, Stream, StreamId};
 pub use form::FormError;
-pub use shard::{Outcome, Shard, ShardConfig};
+pub use reader::ShardReader;
+pub use shard::{Hint, Outcome, Shard, ShardConfig};
 pub use stats::StreamStats;

@@ -1,15 +1,19 @@
 //! One shard: records, and what operations and reads do with them.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
-use windrow_window::body::{self, Event, Fit};
+use windrow_memory::{Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
+use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::evaluate;
 use windrow_window::{Query, ReadTime, Value};
 
-use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
+use crate::catalogue::{Catalogue, Stream, StreamId};
 use crate::op::{Judged, Op, OpError};
-use crate::record::{Place, Room};
+use crate::reader::ShardReader;
+use crate::record::{Body, BodyMut, HashKey};
 use crate::stats::StreamStats;
 
 /// What a shard is made with.
@@ -19,6 +23,8 @@ pub struct ShardConfig {
     pub hash_key: [u64; 2],
     /// This shard's share of `maxmemory`; 0: no limit.
     pub maxmemory_bytes: usize,
+    /// Address range to reserve: the most memory that the shard can ever take, whatever `maxmemory` becomes.
+    pub reserved_bytes: usize,
 }
 
 /// What became of an event.
@@ -47,149 +53,239 @@ impl Outcome {
     }
 }
 
+/// Where an operation's record probably is: what [`Shard::prefetch_record`] found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hint {
+    hash: Option<u64>,
+    place: Option<Handle>,
+}
+
 /// The records of one shard and their counters.
 #[derive(Debug)]
 pub struct Shard {
-    room: Room,
+    store: Store,
+    hash_key: HashKey,
     maxmemory_bytes: usize,
     stats: HashMap<StreamId, StreamStats>,
     /// Where an operation's values are read into; taken while one is applied.
     values: Option<Box<[u64; FIELDS_MAX]>>,
-    swept: usize,
+    sweep: Sweep,
+}
+
+/// Where upkeep has come to.
+#[derive(Debug, Default)]
+struct Sweep {
+    cursor: Option<Cursor>,
+    scan: Scan,
 }
 
 /// What the owner does with an operation that the log's replay must not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    Live { now_ms: i64 },
-    Replay,
+    Live { now_ms: i64, position: u64 },
+    Replay { position: u64 },
 }
 
+impl Mode {
+    fn position(self) -> u64 {
+        match self {
+            Self::Live { position, .. } | Self::Replay { position } => position,
+        }
+    }
+}
+
+/// Records that one slice of upkeep moves out of sparse chunks.
+const EVACUATED_MAX: usize = 16;
+
+/// How many cache lines of a record an event looks at first: header, key, and the rings' heads.
+const PREFETCHED_LINES: usize = 2;
+
 impl Shard {
-    /// A shard without records.
-    pub fn new(config: ShardConfig) -> Self {
-        Self {
-            room: Room::new(config.hash_key),
-            maxmemory_bytes: config.maxmemory_bytes,
+    /// A shard without records. Those who read it are the participants of `domain`.
+    ///
+    /// # Errors
+    /// When the system has no memory for it, or no address range.
+    pub fn new(config: ShardConfig, domain: &Arc<Domain>) -> Result<Self, MemoryError> {
+        let mut shard = Self {
+            store: Store::new(config.reserved_bytes, domain)?,
+            hash_key: HashKey(config.hash_key),
+            maxmemory_bytes: 0,
             stats: HashMap::new(),
             values: None,
-            swept: 0,
-        }
+            sweep: Sweep::default(),
+        };
+        shard.set_maxmemory_bytes(config.maxmemory_bytes);
+        Ok(shard)
+    }
+
+    /// Reads this shard's records on other threads.
+    pub fn reader(&self) -> ShardReader {
+        ShardReader::new(self.store.reader(), self.hash_key)
+    }
+
+    /// Populates memory ahead of its use, on a helper's thread.
+    pub fn populator(&self) -> Populator {
+        self.store.populator()
     }
 
     /// Sets this shard's share of `maxmemory`; 0: no limit.
     pub fn set_maxmemory_bytes(&mut self, maxmemory_bytes: usize) {
         self.maxmemory_bytes = maxmemory_bytes;
+        self.store.set_bytes_max(if maxmemory_bytes == 0 { usize::MAX } else { maxmemory_bytes });
     }
 
-    /// Applies an operation that was received at `now_ms`. It must be logged if the outcome [counted](Outcome::counted).
+    /// Stage one of a batch: starts to load what finds the operation's record.
+    #[inline]
+    pub fn prefetch_index(&self, stream: StreamId, entity: &[u8]) -> Hint {
+        let hash = self.hash_key.key(stream, entity).hash;
+        self.store.prefetch_index(hash);
+        Hint { hash: Some(hash), place: None }
+    }
+
+    /// Stage two of a batch: starts to load the record itself.
+    #[inline]
+    pub fn prefetch_record(&self, hint: &mut Hint) {
+        if let Some(hash) = hint.hash {
+            self.store.prefetch_record(hash, PREFETCHED_LINES);
+        }
+    }
+
+    /// Applies an operation that was received at `now_ms`; `position` is the one that it will have in the log. It must be logged if
+    /// the outcome [counted](Outcome::counted).
     ///
     /// # Panics
     /// When `op` is not an operation of the stream that its layout names: the caller encoded it.
-    pub fn apply(&mut self, catalogue: &Catalogue, op: &[u8], now_ms: i64) -> Outcome {
+    pub fn apply(
+        &mut self,
+        catalogue: &Catalogue,
+        op: &[u8],
+        hint: Hint,
+        now_ms: i64,
+        position: u64,
+    ) -> Outcome {
         let op = Op::decode(op).expect("an operation as it was encoded");
         let Some(stream) = catalogue.by_layout(op.layout) else { return Outcome::Dropped };
-        self.change(stream, &op, Mode::Live { now_ms }).expect("values as they were encoded")
+        self.change(stream, &op, hint, Mode::Live { now_ms, position }).expect("values as they were encoded")
     }
 
-    /// Applies an operation of the log again. Never refuses for memory; operations of streams that are gone are skipped.
+    /// Applies an operation of the log again. Never refuses for memory below what the system has; operations of streams that are
+    /// gone are skipped.
     ///
     /// # Errors
     /// When the bytes are not an operation: the log is damaged.
-    pub fn replay(&mut self, catalogue: &Catalogue, op: &[u8]) -> Result<(), OpError> {
+    ///
+    /// # Panics
+    /// When the system has no memory left: what was acknowledged cannot be served.
+    pub fn replay(&mut self, catalogue: &Catalogue, op: &[u8], position: u64) -> Result<(), OpError> {
         let op = Op::decode(op)?;
-        if let Some(stream) = catalogue.by_layout(op.layout) {
-            stream.observe(op.clock_ms, op.clock_ms);
-            self.change(stream, &op, Mode::Replay)?;
-        }
+        let Some(stream) = catalogue.by_layout(op.layout) else { return Ok(()) };
+        stream.observe(op.clock_ms, op.clock_ms);
+        self.store.set_bytes_max(usize::MAX);
+        let outcome = self.change(stream, &op, Hint::default(), Mode::Replay { position });
+        self.set_maxmemory_bytes(self.maxmemory_bytes);
+        assert!(outcome? != Outcome::OutOfMemory, "the system has no memory for what the log holds");
         Ok(())
     }
 
-    fn change(&mut self, stream: &Stream, op: &Op<'_>, mode: Mode) -> Result<Outcome, OpError> {
+    fn change(&mut self, stream: &Stream, op: &Op<'_>, hint: Hint, mode: Mode) -> Result<Outcome, OpError> {
         let mut values = self.values.take().unwrap_or_else(|| Box::new([0; FIELDS_MAX]));
         let outcome = op.values(&stream.layout, &mut values).map(|present| {
             let event = Event { ts: op.ts, clock: op.clock_ms, present, values: &*values };
-            self.change_by(stream, op, &event, mode)
+            self.change_by(stream, op, &event, hint, mode)
         });
         self.values = Some(values);
         outcome
     }
 
-    fn change_by(&mut self, stream: &Stream, op: &Op<'_>, event: &Event<'_>, mode: Mode) -> Outcome {
+    fn change_by(
+        &mut self,
+        stream: &Stream,
+        op: &Op<'_>,
+        event: &Event<'_>,
+        hint: Hint,
+        mode: Mode,
+    ) -> Outcome {
         let layout = &stream.layout;
-        let stats = self.stats.entry(stream.id).or_default();
         if op.judged == Judged::Skewed {
-            stats.skewed += 1;
+            self.stats.entry(stream.id).or_default().skewed += 1;
             return Outcome::Skewed;
         }
-        let place = self.room.find(stream.layout_id, op.entity);
-        let newest_ms = place.map(|place| body::newest_ms(&*self.room.record(place).words));
-        let dead = newest_ms.is_some_and(|newest_ms| body::is_dead(layout, newest_ms, event.clock));
-        let live_words = place.filter(|_| !dead).map(|place| &*self.room.record(place).words);
-        if body::judge(layout, live_words, event) {
-            stats.late += 1;
+        let key = match hint.hash {
+            Some(hash) => Key { hash, stream: stream.id.0, entity: op.entity },
+            None => self.hash_key.key(stream.id, op.entity),
+        };
+        let place = self.store.find(&key);
+        let body = place.map(|place| Body(self.store.record(place)));
+        let dead = body.is_some_and(|body| body::is_dead(layout, body::newest_ms(&body), event.clock));
+        if body::judge(layout, body.as_ref().filter(|_| !dead), event) {
+            self.stats.entry(stream.id).or_default().late += 1;
             return Outcome::Late;
         }
-        if !self.make_room(stream, op.entity, place, dead, event, mode) {
-            return Outcome::OutOfMemory;
-        }
+        let before_bytes = body.map_or(0, |body| body.0.slot_bytes());
+        let placed = self.place(stream, &key, place, dead, event).inspect(|&(place, _)| {
+            let record = self.store.record(place);
+            let stats = self.stats.entry(stream.id).or_default();
+            stats.entities += u64::from(before_bytes == 0);
+            stats.bytes = stats.bytes + record.slot_bytes() as u64 - before_bytes as u64;
+        });
+        let (place, placements) = match placed {
+            Ok(placed) => placed,
+            Err(error) if error.is_out_of_memory() => return Outcome::OutOfMemory,
+            Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
+        };
+        let mut edit = self.store.edit(place);
+        body::add(layout, &mut BodyMut(&mut edit), event, &placements);
+        edit.set_position(mode.position());
+        drop(edit);
         let clamped = op.judged == Judged::Clamped;
         let stats = self.stats.entry(stream.id).or_default();
         stats.counted(op.ts, clamped);
-        if let Mode::Live { now_ms } = mode {
+        if let Mode::Live { now_ms, .. } = mode {
             stats.received(now_ms, op.ts);
         }
         if clamped { Outcome::Clamped } else { Outcome::Ok }
     }
 
-    /// Finds or makes a record with room for the event and adds it; `false` when that would exceed `maxmemory`.
-    fn make_room(
+    /// Finds or makes a record with room for the event; the memory's error when there is none. A record that grew for nothing is
+    /// as it was to everyone who reads it.
+    fn place(
         &mut self,
         stream: &Stream,
-        entity: &[u8],
-        place: Option<Place>,
+        key: &Key<'_>,
+        place: Option<Handle>,
         dead: bool,
         event: &Event<'_>,
-        mode: Mode,
-    ) -> bool {
-        // A full shard still takes events that need no memory: entities that it has, in buckets that they have.
-        let full = mode != Mode::Replay
-            && self.maxmemory_bytes > 0
-            && self.room.memory_bytes() >= self.maxmemory_bytes;
+    ) -> Result<(Handle, Placements), MemoryError> {
         let layout = &stream.layout;
-        let place = match place {
-            Some(place) if dead => {
-                // What was kept of a dead entity is gone; the event starts it anew.
-                self.room.replace_words(place, empty_words(stream));
+        let mut place = match place {
+            Some(place) => {
+                if dead {
+                    // What was kept of a dead entity is gone; the event starts it anew. It read as empty before, as it does now.
+                    body::init(layout, &mut BodyMut(&mut self.store.edit(place)));
+                }
                 place
             }
-            Some(place) => place,
-            None if full => return false,
-            None => {
-                let place = self.room.insert(stream.layout_id, entity, empty_words(stream));
-                self.stats.entry(stream.id).or_default().entities += 1;
-                place
-            }
+            None => self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
+                body::init(layout, &mut BodyMut(edit));
+            })?,
         };
-        let placements = loop {
-            let words = &*self.room.record(place).words;
-            match body::fit(layout, words, event) {
-                Fit::Ready(placements) => break placements,
-                Fit::Grow { .. } if full => return false,
+        loop {
+            let body = Body(self.store.record(place));
+            match body::fit(layout, &body, event) {
+                Fit::Ready(placements) => return Ok((place, placements)),
                 Fit::Grow { tier, shape } => {
-                    let mut grown = vec![0; body::words_grown(layout, words, tier, shape)].into_boxed_slice();
-                    body::grow(layout, words, &mut *grown, tier, shape);
-                    self.room.replace_words(place, grown);
+                    let words = body::words_grown(layout, &body, tier, shape);
+                    place = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
+                        body::grow(layout, &Body(old), &mut BodyMut(new), tier, shape);
+                    })?;
                 }
             }
-        };
-        body::add(layout, self.room.words_mut(place), event, &placements);
-        true
+        }
     }
 
     /// Evaluates a query for one entity, a value a feature, onto `out`.
     pub fn read(&self, stream: &Stream, entity: &[u8], query: &Query, time: ReadTime, out: &mut Vec<Value>) {
-        evaluate(&stream.layout, self.words(stream.layout_id, entity), &query.features, time, out);
+        evaluate(&stream.layout, self.body(stream.id, entity).as_ref(), &query.features, time, out);
     }
 
     /// Evaluates pairs of a WINDOW.RANGE for one entity onto `out`.
@@ -201,42 +297,48 @@ impl Shard {
         pairs: std::ops::Range<usize>,
         out: &mut Vec<(i64, Value)>,
     ) {
-        evaluate_range(&stream.layout, self.words(stream.layout_id, entity), plan, pairs, out);
+        evaluate_range(&stream.layout, self.body(stream.id, entity).as_ref(), plan, pairs, out);
     }
 
-    fn words(&self, layout: LayoutId, entity: &[u8]) -> Option<&[u64]> {
-        self.room.find(layout, entity).map(|place| &*self.room.record(place).words)
+    fn body(&self, stream: StreamId, entity: &[u8]) -> Option<Body<'_>> {
+        let place = self.store.find(&self.hash_key.key(stream, entity))?;
+        Some(Body(self.store.record(place)))
     }
 
-    /// Reclaims dead entities and records of dropped streams among the next `records_max` records. Nothing that a command can see
-    /// depends on when this happens.
+    /// A slice of upkeep: reclaims dead entities and records of dropped streams among the next `records_max` records, empties sparse
+    /// chunks, and frees what no reader can reach any more. Nothing that a command can see depends on when this happens.
     pub fn upkeep(&mut self, catalogue: &Catalogue, now_ms: i64, records_max: usize) {
-        for _ in 0..records_max.min(self.room.places()) {
-            if self.swept >= self.room.places() {
-                self.swept = 0;
-            }
-            let place = self.room.at(self.swept);
-            self.swept += 1;
-            let Some(place) = place else { continue };
-            let record = self.room.record(place);
-            match catalogue.by_layout(record.layout) {
-                None => drop(self.room.remove(place)),
+        let cursor = self.sweep.cursor.unwrap_or(Cursor::START);
+        self.sweep.cursor = self.store.scan(&mut self.sweep.scan, cursor, records_max);
+        for index in 0..self.sweep.scan.rows().len() {
+            let place = self.sweep.scan.rows()[index];
+            let record = self.store.record(place);
+            let stream = StreamId(record.stream());
+            match catalogue.by_id(stream) {
+                None => self.store.remove(place),
                 Some(stream) => {
-                    let newest_ms = body::newest_ms(&*record.words);
+                    let newest_ms = body::newest_ms(&Body(record));
                     let clock = stream.clock_ms(now_ms);
                     if clock.is_some_and(|clock_ms| body::is_dead(&stream.layout, newest_ms, clock_ms)) {
-                        self.room.remove(place);
-                        self.stats.entry(stream.id).or_default().entities -= 1;
+                        let stats = self.stats.entry(stream.id).or_default();
+                        stats.entities -= 1;
+                        stats.bytes -= record.slot_bytes() as u64;
+                        self.store.remove(place);
                     }
                 }
             }
         }
+        self.store.evacuate(EVACUATED_MAX, |_, _| ());
+    }
+
+    /// Frees memory that no reader can reach any more, a bounded amount. Once a tick.
+    pub fn collect(&mut self) {
+        self.store.collect();
     }
 
     /// Forgets the counters of streams that are gone.
     pub fn adopt(&mut self, catalogue: &Catalogue) {
-        let known: Vec<StreamId> = catalogue.iter().map(|stream| stream.id).collect();
-        self.stats.retain(|id, _| known.contains(id));
+        self.stats.retain(|id, _| catalogue.by_id(*id).is_some());
     }
 
     /// Counts an event that was refused for its form.
@@ -254,14 +356,13 @@ impl Shard {
         self.stats.get(&stream).cloned().unwrap_or_default()
     }
 
-    /// Bytes of the records and what finds them.
-    pub fn memory_bytes(&self) -> usize {
-        self.room.memory_bytes()
+    /// How the shard's memory is used.
+    pub fn usage(&self) -> Usage {
+        self.store.usage()
     }
-}
 
-fn empty_words(stream: &Stream) -> Box<[u64]> {
-    let mut words = vec![0; stream.layout.words_min()].into_boxed_slice();
-    body::init(&stream.layout, &mut *words);
-    words
+    /// Bytes of memory that the shard has taken from the system.
+    pub fn memory_bytes(&self) -> usize {
+        self.usage().taken_bytes
+    }
 }

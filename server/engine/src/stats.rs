@@ -10,6 +10,8 @@ const FRESHNESS_MS_MAX: u64 = 366 * 24 * 3_600_000;
 pub struct StreamStats {
     /// Records.
     pub entities: u64,
+    /// Bytes that the records take.
+    pub bytes: u64,
     /// Events counted at their own time.
     pub ok: u64,
     /// Events counted at the server's time.
@@ -33,6 +35,7 @@ impl Default for StreamStats {
         let freshness = Histogram::new_with_bounds(1, FRESHNESS_MS_MAX, 2).expect("the bounds are valid");
         Self {
             entities: 0,
+            bytes: 0,
             ok: 0,
             clamped: 0,
             skewed: 0,
@@ -49,6 +52,7 @@ impl StreamStats {
     /// Adds another shard's counters.
     pub fn merge(&mut self, other: &Self) {
         self.entities += other.entities;
+        self.bytes += other.bytes;
         self.ok += other.ok;
         self.clamped += other.clamped;
         self.skewed += other.skewed;

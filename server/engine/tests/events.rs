@@ -4,7 +4,8 @@ use proptest::prelude::{Strategy, any, prop, proptest};
 use windrow_engine::catalogue::{CatalogueError, Created, StreamEntry};
 use windrow_engine::madd::MaddHeader;
 use windrow_engine::op::{self, Judged, Op};
-use windrow_engine::{Catalogue, Outcome, Shard, ShardConfig, form};
+use windrow_engine::{Catalogue, Hint, Outcome, Shard, ShardConfig, form};
+use windrow_memory::Domain;
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::{Definition, Query, Value};
 
@@ -22,7 +23,16 @@ fn catalogue(definitions: &[(&str, &str)]) -> Catalogue {
 }
 
 fn shard() -> Shard {
-    Shard::new(ShardConfig { hash_key: [7, 9], maxmemory_bytes: 0 })
+    shard_of_bytes(0)
+}
+
+fn shard_of_bytes(maxmemory_bytes: usize) -> Shard {
+    let (domain, _) = Domain::with_participants(0);
+    Shard::new(ShardConfig { hash_key: [7, 9], maxmemory_bytes, reserved_bytes: 64 << 20 }, &domain).unwrap()
+}
+
+fn apply(shard: &mut Shard, catalogue: &Catalogue, op: &[u8]) -> Outcome {
+    shard.apply(catalogue, op, Hint::default(), NOW, 1)
 }
 
 fn add(catalogue: &Catalogue, out: &mut Vec<u8>, entity: &[u8], words: &[&[u8]]) -> Result<(), String> {
@@ -88,7 +98,7 @@ fn fields_may_be_missing_and_their_aggregates_skip_the_event() {
     {
         let mut bytes = Vec::new();
         add(&catalogue, &mut bytes, b"e", words).unwrap();
-        assert_eq!(shard.apply(&catalogue, &bytes, NOW), Outcome::Ok);
+        assert_eq!(apply(&mut shard, &catalogue, &bytes), Outcome::Ok);
     }
     let features = "count:5m sum(amount):5m sum(n):all count(merchant):all";
     assert_eq!(
@@ -104,11 +114,11 @@ fn a_skewed_event_does_not_move_an_event_clock() {
     let mut shard = shard();
     let mut bytes = Vec::new();
     add(&catalogue, &mut bytes, b"e", &[(NOW + 1001).to_string().as_bytes()]).unwrap();
-    assert_eq!(shard.apply(&catalogue, &bytes, NOW), Outcome::Skewed);
+    assert_eq!(apply(&mut shard, &catalogue, &bytes), Outcome::Skewed);
     assert_eq!(catalogue.stream(b"s").unwrap().clock_ms(NOW), None);
     bytes.clear();
     add(&catalogue, &mut bytes, b"e", &[(NOW + 1000).to_string().as_bytes()]).unwrap();
-    assert_eq!(shard.apply(&catalogue, &bytes, NOW), Outcome::Ok);
+    assert_eq!(apply(&mut shard, &catalogue, &bytes), Outcome::Ok);
     assert_eq!(catalogue.stream(b"s").unwrap().clock_ms(NOW), Some(NOW + 1000));
     let stats = shard.stream_stats(catalogue.stream(b"s").unwrap().id);
     assert_eq!((stats.ok, stats.skewed, stats.entities, stats.newest_ms), (1, 1, 1, Some(NOW + 1000)));
@@ -117,19 +127,29 @@ fn a_skewed_event_does_not_move_an_event_clock() {
 #[test]
 fn a_full_shard_refuses_growth_and_keeps_counting_what_needs_none() {
     let catalogue = catalogue(&[("s", STREAM)]);
-    let mut shard = shard();
-    let mut bytes = Vec::new();
-    add(&catalogue, &mut bytes, b"e", &[b"*"]).unwrap();
-    assert_eq!(shard.apply(&catalogue, &bytes, NOW), Outcome::Ok);
-    shard.set_maxmemory_bytes(1);
-    assert_eq!(shard.apply(&catalogue, &bytes, NOW), Outcome::Ok, "its bucket is there");
-    let mut other = Vec::new();
-    add(&catalogue, &mut other, b"f", &[b"*"]).unwrap();
-    assert_eq!(shard.apply(&catalogue, &other, NOW), Outcome::OutOfMemory);
-    assert_eq!(row(&catalogue, &shard, b"f", "count:5m"), [Value::Int(0)]);
-    assert_eq!(shard.entities(), 1);
-    shard.replay(&catalogue, &other).unwrap();
-    assert_eq!(shard.entities(), 2, "replay never refuses for memory");
+    let mut shard = shard_of_bytes(8 << 20);
+    let entity_op = |entity: u32| {
+        let mut bytes = Vec::new();
+        add(&catalogue, &mut bytes, &entity.to_le_bytes(), &[b"*"]).unwrap();
+        bytes
+    };
+    let full_at = (0..1_000_000)
+        .find(|&entity| apply(&mut shard, &catalogue, &entity_op(entity)) == Outcome::OutOfMemory);
+    let full_at = full_at.expect("8 MiB do not hold a million records");
+    assert!(shard.memory_bytes() <= 8 << 20, "{} bytes", shard.memory_bytes());
+    assert_eq!(shard.entities(), u64::from(full_at));
+    assert_eq!(row(&catalogue, &shard, &full_at.to_le_bytes(), "count:5m"), [Value::Int(0)]);
+    assert_eq!(apply(&mut shard, &catalogue, &entity_op(0)), Outcome::Ok, "its bucket is there");
+    assert_eq!(row(&catalogue, &shard, &0u32.to_le_bytes(), "count:5m"), [Value::Int(2)]);
+    for entity in full_at..full_at + 50_000 {
+        shard.replay(&catalogue, &entity_op(entity), 1).unwrap();
+    }
+    assert_eq!(shard.entities(), u64::from(full_at) + 50_000, "replay never refuses for memory");
+    let taken = shard.memory_bytes();
+    let mut others = full_at + 50_000..full_at + 150_000;
+    let refused =
+        others.any(|entity| apply(&mut shard, &catalogue, &entity_op(entity)) == Outcome::OutOfMemory);
+    assert!(refused && shard.memory_bytes() == taken, "the limit holds again once the last chunk is full");
 }
 
 #[test]
@@ -140,17 +160,17 @@ fn a_dropped_streams_records_go_and_its_operations_are_skipped() {
     for entity in 0..10u8 {
         bytes.clear();
         add(&before, &mut bytes, &[entity], &[b"*"]).unwrap();
-        shard.apply(&before, &bytes, NOW);
+        apply(&mut shard, &before, &bytes);
     }
-    let full = shard.memory_bytes();
+    assert_eq!(shard.usage().records, 10);
     let after = before.dropped(b"s").unwrap();
     shard.adopt(&after);
     assert_eq!(shard.entities(), 0);
-    assert_eq!(shard.apply(&after, &bytes, NOW), Outcome::Dropped);
-    for _ in 0..5 {
+    assert_eq!(apply(&mut shard, &after, &bytes), Outcome::Dropped);
+    for _ in 0..10 {
         shard.upkeep(&after, NOW, 2);
     }
-    assert!(shard.memory_bytes() < full, "{} of {full}", shard.memory_bytes());
+    assert_eq!(shard.usage().records, 0);
     let Created::New(again) = after.created(Definition::parse_text("s", STREAM).unwrap(), NOW).unwrap()
     else {
         panic!("it was dropped")
@@ -237,7 +257,7 @@ fn a_bad_madd_row_fails_alone_and_null_is_absent() {
         assert_eq!(header.entity(words.as_slice(), index), b"e");
         let mut bytes = Vec::new();
         match header.encode_row(&mut bytes, stream, words.as_slice(), index, NOW) {
-            Ok(()) => assert_eq!(shard.apply(&catalogue, &bytes, NOW), Outcome::Ok),
+            Ok(()) => assert_eq!(apply(&mut shard, &catalogue, &bytes), Outcome::Ok),
             Err(_) => failed.push(index),
         }
     }
@@ -310,7 +330,7 @@ proptest! {
         let index = at.index(bytes.len());
         bytes[index] ^= flip;
         for op in op::iter(&bytes).flatten() {
-            let _ = shard.replay(&catalogue, op);
+            let _ = shard.replay(&catalogue, op, 1);
         }
         let cut = cut.index(ops.concat().len());
         let whole = op::iter(&ops.concat()[..cut]).filter(Result::is_ok).count();

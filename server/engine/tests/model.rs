@@ -7,7 +7,8 @@ use naive::{Drawn, Model, Reply};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use windrow_engine::catalogue::Created;
 use windrow_engine::slot::{hash_slot, shard_of};
-use windrow_engine::{Catalogue, Outcome, Shard, ShardConfig, form, op};
+use windrow_engine::{Catalogue, Hint, Outcome, Shard, ShardConfig, form, op};
+use windrow_memory::{Domain, Participant};
 use windrow_window::query::Query;
 use windrow_window::range::RangeQuery;
 use windrow_window::{Definition, Length, QueryError};
@@ -80,6 +81,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     catalogue: Catalogue,
     shards: Vec<Shard>,
+    /// Reads as another core does.
+    participant: Participant,
     /// Counted operations, in order of arrival.
     log: Vec<Vec<u8>>,
     model: Model,
@@ -90,8 +93,13 @@ fn entity_name(entity: u8) -> Vec<u8> {
     format!("user:{entity}").into_bytes()
 }
 
-fn fresh_shards(count: usize) -> Vec<Shard> {
-    (0..count).map(|_| Shard::new(ShardConfig { hash_key: [1, 2], maxmemory_bytes: 0 })).collect()
+fn fresh_shards(count: usize) -> (Vec<Shard>, Participant) {
+    let (domain, mut participants) = Domain::with_participants(1);
+    let config = ShardConfig { hash_key: [1, 2], maxmemory_bytes: 0, reserved_bytes: 64 << 20 };
+    let shards = (0..count).map(|_| Shard::new(config, &domain).unwrap()).collect();
+    let mut participant = participants.remove(0);
+    participant.quiescent();
+    (shards, participant)
 }
 
 impl World {
@@ -100,7 +108,8 @@ impl World {
         let Created::New(catalogue) = Catalogue::default().created(definition.clone(), now).unwrap() else {
             panic!("it is new")
         };
-        Self { catalogue, shards: fresh_shards(shards), log: Vec::new(), model: Model::new(definition), now }
+        let (shards, participant) = fresh_shards(shards);
+        Self { catalogue, shards, participant, log: Vec::new(), model: Model::new(definition), now }
     }
 
     fn owner(&self, entity: &[u8]) -> usize {
@@ -120,7 +129,16 @@ impl World {
         form::encode_add(&mut bytes, stream, &name, words.iter().map(String::as_bytes), self.now).unwrap();
         assert_eq!(op::first(&bytes), Ok(&bytes[..]));
         let owner = self.owner(&name);
-        let outcome = self.shards[owner].apply(&self.catalogue, &bytes, self.now);
+        let outcome = {
+            // As a batch does it, or one at a time.
+            let shard = &mut self.shards[owner];
+            let mut hint = Hint::default();
+            if self.log.len() % 2 == 0 {
+                hint = shard.prefetch_index(stream.id, &name);
+                shard.prefetch_record(&mut hint);
+            }
+            shard.apply(&self.catalogue, &bytes, hint, self.now, self.log.len() as u64 + 1)
+        };
         if outcome.counted() {
             self.log.push(bytes);
         }
@@ -177,7 +195,15 @@ impl World {
             let readable = begins.is_none() || kept.is_none() || begins >= kept;
             let mut row = Vec::new();
             match query.read_time(&stream.layout, clock) {
-                Ok(time) => shard.read(stream, &name, &query, time, &mut row),
+                Ok(time) => {
+                    shard.read(stream, &name, &query, time, &mut row);
+                    let mut elsewhere = Vec::new();
+                    let reader = shard.reader();
+                    let position =
+                        reader.read(&self.participant, stream, &name, &query, time, &mut elsewhere).unwrap();
+                    assert_eq!(elsewhere, row, "another core reads the same");
+                    assert!(position <= self.log.len() as u64);
+                }
                 Err(QueryError::NotKept(_)) => {
                     assert!(!readable, "{} at {t} is kept from {kept:?}", feature.name);
                     continue;
@@ -249,16 +275,16 @@ impl World {
     }
 
     fn restart(&mut self, shards: usize) {
-        self.shards = fresh_shards(shards);
+        (self.shards, self.participant) = fresh_shards(shards);
         let entries = self.catalogue.entries();
         let (version, streams, layouts) =
             (self.catalogue.version, self.catalogue.next_stream_id, self.catalogue.next_layout_id);
         let clock = self.catalogue.stream(b"s").unwrap().clock_ms(self.now);
         self.catalogue = Catalogue::from_entries(version, streams, layouts, &entries).unwrap();
-        for bytes in &self.log {
+        for (index, bytes) in self.log.iter().enumerate() {
             let entity = op::Op::decode(bytes).unwrap().entity;
             let owner = shard_of(hash_slot(entity), shards);
-            self.shards[owner].replay(&self.catalogue, bytes).unwrap();
+            self.shards[owner].replay(&self.catalogue, bytes, index as u64 + 1).unwrap();
         }
         // The clock survives as far as events were counted; one that only LATE events saw does not exist, since these are older.
         assert_eq!(self.catalogue.stream(b"s").unwrap().clock_ms(self.now), clock);
@@ -291,6 +317,8 @@ fn run(stream: &str, shards: usize, start: i64, steps: &[Step]) {
             }
             Step::Restart(shards) => world.restart(*shards),
         }
+        world.participant.quiescent();
+        world.shards.iter_mut().for_each(Shard::collect);
     }
     for entity in 0..5 {
         world.read(entity, None);

@@ -193,8 +193,7 @@ fn words_end<W: Words + ?Sized>(layout: &Layout, words: &W, upto: usize) -> usiz
     let heads = layout.tiers_at();
     let mut end = heads + 2 * layout.tiers.len();
     for tier in 0..upto {
-        let shape = words.get(heads + 2 * tier + 1) & 0xffff;
-        end += layout.tiers[tier].shapes[shape as usize].words;
+        end += layout.tiers[tier].shape(words.get(heads + 2 * tier + 1) & 0xffff).words;
     }
     end
 }
@@ -223,7 +222,7 @@ impl<'l> Ring<'l> {
         let head = words.get(heads + 2 * tier).cast_signed();
         let state = words.get(heads + 2 * tier + 1);
         let shape_index = (state & 0xffff) as usize;
-        let shape = &layout.tiers[tier].shapes[shape_index];
+        let shape = layout.tiers[tier].shape(state & 0xffff);
         let entries = ((state >> 32) as usize).min(shape.capacity);
         Self {
             tier_index: tier,
@@ -254,7 +253,7 @@ impl<'l> Ring<'l> {
     fn reaches<W: Words + ?Sized>(layout: &Layout, words: &W, tier: usize, ts: i64) -> bool {
         let head = words.get(layout.tiers_at() + 2 * tier).cast_signed();
         let tier = &layout.tiers[tier];
-        head == NONE || bucket_of(ts, tier.width_ms) > head - tier.slots as i64
+        head == NONE || bucket_of(ts, tier.width_ms) > head.wrapping_sub(tier.slots as i64)
     }
 
     /// One cell of a column.

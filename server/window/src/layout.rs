@@ -172,6 +172,12 @@ impl Tier {
         shapes.into_boxed_slice()
     }
 
+    /// The shape of a ring's state word, or the last one where the word is of another moment.
+    #[inline]
+    pub(crate) fn shape(&self, index: u64) -> &Shape {
+        &self.shapes[(index as usize).min(self.shapes.len() - 1)]
+    }
+
     /// The shape with room for more buckets than `shape`.
     pub(crate) fn larger(&self, shape: usize) -> usize {
         let larger = shape + COUNT_BITS.len();

@@ -90,9 +90,9 @@ trait Merged {
                 Value::Float(self.sum_int(Partial::SumInt(field)) as f64 / seconds)
             }
             Aggregate::RateOf(field) => Value::Float(self.sum_float(Partial::SumFloat(field)) / seconds),
-            Aggregate::Since => {
-                self.newest_ms().map_or(Value::Null, |newest_ms| Value::Int((t - 1 - newest_ms).max(0)))
-            }
+            Aggregate::Since => self.newest_ms().map_or(Value::Null, |newest_ms| {
+                Value::Int(t.saturating_sub(1).saturating_sub(newest_ms).max(0))
+            }),
         }
     }
 }
@@ -230,7 +230,8 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
         let width_ms = self.layout.tiers[self.tier].width_ms;
         self.runs.into_iter().rev().flat_map(|(from, to)| (from..to).rev()).find_map(|slot| {
             let offset_ms = self.ring.cell(self.words, column, slot).checked_sub(1)?;
-            Some(self.ring.bucket_in(self.words, slot) * width_ms + offset_ms.cast_signed())
+            let start_ms = self.ring.bucket_in(self.words, slot).wrapping_mul(width_ms);
+            Some(start_ms.wrapping_add(offset_ms.cast_signed()))
         })
     }
 

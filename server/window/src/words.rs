@@ -1,8 +1,12 @@
 //! The words of a record, abstract over where they live.
 
 /// Read access to a record's 64-bit words.
+///
+/// A reader on another core may see words that are not of one moment (they are checked afterwards, and thrown away). So whatever
+/// the words say, reading them ends and does not panic: indices found in them are clamped, arithmetic on them wraps, and a word
+/// that is not there reads as 0.
 pub trait Words {
-    /// The word at `index`.
+    /// The word at `index`; 0 where there is none.
     fn get(&self, index: usize) -> u64;
     /// How many words there are.
     fn len(&self) -> usize;
@@ -21,7 +25,7 @@ pub trait WordsMut: Words {
 impl Words for [u64] {
     #[inline]
     fn get(&self, index: usize) -> u64 {
-        self[index]
+        <[u64]>::get(self, index).copied().unwrap_or(0)
     }
 
     #[inline]

@@ -86,6 +86,11 @@ impl<'a> Record<'a> {
         self.words.len() - self.head.body_start()
     }
 
+    /// Bytes of memory that the record takes: its whole slot.
+    pub fn slot_bytes(&self) -> usize {
+        self.words.len() * crate::handle::WORD_BYTES
+    }
+
     /// The word `index` of the body.
     ///
     /// # Panics

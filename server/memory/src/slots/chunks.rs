@@ -22,6 +22,8 @@ pub(crate) struct ChunkPool {
     free: Vec<u32>,
     /// The next chunk that was never taken.
     next: u32,
+    /// Chunks that may be taken at present: the region's, or fewer.
+    limit: usize,
     wanted: StdArc<Wanted>,
     /// How often the owner had to populate a chunk itself.
     populated_by_owner: u64,
@@ -37,7 +39,9 @@ impl ChunkPool {
     /// A pool of all chunks of `region` but the first.
     pub(crate) fn new(region: Region) -> Self {
         let end = (1 + POPULATE_AHEAD).min(region.chunk_count() as u32);
+        let limit = region.chunk_count() - 1;
         Self {
+            limit,
             region: StdArc::new(region),
             free: Vec::new(),
             next: 1,
@@ -51,7 +55,12 @@ impl ChunkPool {
     }
 
     pub(crate) fn bytes_max(&self) -> usize {
-        (self.region.chunk_count() - 1) * CHUNK_BYTES
+        self.limit * CHUNK_BYTES
+    }
+
+    /// Takes no new chunk beyond so many bytes. Chunks that are taken already stay.
+    pub(crate) fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.limit = (bytes_max / CHUNK_BYTES).min(self.region.chunk_count() - 1);
     }
 
     /// Chunks that were ever taken: they hold memory, in use or not.
@@ -74,7 +83,7 @@ impl ChunkPool {
             return Ok(number);
         }
         let number = self.next;
-        if number as usize >= self.region.chunk_count() {
+        if number as usize > self.limit {
             return Err(MemoryError::Full { bytes_max: self.bytes_max() });
         }
         if !self.region.is_committed(number as usize) {
@@ -166,6 +175,19 @@ mod tests {
         pool.give_back(1);
         assert_eq!((pool.free_bytes(), pool.take().unwrap()), (crate::CHUNK_BYTES, 1));
         assert!(pool.take().is_err());
+    }
+
+    #[test]
+    fn a_lowered_budget_takes_no_more_and_a_raised_one_goes_on() {
+        let mut pool = ChunkPool::new(Region::reserve(8).unwrap());
+        assert_eq!((pool.take().unwrap(), pool.take().unwrap()), (1, 2));
+        pool.set_bytes_max(crate::CHUNK_BYTES);
+        assert!(pool.take().is_err());
+        pool.give_back(2);
+        assert_eq!(pool.take().unwrap(), 2, "what was taken before may be used again");
+        pool.set_bytes_max(usize::MAX);
+        assert_eq!(pool.take().unwrap(), 3);
+        assert_eq!(pool.bytes_max(), 7 * crate::CHUNK_BYTES);
     }
 
     #[test]

@@ -72,6 +72,10 @@ impl Slots {
         &self.pool
     }
 
+    pub(crate) fn pool_mut(&mut self) -> &mut ChunkPool {
+        &mut self.pool
+    }
+
     pub(crate) fn in_use(&self, purpose: Purpose) -> InUse {
         self.in_use[purpose as usize]
     }

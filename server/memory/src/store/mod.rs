@@ -83,6 +83,12 @@ impl Store {
         })
     }
 
+    /// Takes no more memory than `bytes_max` from now on, rounded down to whole chunks; what is taken already stays. At most the
+    /// budget that the store was made with.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.slots.pool_mut().set_bytes_max(bytes_max);
+    }
+
     /// A reader, for any participant of the store's domain.
     pub fn reader(&self) -> Reader {
         Reader::new(StdArc::clone(&self.shared))

@@ -41,7 +41,7 @@ impl Ring<'_> {
     /// The bucket of an entry of a short ring. Its tag holds the bucket's low 32 bits, and all lie within N of the head.
     fn bucket_of_entry<W: Words + ?Sized>(&self, words: &W, entry: usize) -> i64 {
         let tag = column::get(words, self.base, 32, entry) as u32;
-        self.head - i64::from((self.head as u32).wrapping_sub(tag))
+        self.head.wrapping_sub(i64::from((self.head as u32).wrapping_sub(tag)))
     }
 
     /// Finds the event's place, or the shape that the ring must take first.
@@ -213,13 +213,13 @@ impl Ring<'_> {
         if self.head == NONE {
             return [EMPTY; 2];
         }
-        let from = from.max(self.head - self.slots() + 1);
-        let to = to.min(self.head + 1);
+        let from = from.max(self.head.wrapping_sub(self.slots()).wrapping_add(1));
+        let to = to.min(self.head.wrapping_add(1));
         if from >= to {
             return [EMPTY; 2];
         }
         if self.shape.dense {
-            let (first, last) = (self.slot_of(from), self.slot_of(to - 1));
+            let (first, last) = (self.slot_of(from), self.slot_of(to.wrapping_sub(1)));
             return if first <= last {
                 [(first, last + 1), EMPTY]
             } else {
@@ -238,7 +238,7 @@ impl Ring<'_> {
     /// The bucket whose partials stand in `slot`.
     pub fn bucket_in<W: Words + ?Sized>(&self, words: &W, slot: usize) -> i64 {
         if self.shape.dense {
-            self.head - (self.head - slot as i64).rem_euclid(self.slots())
+            self.head.wrapping_sub(self.head.wrapping_sub(slot as i64).rem_euclid(self.slots()))
         } else {
             self.bucket_of_entry(words, slot)
         }

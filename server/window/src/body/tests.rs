@@ -1,9 +1,11 @@
 //! What the naive model does not reach: counts that widen, every shape on the way to a dense ring, wrap, far gaps.
 
+use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
+
 use super::{Event, Fit, NONE, add, fit, grow, init, judge, newest_ms, words_grown, words_used};
 use crate::definition::Definition;
 use crate::layout::Layout;
-use crate::query::Query;
+use crate::query::{Query, ReadTime};
 use crate::value::Value;
 use crate::window::evaluate;
 
@@ -173,4 +175,29 @@ fn three_buckets_of_count_and_sum_take_little() {
         entity.event(minute * 60_000, 1.0);
     }
     assert!(entity.words.len() * 8 <= 672, "{} bytes", entity.words.len() * 8);
+}
+
+proptest! {
+    #[test]
+    fn reading_words_of_no_one_moment_ends_and_does_not_panic(
+        stream in prop::sample::select(vec![
+            "FIELDS x FLOAT n INT WINDOWS 60s@1s 10m@10s all AGGREGATE count sum(x) avg(n) min(x) max(n) since rate",
+            "FIELDS x FLOAT n INT WINDOWS 3s@1s AGGREGATE since min(n)",
+        ]),
+        mut words in prop::collection::vec(prop_oneof![any::<u64>(), 0u64..1000, Just(NONE.cast_unsigned())], 0..400),
+        shapes in prop::collection::vec(any::<u16>(), 2),
+        t in -10_000_000i64..10_000_000,
+    ) {
+        let layout = layout(stream);
+        for (tier, shape) in shapes.into_iter().enumerate() {
+            let at = layout.tiers_at() + 2 * tier + 1;
+            if at < words.len() {
+                words[at] = words[at] & !0xffff | u64::from(shape % 64);
+            }
+        }
+        let mut row = Vec::new();
+        let time = ReadTime { t, clock: Some(t - 1), present: true };
+        evaluate(&layout, Some(words.as_slice()), &layout.features, time, &mut row);
+        prop_assert_eq!(row.len(), layout.features.len());
+    }
 }
