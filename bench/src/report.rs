@@ -31,31 +31,23 @@ pub fn time(us: f64) -> String {
 /// One run for a terminal.
 pub fn summary(title: &str, summary: &Summary) -> String {
     let mut text = String::new();
-    let Latency { p50_us, p90_us, p99_us, p999_us, p9999_us, max_us } = summary.latency;
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{title}");
-    let _ = writeln!(text, "  rate        {} /s over {:.2} s", grouped(summary.rate_per_s), summary.seconds);
-    if let (Some(server), Some(rate)) = (summary.server, summary.rate_per_cpu_s) {
+    let rate = grouped(summary.total.rate_per_s);
+    let _ = writeln!(text, "  rate        {rate} /s over {:.2} s", summary.seconds);
+    if let Some(server) = summary.server {
         let busy = server.cpu_s / summary.seconds * 100.0;
-        let _ = writeln!(
-            text,
-            "  CPU         {} per CPU-second of the server, {busy:.0} % of a core",
-            grouped(rate)
-        );
+        let per_cpu_s = summary.rate_per_cpu_s.map(|rate| format!(", {} per CPU-second", grouped(rate)));
+        let _ = writeln!(text, "  server      {busy:.0} % of a core{}", per_cpu_s.unwrap_or_default());
         let _ = writeln!(text, "  memory      {} MiB", grouped(server.rss_bytes as f64 / 1_048_576.0));
     }
     let own = summary.generator.cpu_s / summary.seconds * 100.0;
     let _ = writeln!(text, "  generator   {own:.0} % of a core");
-    let _ = writeln!(
-        text,
-        "  latency     p50 {}  p90 {}  p99 {}  p99.9 {}  p99.99 {}  max {}",
-        time(p50_us),
-        time(p90_us),
-        time(p99_us),
-        time(p999_us),
-        time(p9999_us),
-        time(max_us)
-    );
+    let _ = writeln!(text, "  latency     {}", percentiles(&summary.total.latency));
+    for (name, figures) in &summary.kinds {
+        let rate = grouped(figures.rate_per_s);
+        let _ = writeln!(text, "  {name:<11} {rate} /s, latency {}", percentiles(&figures.latency));
+    }
     if let Some(sample) = &summary.sample {
         let _ = writeln!(text, "  a reply     {sample:?}");
     }
@@ -66,6 +58,12 @@ pub fn summary(title: &str, summary: &Summary) -> String {
         }
     }
     text
+}
+
+fn percentiles(latency: &Latency) -> String {
+    let Latency { p50_us, p90_us, p99_us, p999_us, p9999_us, max_us } = *latency;
+    let [p50, p90, p99, p999, p9999, max] = [p50_us, p90_us, p99_us, p999_us, p9999_us, max_us].map(time);
+    format!("p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  p99.99 {p9999}  max {max}")
 }
 
 /// A comparison as a Markdown table: a row for each contender of each line.
