@@ -269,8 +269,13 @@ fn start(
     match contender {
         Contender::Windrow => {
             ServerProcess::start("windrow", &comparison.windrow_bin, core, |port, directory| {
-                let mut args =
-                    words(&["--port", &port.to_string(), "--dir", &directory.join("data").to_string_lossy()]);
+                let mut args = words(&[
+                    "serve",
+                    "--port",
+                    &port.to_string(),
+                    "--dir",
+                    &directory.join("data").to_string_lossy(),
+                ]);
                 args.extend(comparison.windrow_args.iter().cloned());
                 args
             })
