@@ -8,6 +8,7 @@
 //! | [`clock`] | the server's clock |
 //! | [`logging`] | messages to standard error |
 //! | [`error`] | why a server does not run |
+//! | [`demo`] | `windrow demo`: a server with real events in it |
 //! | `shard` | a shard's thread: the phases of a tick |
 //! | `connection` | one client's input, output, reply slots |
 //! | `commands` | what each command does with its arguments |
@@ -23,6 +24,7 @@ pub mod clock;
 mod commands;
 pub mod config;
 mod connection;
+pub mod demo;
 pub mod error;
 mod loader;
 pub mod logging;

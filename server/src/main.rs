@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use windrow_server::demo::{self, DemoArgs};
 use windrow_server::{Server, config, logging, streams_file};
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
     let outcome = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
+        Some(("demo", matches)) => demo(matches),
         Some(("check", matches)) => check(matches),
         _ => unreachable!("clap asks for a subcommand"),
     };
@@ -33,6 +35,9 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Command::new("serve").about("Run the server").args(config::arguments()))
+        .subcommand(DemoArgs::augment_args(
+            Command::new("demo").about("Start with real events in it: a git history, or a CSV file"),
+        ))
         .subcommand(
             Command::new("check")
                 .about("Check a file of stream definitions, and print what it would create")
@@ -60,6 +65,12 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         }
     });
     running.wait().map_err(|error| error.to_string())
+}
+
+fn demo(matches: &ArgMatches) -> Result<(), String> {
+    let args = DemoArgs::from_arg_matches(matches).map_err(|error| error.to_string())?;
+    logging::start("warning");
+    demo::run(&args).map_err(|error| error.to_string())
 }
 
 fn check(matches: &ArgMatches) -> Result<(), String> {

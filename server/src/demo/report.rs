@@ -1,11 +1,16 @@
 //! What the demo shows in the end: how the load went, the features of the busiest entities, and what to try next.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write;
+
+use windrow_client::Row;
 
 use super::error::DemoError;
 use super::load::{Loaded, Loader};
 
+/// Entities that may come into the table: those with the most events.
+const ENTITIES_READ: usize = 1_000;
 /// Rows of the table.
 const ENTITIES_SHOWN: usize = 10;
 /// Longer names are cut in the table.
@@ -24,27 +29,29 @@ pub(super) async fn print(loader: &Loader, loaded: &Loaded, port: u16) -> Result
     for (reply, count) in &loaded.not_counted {
         eprintln!("{count} events were not counted: {reply}");
     }
-    let entities = busiest(&loaded.headline, ENTITIES_SHOWN);
     if !loaded.was_there {
         let seconds = loaded.took.as_secs_f64();
         println!("{} events of the stream {} in {seconds:.1} s.", loaded.counted, loader.stream);
     }
     let columns = columns(loader, loaded);
     let features: Vec<String> = columns.iter().flatten().cloned().collect();
-    let rows = loader
-        .client
-        .mget(&entities, &loader.stream)
-        .features(features.iter().map(String::as_str))
-        .get()
-        .await?;
-    let cells = entities.iter().zip(&rows).map(|(entity, row)| {
+    let entities = busiest(&loaded.headline, ENTITIES_READ);
+    let query = loader.client.mget(&entities, &loader.stream).features(features.iter().map(String::as_str));
+    let mut rows: Vec<(&Vec<u8>, Row)> = entities.iter().zip(query.get().await?).collect();
+    // The busiest of the longest window that ends: a lifetime alone would show who has left long ago.
+    if let Some(length) = loader.lengths.iter().rfind(|length| !length.eq_ignore_ascii_case("all")) {
+        let count = format!("count:{length}");
+        rows.sort_by_key(|(_, row)| Reverse(row.int(&count)));
+    }
+    let cells = rows.iter().take(ENTITIES_SHOWN).map(|(entity, row)| {
         let numbers = features.iter().map(|feature| number(row.get(feature)));
         std::iter::once(shorten(entity)).chain(numbers).collect()
     });
     let head = head(loader, loaded, columns.first().map_or(1, Vec::len));
     print!("\n{}", table(&head, &cells.collect::<Vec<_>>()));
     println!("\nTry next:");
-    for line in next_steps(loader, loaded, port) {
+    let first = rows.first().map(|(entity, _)| entity.as_slice());
+    for line in next_steps(loader, loaded, first, port) {
         println!("  {line}");
     }
     Ok(())
@@ -119,19 +126,16 @@ fn shorten(entity: &[u8]) -> String {
 }
 
 /// Three lines that work in a shell as they stand.
-fn next_steps(loader: &Loader, loaded: &Loaded, port: u16) -> Vec<String> {
+fn next_steps(loader: &Loader, loaded: &Loaded, first: Option<&[u8]>, port: u16) -> Vec<String> {
     let cli = format!("redis-cli -p {port}");
     let stream = &loader.stream;
-    let typed = |counts: &HashMap<Vec<u8>, u64>| {
-        let printable = |entity: &Vec<u8>| {
-            String::from_utf8(entity.clone()).ok().filter(|text| !text.contains(char::is_control))
-        };
-        busiest(counts, ENTITIES_SHOWN).iter().find_map(printable)
-    };
-    let Some(entity) = typed(&loaded.headline).or_else(|| typed(&loaded.other)) else {
+    let busiest_typed = |counts| busiest(counts, ENTITIES_SHOWN).iter().find_map(|entity| typed(entity));
+    let entity = first.and_then(typed).or_else(|| busiest_typed(&loaded.headline));
+    let other = busiest_typed(&loaded.other);
+    let Some(entity) = entity.or_else(|| other.clone()) else {
         return vec![format!("{cli} STREAM.INFO {stream}")];
     };
-    let other = quoted(&typed(&loaded.other).unwrap_or_else(|| entity.clone()));
+    let other = quoted(&other.unwrap_or_else(|| entity.clone()));
     let entity = quoted(&entity);
     let amount = loaded.headline_field.as_ref().map_or("count".to_owned(), |field| format!("sum({field})"));
     let feature = |name: &str, length: &str| quoted(&format!("{name}:{length}"));
@@ -152,6 +156,11 @@ fn next_steps(loader: &Loader, loaded: &Loaded, port: u16) -> Vec<String> {
         _ => format!("{cli} STREAM.INFO {stream}"),
     });
     lines
+}
+
+/// An entity that can be typed: text without control characters.
+fn typed(entity: &[u8]) -> Option<String> {
+    std::str::from_utf8(entity).ok().filter(|text| !text.contains(char::is_control)).map(str::to_owned)
 }
 
 /// As one word of a shell.
