@@ -82,6 +82,28 @@ pub struct Comparison {
     pub redis_args: Vec<String>,
 }
 
+impl Comparison {
+    /// What was done, in a sentence for above the table.
+    pub fn describe(&self) -> String {
+        let load = &self.load;
+        format!(
+            "{} connections{}, {} entities {}{}, keys of {} bytes; medians of {} rounds of {:?} in turns; servers on \
+             {}; Windrow {}; Redis --save \"\" --appendonly no {}",
+            load.connections,
+            load.rate.map_or_else(String::new, |_| format!(", {}", load.pace())),
+            load.entities,
+            load.distribution,
+            if self.fill { ", all buckets full" } else { "" },
+            load.key_bytes,
+            self.rounds,
+            load.duration,
+            if cpu::cores() >= 2 { "core 0, the generator elsewhere" } else { "the generator's core" },
+            self.windrow_args.join(" "),
+            self.redis_args.join(" ")
+        )
+    }
+}
+
 /// One line of the result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
