@@ -34,6 +34,8 @@ mod shard;
 mod shared;
 pub mod streams_file;
 mod sync_thread;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 pub use config::Config;

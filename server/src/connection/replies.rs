@@ -135,7 +135,7 @@ impl ReplySlots {
                 Content::Waiting => break,
                 Content::Rows(rows) if rows.missing > 0 => break,
                 Content::Inline { len, bytes } => {
-                    output.buffer().extend_from_slice(&bytes[..usize::from(*len)])
+                    output.buffer().extend_from_slice(&bytes[..usize::from(*len)]);
                 }
                 Content::Long(bytes) => output.buffer().extend_from_slice(bytes),
                 Content::Rows(rows) => rows.write(output),

@@ -15,7 +15,6 @@ impl ShardLoop {
         if self.touched.is_empty() {
             return;
         }
-        self.publish_engine();
         let at_ms = uptime_ms();
         let mut touched = std::mem::take(&mut self.touched);
         for index in touched.drain(..) {

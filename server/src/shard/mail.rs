@@ -94,6 +94,7 @@ impl ShardLoop {
         if !self.core.refresh_catalogue() {
             return;
         }
+        self.publish_engine();
         self.shared.shards[self.core.id]
             .numbers
             .catalogue_version

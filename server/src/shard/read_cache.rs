@@ -24,8 +24,11 @@ pub(crate) struct PreparedRead {
 
 /// The parsed reads of one shard.
 pub(crate) struct ReadCache {
-    places: Vec<Option<(Box<[u8]>, Rc<PreparedRead>)>>,
+    places: Vec<Place>,
 }
+
+/// Room for one text and what it asks.
+type Place = Option<(Box<[u8]>, Rc<PreparedRead>)>;
 
 impl ReadCache {
     pub(crate) fn new() -> Self {

@@ -286,6 +286,9 @@ impl ShardLoop {
     // 6. Release.
 
     fn release(&mut self) {
+        if self.core.counters.events > 0 {
+            self.publish_engine();
+        }
         self.releasable = self.core.group.releasable(self.core.config.appendfsync, self.core.now_ms);
         let (shared, releasable) = (&self.shared, self.releasable);
         self.core.links.release_answers(releasable, |shard| shared.shards[shard].wake());
@@ -310,6 +313,7 @@ impl ShardLoop {
         if let Some(engine) = &mut self.core.engine {
             engine.upkeep(&self.core.catalogue, self.core.now_ms, records);
         }
+        self.publish_engine();
         self.state_durable_when_idle();
         self.close_idle_connections(now_ms);
     }
