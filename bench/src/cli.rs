@@ -4,7 +4,7 @@ use crate::arrivals::Spacing;
 use crate::compare::{Comparison, Contender};
 use crate::control::Greeting;
 use crate::entities::Distribution;
-use crate::run::{Load, Server};
+use crate::run::{Background, Load, Server};
 use crate::workload::{Mode, Target};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -75,6 +75,12 @@ pub struct LoadArgs {
     /// How arrivals of an open loop are spaced.
     #[arg(long, default_value = "poisson", requires = "rate")]
     arrivals: Spacing,
+    /// Other requests meanwhile, evenly spaced: <mode>@<requests a second>, such as events:64@7812.
+    #[arg(long, requires = "rate", value_parser = background)]
+    background: Option<(Mode, f64)>,
+    /// Connections of the background.
+    #[arg(long, default_value_t = 10)]
+    background_connections: usize,
     /// Of every random choice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -100,6 +106,11 @@ impl LoadArgs {
             key_prefix: self.key_prefix.clone(),
             key_bytes: self.key_size,
             rate: self.rate.map(|rate| (rate, self.arrivals)),
+            background: self.background.map(|(mode, rate_per_s)| Background {
+                mode,
+                rate_per_s,
+                connections: self.background_connections,
+            }),
             warmup: seconds("warmup", self.warmup)?,
             duration: seconds("duration", self.duration)?,
             drain: seconds("drain", self.drain)?,
@@ -107,6 +118,12 @@ impl LoadArgs {
             seed: self.seed,
         })
     }
+}
+
+fn background(text: &str) -> Result<(Mode, f64), String> {
+    let (mode, rate) =
+        text.split_once('@').ok_or_else(|| format!("{text:?} needs a rate, such as events:64@7812"))?;
+    Ok((mode.parse()?, rate.parse().map_err(|error| format!("{rate:?} is no rate: {error}"))?))
 }
 
 /// `windrow-bench run`
@@ -130,7 +147,7 @@ pub struct RunArgs {
     /// Its process id on this machine: its CPU time and memory are shown.
     #[arg(long)]
     server_pid: Option<u32>,
-    /// events, madd:<n>, reads, mget:<n>, mixed:<share of reads>; of Redis also set, get.
+    /// events, events:<n> (pipelined in one go), madd:<n>, reads, mget:<n>, mixed:<share of reads>; of Redis also set, get.
     #[arg(long, short = 'm', default_value_t = Mode::Events)]
     mode: Mode,
     /// Requests under way on each connection; in an open loop, the most [default: 1, open loop 64].
@@ -250,13 +267,15 @@ mod tests {
     #[test]
     fn a_run_takes_its_settings_from_the_flags() {
         let line = "windrow-bench run --target redis --addr h:1 -m mget:100 -P 16 -c 8 --entities 500 --distribution \
-                    zipf:0.99 --rate 20000 --arrivals constant --duration 0.5 --warmup 0 --fill --server-pid 42";
+                    zipf:0.99 --rate 20000 --arrivals constant --background events:64@500 --duration 0.5 --warmup 0 --fill --server-pid 42";
         let Command::Run(args) = parse(line) else { panic!("not a run") };
         let (server, mode, load, fill) = args.plan().unwrap();
         assert_eq!((server.target, server.addr.as_str(), server.pid), (Target::Redis, "h:1", Some(42)));
         assert_eq!((mode, load.pipeline, load.connections, load.entities), (Mode::Mget(100), 16, 8, 500));
         assert_eq!(load.distribution, Distribution::Zipf { theta: 0.99 });
         assert_eq!(load.rate, Some((20_000.0, Spacing::Constant)));
+        let background = Background { mode: Mode::Pipelined(64), rate_per_s: 500.0, connections: 10 };
+        assert_eq!(load.background, Some(background));
         assert_eq!((load.duration, load.warmup, fill), (Duration::from_millis(500), Duration::ZERO, true));
     }
 
@@ -289,6 +308,8 @@ mod tests {
             "windrow-bench run --distribution zipf",
             "windrow-bench run --arrivals constant",
             "windrow-bench run -n 5 -d 5",
+            "windrow-bench run --background events@5",
+            "windrow-bench run --rate 5 --background events",
             "windrow-bench run --user risk",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");

@@ -82,6 +82,28 @@ pub struct Comparison {
     pub redis_args: Vec<String>,
 }
 
+impl Comparison {
+    /// What was done, in a sentence for above the table.
+    pub fn describe(&self) -> String {
+        let load = &self.load;
+        format!(
+            "{} connections{}, {} entities {}{}, keys of {} bytes; medians of {} rounds of {:?} in turns; servers on \
+             {}; Windrow {}; Redis --save \"\" --appendonly no {}",
+            load.connections,
+            load.rate.map_or_else(String::new, |_| format!(", {}", load.pace())),
+            load.entities,
+            load.distribution,
+            if self.fill { ", all buckets full" } else { "" },
+            load.key_bytes,
+            self.rounds,
+            load.duration,
+            if cpu::cores() >= 2 { "core 0, the generator elsewhere" } else { "the generator's core" },
+            self.windrow_args.join(" "),
+            self.redis_args.join(" ")
+        )
+    }
+}
+
 /// One line of the result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
@@ -217,7 +239,9 @@ fn results(rounds: Vec<(Contender, Vec<Summary>)>) -> Vec<ContenderResult> {
         .map(|(at, (contender, summaries))| ContenderResult {
             contender,
             median: Medians::of(&summaries),
-            rate_ratio: (at > 0).then(|| of_first(&summaries, |summary| Some(summary.rate_per_s))).flatten(),
+            rate_ratio: (at > 0)
+                .then(|| of_first(&summaries, |summary| Some(summary.total.rate_per_s)))
+                .flatten(),
             cpu_ratio: (at > 0).then(|| of_first(&summaries, |summary| summary.rate_per_cpu_s)).flatten(),
             rounds: summaries,
         })
@@ -229,10 +253,11 @@ impl Medians {
         let all = |number: &dyn Fn(&Summary) -> Option<f64>| {
             rounds.iter().map(number).collect::<Option<Vec<f64>>>().and_then(|values| median(&values))
         };
-        let latency =
-            |number: fn(&Latency) -> f64| all(&|round| Some(number(&round.latency))).unwrap_or_default();
+        let latency = |number: fn(&Latency) -> f64| {
+            all(&|round| Some(number(&round.total.latency))).unwrap_or_default()
+        };
         Self {
-            rate_per_s: all(&|round| Some(round.rate_per_s)).unwrap_or_default(),
+            rate_per_s: all(&|round| Some(round.total.rate_per_s)).unwrap_or_default(),
             rate_per_cpu_s: all(&|round| round.rate_per_cpu_s),
             latency: Latency {
                 p50_us: latency(|latency| latency.p50_us),
@@ -266,8 +291,13 @@ fn start(
     match contender {
         Contender::Windrow => {
             ServerProcess::start("windrow", &comparison.windrow_bin, core, |port, directory| {
-                let mut args =
-                    words(&["--port", &port.to_string(), "--dir", &directory.join("data").to_string_lossy()]);
+                let mut args = words(&[
+                    "serve",
+                    "--port",
+                    &port.to_string(),
+                    "--dir",
+                    &directory.join("data").to_string_lossy(),
+                ]);
                 args.extend(comparison.windrow_args.iter().cloned());
                 args
             })
@@ -294,11 +324,16 @@ fn start(
 mod tests {
     use super::*;
     use crate::measure::{Machine, Measured, ProcessUse};
+    use crate::template::KeyFormat;
+    use crate::workload::Workload;
 
     fn summary(operations: u64, cpu_s: f64) -> Summary {
-        let measured = Measured { operations, ..Measured::default() };
+        let key = KeyFormat::new("user:", 12, 1).unwrap();
+        let workload = Workload::new(Target::Windrow, Mode::Events, &key).unwrap();
+        let mut measured = Measured::new(1);
+        measured.kinds[0].requests = operations;
         let server = ProcessUse { cpu_s, rss_bytes: 1 };
-        Summary::new(&measured, Machine { seconds: 1.0, server: Some(server), generator: server })
+        Summary::new(&measured, &workload, Machine { seconds: 1.0, server: Some(server), generator: server })
     }
 
     #[test]

@@ -59,6 +59,8 @@ fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
 fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
     let comparison = args.comparison().map_err(BenchError::Settings)?;
     let lines = compare::compare(&comparison)?;
+    println!("{}\n", comparison.describe());
+    println!("{}", report::side_by_side(&lines));
     print!("{}", report::table(&lines));
     write_json(args.load.json.as_deref(), &lines)?;
     let complaints = report::complaints(&lines);

@@ -1,6 +1,6 @@
 //! Results as text: for a terminal, and as a table for a README.
 
-use crate::compare::{ContenderResult, Line};
+use crate::compare::{ContenderResult, Line, Spread};
 use crate::measure::{Latency, Summary};
 use std::fmt::Write;
 
@@ -31,31 +31,23 @@ pub fn time(us: f64) -> String {
 /// One run for a terminal.
 pub fn summary(title: &str, summary: &Summary) -> String {
     let mut text = String::new();
-    let Latency { p50_us, p90_us, p99_us, p999_us, p9999_us, max_us } = summary.latency;
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{title}");
-    let _ = writeln!(text, "  rate        {} /s over {:.2} s", grouped(summary.rate_per_s), summary.seconds);
-    if let (Some(server), Some(rate)) = (summary.server, summary.rate_per_cpu_s) {
+    let rate = grouped(summary.total.rate_per_s);
+    let _ = writeln!(text, "  rate        {rate} /s over {:.2} s", summary.seconds);
+    if let Some(server) = summary.server {
         let busy = server.cpu_s / summary.seconds * 100.0;
-        let _ = writeln!(
-            text,
-            "  CPU         {} per CPU-second of the server, {busy:.0} % of a core",
-            grouped(rate)
-        );
+        let per_cpu_s = summary.rate_per_cpu_s.map(|rate| format!(", {} per CPU-second", grouped(rate)));
+        let _ = writeln!(text, "  server      {busy:.0} % of a core{}", per_cpu_s.unwrap_or_default());
         let _ = writeln!(text, "  memory      {} MiB", grouped(server.rss_bytes as f64 / 1_048_576.0));
     }
     let own = summary.generator.cpu_s / summary.seconds * 100.0;
     let _ = writeln!(text, "  generator   {own:.0} % of a core");
-    let _ = writeln!(
-        text,
-        "  latency     p50 {}  p90 {}  p99 {}  p99.9 {}  p99.99 {}  max {}",
-        time(p50_us),
-        time(p90_us),
-        time(p99_us),
-        time(p999_us),
-        time(p9999_us),
-        time(max_us)
-    );
+    let _ = writeln!(text, "  latency     {}", percentiles(&summary.total.latency));
+    for (name, figures) in &summary.kinds {
+        let rate = grouped(figures.rate_per_s);
+        let _ = writeln!(text, "  {name:<11} {rate} /s, latency {}", percentiles(&figures.latency));
+    }
     if let Some(sample) = &summary.sample {
         let _ = writeln!(text, "  a reply     {sample:?}");
     }
@@ -68,7 +60,51 @@ pub fn summary(title: &str, summary: &Summary) -> String {
     text
 }
 
-/// A comparison as a Markdown table: a row for each contender of each line.
+fn percentiles(latency: &Latency) -> String {
+    let Latency { p50_us, p90_us, p99_us, p999_us, p9999_us, max_us } = *latency;
+    let [p50, p90, p99, p999, p9999, max] = [p50_us, p90_us, p99_us, p999_us, p9999_us, max_us].map(time);
+    format!("p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  p99.99 {p9999}  max {max}")
+}
+
+/// The first two contenders side by side as a Markdown table: a row for each line that both took part in.
+pub fn side_by_side(lines: &[Line]) -> String {
+    let both =
+        |line: &Line| (line.results.len() > 1).then(|| [line.results[0].clone(), line.results[1].clone()]);
+    let pairs: Vec<_> = lines.iter().filter_map(|line| Some((line, both(line)?))).collect();
+    let Some((_, [first, second])) = pairs.first() else { return String::new() };
+    let (a, b) = (first.contender.title(), second.contender.title());
+    let mut text = format!(
+        "| workload | {a} /s | {b} /s | ratio | {a} per CPU-second | {b} per CPU-second | ratio | \
+         {a} p50 / p99 / p99.9 | {b} p50 / p99 / p99.9 |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    );
+    for (line, [a, b]) in pairs {
+        let cpu = |result: &ContenderResult| result.median.rate_per_cpu_s.map_or_else(String::new, grouped);
+        let short = |spread: Option<Spread>| {
+            spread.map_or_else(String::new, |spread| format!("**{:.1}×**", spread.median))
+        };
+        let latency = |result: &ContenderResult| {
+            let latency = &result.median.latency;
+            format!("{} / {} / {}", time(latency.p50_us), time(latency.p99_us), time(latency.p999_us))
+        };
+        let (rate_a, rate_b) = (grouped(a.median.rate_per_s), grouped(b.median.rate_per_s));
+        let _ = writeln!(
+            text,
+            "| {}, pipeline {} | {rate_a} | {rate_b} | {} | {} | {} | {} | {} | {} |",
+            line.mode,
+            line.pipeline,
+            short(b.rate_ratio),
+            cpu(&a),
+            cpu(&b),
+            short(b.cpu_ratio),
+            latency(&a),
+            latency(&b),
+        );
+    }
+    text
+}
+
+/// A comparison as a Markdown table: a row for each contender of each line, with the spread of the ratios.
 pub fn table(lines: &[Line]) -> String {
     let mut text = String::from(
         "| workload | server | rate /s | ratio | per CPU-second | ratio | p50 | p99 | p99.9 | max | RSS MiB |\n\
@@ -88,7 +124,7 @@ pub fn table(lines: &[Line]) -> String {
 
 fn row(text: &mut String, line: &Line, result: &ContenderResult) {
     let median = &result.median;
-    let ratio = |spread: Option<crate::compare::Spread>| {
+    let ratio = |spread: Option<Spread>| {
         spread.map_or_else(String::new, |spread| {
             format!("{:.2} ({:.2}–{:.2})", spread.median, spread.min, spread.max)
         })

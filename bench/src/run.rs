@@ -8,9 +8,10 @@ use crate::error::BenchError;
 use crate::measure::{Machine, Measured, ProcessUse, Summary};
 use crate::progress::Progress;
 use crate::template::{Draw, KeyFormat};
-use crate::worker::{Job, Pace, Phases, RunClock, Worker, ns};
+use crate::worker::{Job, Lane, Pace, Phases, RunClock, Worker, ns};
 use crate::workload::{Mode, STREAM, STREAM_DEFINITION, Target, Workload};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub struct Load {
     pub key_bytes: usize,
     /// Requests per second, all threads together, and their spacing; none: closed loop.
     pub rate: Option<(f64, Spacing)>,
+    /// Other requests meanwhile, on connections of their own; only beside an open loop.
+    pub background: Option<Background>,
     /// Not measured, at the beginning.
     pub warmup: Duration,
     /// Measured time.
@@ -57,6 +60,17 @@ pub struct Load {
     pub requests: Option<u64>,
     /// Of every random choice.
     pub seed: u64,
+}
+
+/// Requests beside those that are measured, evenly spaced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Background {
+    /// What they do.
+    pub mode: Mode,
+    /// How many a second.
+    pub rate_per_s: f64,
+    /// Their connections.
+    pub connections: usize,
 }
 
 /// Whom to measure.
@@ -101,6 +115,20 @@ impl Load {
         {
             return complain(format!("a rate of {rate} requests a second"));
         }
+        if let Some(background) = self.background {
+            if self.rate.is_none() || matches!(background.mode, Mode::Mixed(_)) {
+                return complain(
+                    "a background is one kind of request, beside an open loop (--rate)".to_owned(),
+                );
+            }
+            let rate = background.rate_per_s;
+            if !(rate.is_finite() && rate > 0.0) || background.connections < self.threads {
+                return complain(format!(
+                    "a background of {rate} requests/s on {} connections; each of {} threads needs one",
+                    background.connections, self.threads
+                ));
+            }
+        }
         if self.duration.is_zero() && self.requests.is_none() {
             return complain("a run of no duration measures nothing".to_owned());
         }
@@ -140,6 +168,7 @@ pub fn fill(server: &Server, mode: Mode, load: &Load) -> Result<Summary, BenchEr
         pipeline: FILL_PIPELINE,
         threads: 1,
         rate: None,
+        background: None,
         warmup: Duration::ZERO,
         requests: Some(load.entities),
         ..load.clone()
@@ -165,7 +194,10 @@ pub fn fill(server: &Server, mode: Mode, load: &Load) -> Result<Summary, BenchEr
 /// Settings that make no sense, connections that fail. Wrong replies are in the summary.
 pub fn measure(server: &Server, mode: Mode, load: &Load) -> Result<Summary, BenchError> {
     let key = load.check()?;
-    let workload = Workload::new(server.target, mode, &key)?;
+    let mut workload = Workload::new(server.target, mode, &key)?;
+    if let Some(background) = load.background {
+        workload = workload.with_background(Workload::new(server.target, background.mode, &key)?);
+    }
     let sources = EntitySource::for_threads(load.distribution, load.entities, load.threads, load.seed)?;
     execute(server, &workload, load, sources, &format!("{mode} {}", server.addr))
 }
@@ -177,18 +209,23 @@ fn execute(
     sources: Vec<EntitySource>,
     title: &str,
 ) -> Result<Summary, BenchError> {
-    let streams = connect(server, load)?;
+    let mut foreground = share_out(connect(server, load.connections)?, load.threads);
+    let background = load.background.map_or(0, |background| background.connections);
+    let mut background = share_out(connect(server, background)?, load.threads);
     let progress = AtomicU64::new(0);
     let clock = RunClock::start();
     let phases = phases(load);
-    let mut shares = share_out(streams, load.threads);
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (n, entities) in sources.into_iter().enumerate() {
             let seed = load.seed.wrapping_add(n as u64 + 1);
-            let pace = load.rate.map_or(Pace::Closed, |(rate, spacing)| {
-                Pace::Open(Arrivals::new(rate / load.threads as f64, spacing, seed))
-            });
+            let mut streams = std::mem::take(&mut foreground[n]);
+            let own = streams.len();
+            streams.append(&mut background[n]);
+            let pace = match lanes(load, workload, own..streams.len(), seed) {
+                lanes if lanes.is_empty() => Pace::Closed,
+                lanes => Pace::Open(lanes),
+            };
             let requests_max = load.requests.map_or(u64::MAX, |all| share(all, n, load.threads));
             let job = Job {
                 addr: &server.addr,
@@ -200,13 +237,13 @@ fn execute(
                 seed,
                 progress: &progress,
             };
-            let worker = Worker::new(job, clock, std::mem::take(&mut shares[n]))?;
+            let worker = Worker::new(job, clock, streams)?;
             threads.push(scope.spawn(move || worker.run()));
         }
         let watched = watch(server, load, &clock, phases, &progress, title, || {
             threads.iter().all(thread::ScopedJoinHandle::is_finished)
         });
-        let mut measured = Measured::default();
+        let mut measured = Measured::new(workload.requests.len());
         for thread in threads {
             let part =
                 thread.join().map_err(|_| BenchError::Server("a thread of the generator panicked".into()))?;
@@ -215,8 +252,30 @@ fn execute(
         let (server, generator) = watched?;
         // Threads keep to the phases; only a count of requests ends when it ends.
         let span = load.requests.map_or(load.duration, |_| Duration::from_nanos(measured.finished_ns));
-        Ok(Summary::new(&measured, Machine { seconds: span.as_secs_f64(), server, generator }))
+        Ok(Summary::new(&measured, workload, Machine { seconds: span.as_secs_f64(), server, generator }))
     })
+}
+
+/// The schedules of one thread; its connections before `background` are for what is measured.
+fn lanes(load: &Load, workload: &Workload, background: Range<usize>, seed: u64) -> Vec<Lane> {
+    let Some((rate, spacing)) = load.rate else { return Vec::new() };
+    let threads = load.threads as f64;
+    let shares = [1.0 - workload.second_share, workload.second_share];
+    let mut lanes: Vec<Lane> = shares[..workload.foreground]
+        .iter()
+        .enumerate()
+        .filter(|(_, share)| **share > 0.0)
+        .map(|(request, share)| {
+            let arrivals =
+                Arrivals::new(rate * share / threads, spacing, seed.wrapping_mul(31) + request as u64);
+            Lane { request, arrivals, connections: 0..background.start }
+        })
+        .collect();
+    if let Some(Background { rate_per_s, .. }) = load.background {
+        let arrivals = Arrivals::new(rate_per_s / threads, Spacing::Constant, seed);
+        lanes.push(Lane { request: workload.foreground, arrivals, connections: background });
+    }
+    lanes
 }
 
 fn phases(load: &Load) -> Phases {
@@ -227,10 +286,8 @@ fn phases(load: &Load) -> Phases {
     Phases { measure_from_ns, end_ns, requests_max: u64::MAX, drain_ns: ns(load.drain) }
 }
 
-fn connect(server: &Server, load: &Load) -> Result<Vec<TcpStream>, BenchError> {
-    (0..load.connections)
-        .map(|_| Ok(Control::connect(&server.addr, &server.greeting)?.into_stream()))
-        .collect()
+fn connect(server: &Server, count: usize) -> Result<Vec<TcpStream>, BenchError> {
+    (0..count).map(|_| Ok(Control::connect(&server.addr, &server.greeting)?.into_stream())).collect()
 }
 
 fn share_out(streams: Vec<TcpStream>, threads: usize) -> Vec<Vec<TcpStream>> {

@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use windrow_client::scan::ReplyScanner;
@@ -31,13 +32,24 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 /// The kernel's sleeps have a grain of a millisecond; the rest of a wait for an arrival is spent polling.
 const SLEEP_GRAIN: Duration = Duration::from_millis(2);
 
+/// Requests of one kind that fall due on a schedule, and the connections they may take.
+#[derive(Debug)]
+pub struct Lane {
+    /// Index of the workload's request.
+    pub request: usize,
+    /// When they are due.
+    pub arrivals: Arrivals,
+    /// Indices of connections; lanes may share them.
+    pub connections: Range<usize>,
+}
+
 /// When requests are sent.
 #[derive(Debug)]
 pub enum Pace {
     /// Each connection sends a pipeline of requests when all replies to the one before are there.
     Closed,
-    /// Requests are due on a schedule, and go to any connection that has room.
-    Open(Arrivals),
+    /// Requests are due on schedules, and go to any connection of their lane that has room.
+    Open(Vec<Lane>),
 }
 
 /// The times of a run, in nanoseconds since its start, and its quota.
@@ -100,16 +112,17 @@ pub struct Job<'a> {
 }
 
 /// What an open loop's schedule still holds for this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     /// Everything due is sent.
     Nothing,
-    /// A burst was sent; there may be more.
-    More,
     /// The next one is due, and every connection has its pipeline full.
     NoRoom,
+    /// A burst was sent; there may be more.
+    More,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct InFlight {
     /// Sent (closed loop) or due (open loop).
     since_ns: u64,
@@ -171,7 +184,7 @@ impl<'a> Worker<'a> {
             });
         }
         let choice = SmallRng::seed_from_u64(job.seed);
-        let measured = Measured::default();
+        let measured = Measured::new(job.workload.requests.len());
         Ok(Self { job, clock, poll, connections, in_flight: 0, sent: 0, cursor: 0, choice, measured })
     }
 
@@ -235,29 +248,39 @@ impl<'a> Worker<'a> {
     /// it was due however late it is sent, and those due before the end are sent even after it.
     fn send_due(&mut self, now_ns: u64) -> Result<Due, BenchError> {
         self.job.draw.set_now_ms(self.clock.unix_ms(now_ns));
-        let phases = self.job.phases;
-        for _ in 0..BURST_MAX {
-            let Pace::Open(arrivals) = &mut self.job.pace else { return Ok(Due::Nothing) };
-            let due_ns = arrivals.next_ns();
-            if due_ns > now_ns || due_ns >= phases.end_ns || self.sent >= phases.requests_max {
-                self.flush_all()?;
-                return Ok(Due::Nothing);
-            }
-            let room = {
-                let (pipeline, connections) = (self.job.pipeline, &self.connections);
-                let order = (self.cursor..connections.len()).chain(0..self.cursor);
-                order.into_iter().find(|&at| connections[at].in_flight.len() < pipeline)
-            };
-            let Some(at) = room else {
-                self.flush_all()?;
-                return Ok(Due::NoRoom);
-            };
-            arrivals.advance();
-            self.cursor = (at + 1) % self.connections.len();
-            self.push_request(at, due_ns);
+        let mut all = Due::Nothing;
+        for lane in 0..self.lanes() {
+            let due = self.send_lane(lane, now_ns);
+            all = all.max(due);
         }
         self.flush_all()?;
-        Ok(Due::More)
+        Ok(all)
+    }
+
+    fn lanes(&self) -> usize {
+        if let Pace::Open(lanes) = &self.job.pace { lanes.len() } else { 0 }
+    }
+
+    fn send_lane(&mut self, lane: usize, now_ns: u64) -> Due {
+        let phases = self.job.phases;
+        for _ in 0..BURST_MAX {
+            let Pace::Open(lanes) = &mut self.job.pace else { return Due::Nothing };
+            let Lane { request, arrivals, connections } = &mut lanes[lane];
+            let due_ns = arrivals.next_ns();
+            if due_ns > now_ns || due_ns >= phases.end_ns || self.sent >= phases.requests_max {
+                return Due::Nothing;
+            }
+            // In turns, beginning behind the one that was last: any lane's turn will do for all of them.
+            let count = connections.len();
+            let turn = connections.clone().map(|at| connections.start + (at + self.cursor) % count);
+            let mut with_room = turn.filter(|&at| self.connections[at].in_flight.len() < self.job.pipeline);
+            let Some(at) = with_room.next() else { return Due::NoRoom };
+            arrivals.advance();
+            let request = *request;
+            self.cursor = self.cursor.wrapping_add(1);
+            self.push_request(at, due_ns, request);
+        }
+        Due::More
     }
 
     fn flush_all(&mut self) -> Result<(), BenchError> {
@@ -273,21 +296,20 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         self.job.draw.set_now_ms(self.clock.unix_ms(now_ns));
+        let workload = self.job.workload;
         let left = self.job.phases.requests_max - self.sent;
         let count = u64::try_from(self.job.pipeline).unwrap_or(u64::MAX).min(left);
         for _ in 0..count {
-            self.push_request(at, now_ns);
+            let second = workload.second_share > 0.0 && self.choice.random::<f64>() < workload.second_share;
+            self.push_request(at, now_ns, usize::from(second));
         }
         self.connections[at].flush()
     }
 
     #[inline]
-    fn push_request(&mut self, at: usize, since_ns: u64) {
-        let workload = self.job.workload;
-        let second = workload.requests.len() > 1 && self.choice.random::<f64>() < workload.second_share;
-        let request = usize::from(second);
+    fn push_request(&mut self, at: usize, since_ns: u64, request: usize) {
         let connection = &mut self.connections[at];
-        workload.requests[request].template.write(&mut connection.out, &mut self.job.draw);
+        self.job.workload.requests[request].template.write(&mut connection.out, &mut self.job.draw);
         connection.in_flight.push_back(InFlight { since_ns, request });
         self.in_flight += 1;
         self.sent += 1;
@@ -297,8 +319,12 @@ impl<'a> Worker<'a> {
     fn sleep(&self, now_ns: u64, due: Due) -> Duration {
         match &self.job.pace {
             Pace::Open(_) if due == Due::More => Duration::ZERO,
-            Pace::Open(arrivals) if self.may_send(now_ns) && due == Due::Nothing => {
-                let wait = Duration::from_nanos(arrivals.next_ns().saturating_sub(self.clock.now_ns()));
+            Pace::Open(lanes) if self.may_send(now_ns) => {
+                // With a lane that has no room, its replies end the sleep; the other lanes go on meanwhile.
+                let next_ns =
+                    lanes.iter().map(|lane| lane.arrivals.next_ns()).filter(|&next_ns| next_ns > now_ns);
+                let next_ns = next_ns.min().unwrap_or(u64::MAX);
+                let wait = Duration::from_nanos(next_ns.saturating_sub(self.clock.now_ns()));
                 wait.saturating_sub(SLEEP_GRAIN).min(SLEEP_MAX)
             }
             _ => SLEEP_MAX,
@@ -344,7 +370,7 @@ impl<'a> Worker<'a> {
         let in_time = now_ns >= phases.measure_from_ns && now_ns < phases.end_ns;
         let (mut used, mut operations, mut finished) = (0, 0, 0);
         // Requests of one pipeline share their time: recorded together.
-        let (mut run_since_ns, mut run_length) = (u64::MAX, 0);
+        let (mut run, mut run_length) = (InFlight { since_ns: u64::MAX, request: 0 }, 0);
         while used < bytes.len() {
             let Some(oldest) = connection.in_flight.front() else {
                 return Err(BenchError::Unasked(bytes.len() - used));
@@ -364,19 +390,18 @@ impl<'a> Worker<'a> {
             connection.replies_got = 0;
             operations += request.operations;
             finished += 1;
-            if oldest.since_ns != run_since_ns {
-                record_run(&mut self.measured, phases, run_since_ns, now_ns, run_length);
-                (run_since_ns, run_length) = (oldest.since_ns, 0);
+            if *oldest != run {
+                record_run(&mut self.measured, phases, run, now_ns, run_length);
+                (run, run_length) = (*oldest, 0);
+            }
+            if in_time {
+                self.measured.kinds[oldest.request].requests += 1;
             }
             run_length += 1;
             connection.in_flight.pop_front();
         }
-        record_run(&mut self.measured, phases, run_since_ns, now_ns, run_length);
+        record_run(&mut self.measured, phases, run, now_ns, run_length);
         self.in_flight -= finished;
-        if in_time {
-            self.measured.operations += operations;
-            self.measured.requests += finished as u64;
-        }
         self.job.progress.fetch_add(operations, Ordering::Relaxed);
         Ok(used)
     }
@@ -387,13 +412,15 @@ impl<'a> Worker<'a> {
         let phases = self.job.phases;
         for connection in &self.connections {
             for request in &connection.in_flight {
-                record_run(&mut self.measured, phases, request.since_ns, now_ns, 1);
+                record_run(&mut self.measured, phases, *request, now_ns, 1);
                 self.measured.unfinished += 1;
             }
         }
-        if let Pace::Open(arrivals) = &mut self.job.pace {
+        let Pace::Open(lanes) = &mut self.job.pace else { return };
+        for Lane { request, arrivals, .. } in lanes {
             while arrivals.next_ns() < phases.end_ns && self.sent < phases.requests_max {
-                record_run(&mut self.measured, phases, arrivals.next_ns(), now_ns, 1);
+                let due = InFlight { since_ns: arrivals.next_ns(), request: *request };
+                record_run(&mut self.measured, phases, due, now_ns, 1);
                 self.measured.unfinished += 1;
                 self.sent += 1;
                 arrivals.advance();
@@ -406,11 +433,11 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Records `count` requests sent or due at `since_ns`, if that is within the measured time.
+/// Records `count` requests of one kind and time, if they were sent or due within the measured time.
 #[inline]
-fn record_run(measured: &mut Measured, phases: Phases, since_ns: u64, now_ns: u64, count: u64) {
-    if count > 0 && since_ns >= phases.measure_from_ns && since_ns < phases.end_ns {
-        measured.record(now_ns.saturating_sub(since_ns), count);
+fn record_run(measured: &mut Measured, phases: Phases, run: InFlight, now_ns: u64, count: u64) {
+    if count > 0 && run.since_ns >= phases.measure_from_ns && run.since_ns < phases.end_ns {
+        measured.kinds[run.request].record(now_ns.saturating_sub(run.since_ns), count);
     }
 }
 

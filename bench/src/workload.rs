@@ -32,6 +32,8 @@ const FEATURES: [&str; 2] = ["count:1h", "sum(amount):1h"];
 pub enum Mode {
     /// One event a request.
     Events,
+    /// So many events a request, each a command of its own, sent together.
+    Pipelined(usize),
     /// So many events a request.
     Madd(usize),
     /// Two features of one entity.
@@ -61,6 +63,7 @@ impl FromStr for Mode {
             ("reads", None) => Ok(Self::Reads),
             ("set", None) => Ok(Self::Set),
             ("get", None) => Ok(Self::Get),
+            ("events", _) => Ok(Self::Pipelined(rows()?)),
             ("madd", _) => Ok(Self::Madd(rows()?)),
             ("mget", _) => Ok(Self::Mget(rows()?)),
             ("mixed", Some(share)) => match share.parse::<f64>() {
@@ -68,7 +71,7 @@ impl FromStr for Mode {
                 _ => Err(format!("{text:?} needs a share of reads from 0 to 1, such as mixed:0.5")),
             },
             _ => Err(format!(
-                "{text:?} is none of events, madd:<n>, reads, mget:<n>, mixed:<read share>, set, get"
+                "{text:?} is none of events, events:<n>, madd:<n>, reads, mget:<n>, mixed:<read share>, set, get"
             )),
         }
     }
@@ -78,6 +81,7 @@ impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Events => f.write_str("events"),
+            Self::Pipelined(rows) => write!(f, "events:{rows}"),
             Self::Madd(rows) => write!(f, "madd:{rows}"),
             Self::Reads => f.write_str("reads"),
             Self::Mget(rows) => write!(f, "mget:{rows}"),
@@ -102,6 +106,8 @@ pub enum Target {
 /// One kind of request.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// What it does, as in the mode.
+    pub name: String,
     /// Its bytes.
     pub template: Template,
     /// The replies it gets, in order.
@@ -115,8 +121,10 @@ pub struct Request {
 pub struct Workload {
     /// One kind of request, or events and reads.
     pub requests: Vec<Request>,
-    /// Share of the second kind.
+    /// Share of the second kind; 0 without one.
     pub second_share: f64,
+    /// How many of the kinds are what is measured; the rest is background.
+    pub foreground: usize,
 }
 
 impl Workload {
@@ -131,7 +139,7 @@ impl Workload {
             mode => vec![request(target, mode, key)?],
         };
         let second_share = if let Mode::Mixed(share) = mode { share } else { 0.0 };
-        Ok(Self { requests, second_share })
+        Ok(Self { foreground: requests.len(), requests, second_share })
     }
 
     /// Requests that give each entity an event in every bucket, one request an entity; or its value, for GET.
@@ -146,7 +154,14 @@ impl Workload {
             (Target::Windrow | Target::Null, Mode::Set | Mode::Get) => return Err(no_such(mode)),
             (Target::Windrow | Target::Null, _) => windrow_fill(target, key),
         };
-        Ok(Self { requests: vec![request], second_share: 0.0 })
+        Ok(Self { requests: vec![request], second_share: 0.0, foreground: 1 })
+    }
+
+    /// The same with another workload's requests behind it, as background.
+    #[must_use]
+    pub fn with_background(mut self, background: Self) -> Self {
+        self.requests.extend(background.requests);
+        self
     }
 }
 
@@ -166,17 +181,21 @@ fn request(target: Target, mode: Mode, key: &KeyFormat) -> Result<Request, Bench
             (vec![Expect::kind(b"$")], 1)
         }
         (Target::Redis, Mode::Events) => (redis_events(&mut template, 1), 1),
-        (Target::Redis, Mode::Madd(rows)) => (redis_events(&mut template, rows), rows),
+        (Target::Redis, Mode::Madd(rows) | Mode::Pipelined(rows)) => {
+            (redis_events(&mut template, rows), rows)
+        }
         (Target::Redis, Mode::Reads) => (redis_reads(&mut template, 1), 1),
         (Target::Redis, Mode::Mget(rows)) => (redis_reads(&mut template, rows), rows),
         (_, Mode::Events) => (vec![windrow_event(&mut template)], 1),
+        (_, Mode::Pipelined(rows)) => ((0..rows).map(|_| windrow_event(&mut template)).collect(), rows),
         (_, Mode::Madd(rows)) => (vec![windrow_madd(&mut template, rows)], rows),
         (_, Mode::Reads) => (vec![windrow_read(&mut template)], 1),
         (_, Mode::Mget(rows)) => (vec![windrow_mget(&mut template, rows)], rows),
         (_, Mode::Set | Mode::Get) => return Err(no_such(mode)),
         (_, Mode::Mixed(_)) => unreachable!("a mix is made of two kinds"),
     };
-    Ok(Request { template, expects: for_target(target, expects), operations: operations as u64 })
+    let expects = for_target(target, expects);
+    Ok(Request { name: mode.to_string(), template, expects, operations: operations as u64 })
 }
 
 /// The null responder knows no answer but +OK.
@@ -226,7 +245,7 @@ fn windrow_fill(target: Target, key: &KeyFormat) -> Request {
     let mut template = Template::new(key.clone());
     template.command(&args);
     let expects = for_target(target, vec![Expect::ok_array(buckets.len())]);
-    Request { template, expects, operations: FILL_BUCKETS }
+    Request { name: "fill".to_owned(), template, expects, operations: FILL_BUCKETS }
 }
 
 /// A time in each bucket, oldest first.
@@ -299,7 +318,7 @@ fn redis_fill(key: &KeyFormat) -> Request {
     template.command(&args);
     template.command(&[&[Piece::Text("EXPIRE")], &[Piece::SameKey], &[Piece::Text("3600")]]);
     let expects = vec![Expect::kind(b":"), Expect::kind(b":")];
-    Request { template, expects, operations: FILL_BUCKETS }
+    Request { name: "fill".to_owned(), template, expects, operations: FILL_BUCKETS }
 }
 
 #[cfg(test)]
@@ -324,9 +343,11 @@ mod tests {
     }
 
     #[test]
-    fn windrow_gets_one_command_a_request() {
+    fn windrow_gets_its_commands() {
         let event = of(Target::Windrow, Mode::Events);
         assert_eq!(sent(&event), ["EVENT.ADD user:0000007 bench 1700000000000 amount 10.37"]);
+        let pipelined = of(Target::Windrow, Mode::Pipelined(2));
+        assert_eq!((sent(&pipelined).len(), pipelined.expects.len(), pipelined.operations), (2, 2, 2));
         let madd = of(Target::Windrow, Mode::Madd(2));
         assert_eq!(
             sent(&madd),
@@ -380,10 +401,10 @@ mod tests {
 
     #[test]
     fn modes_parse_and_print_alike() {
-        for text in ["events", "madd:64", "reads", "mget:1000", "mixed:0.5", "set", "get"] {
+        for text in ["events", "events:64", "madd:64", "reads", "mget:1000", "mixed:0.5", "set", "get"] {
             assert_eq!(text.parse::<Mode>().unwrap().to_string(), text);
         }
-        for bad in ["event", "events:3", "madd", "madd:0", "mget:x", "mixed", "mixed:1.5", "mget:1000000"] {
+        for bad in ["event", "events:0", "madd", "madd:0", "mget:x", "mixed", "mixed:1.5", "mget:1000000"] {
             assert!(bad.parse::<Mode>().is_err(), "{bad}");
         }
     }

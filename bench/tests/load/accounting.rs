@@ -7,7 +7,7 @@ use windrow_bench::control::Greeting;
 use windrow_bench::entities::Distribution;
 use windrow_bench::error::BenchError;
 use windrow_bench::measure::Summary;
-use windrow_bench::run::{self, Load, Server};
+use windrow_bench::run::{self, Background, Load, Server};
 use windrow_bench::workload::{Mode, Target};
 
 const OK: Answer = Answer::Reply(b"+OK\r\n");
@@ -22,6 +22,7 @@ fn load() -> Load {
         key_prefix: "user:".to_owned(),
         key_bytes: 12,
         rate: None,
+        background: None,
         warmup: Duration::ZERO,
         duration: Duration::from_secs(1),
         drain: Duration::from_secs(20),
@@ -42,7 +43,10 @@ fn a_count_of_requests_is_sent_exactly_and_every_reply_counts() {
     let load = Load { connections: 5, pipeline: 7, threads: 2, requests: Some(1001), ..load() };
     let summary = measure(&server, Mode::Madd(3), &load).unwrap();
     assert_eq!(server.commands(), 1001);
-    assert_eq!((summary.requests, summary.requests_timed, summary.operations), (1001, 1001, 3003));
+    assert_eq!(
+        (summary.total.requests, summary.total.requests_timed, summary.total.operations),
+        (1001, 1001, 3003)
+    );
     assert!(summary.is_clean());
 }
 
@@ -54,7 +58,7 @@ fn wrong_replies_are_counted_and_the_first_is_shown() {
         _ => OK,
     });
     let summary = measure(&server, Mode::Events, &Load { requests: Some(100), ..load() }).unwrap();
-    assert_eq!((summary.errors, summary.requests), (20, 100));
+    assert_eq!((summary.errors, summary.total.requests), (20, 100));
     assert_eq!(summary.first_error.as_deref(), Some("-OOM memory is full"));
     assert!(!summary.is_clean());
 }
@@ -66,13 +70,13 @@ fn requests_due_in_a_stall_are_charged_for_it(connections: usize, pipeline: usiz
     let server = Misbehaving::start(|n| if n == 200 { Answer::Stall(STALL) } else { OK });
     let load = Load { connections, pipeline, rate: Some((1000.0, Spacing::Constant)), ..load() };
     let summary = measure(&server, Mode::Events, &load).unwrap();
-    assert_eq!((summary.requests_timed, server.commands()), (1000, 1000));
+    assert_eq!((summary.total.requests_timed, server.commands()), (1000, 1000));
     assert!(summary.is_clean());
     let stall_us = 400_000.0;
-    assert!(summary.latency.max_us >= stall_us, "max {}", summary.latency.max_us);
+    assert!(summary.total.latency.max_us >= stall_us, "max {}", summary.total.latency.max_us);
     // Of the 400, 100 waited three quarters of the stall or longer: 10 % of all, ten times what p99 leaves out.
-    assert!(summary.latency.p99_us >= stall_us * 0.75, "p99 {}", summary.latency.p99_us);
-    assert!(summary.latency.p90_us >= stall_us * 0.5, "p90 {}", summary.latency.p90_us);
+    assert!(summary.total.latency.p99_us >= stall_us * 0.75, "p99 {}", summary.total.latency.p99_us);
+    assert!(summary.total.latency.p90_us >= stall_us * 0.5, "p90 {}", summary.total.latency.p90_us);
 }
 
 #[test]
@@ -92,10 +96,10 @@ fn requests_without_a_reply_are_missed_and_charged_what_they_waited() {
     let load = Load { drain, rate: Some((1000.0, Spacing::Constant)), ..load() };
     let summary = measure(&server, Mode::Events, &load).unwrap();
     // One has no reply; on the only connection, with a pipeline of one, the 499 after it cannot be sent.
-    assert_eq!((summary.unfinished, summary.requests_timed), (500, 1000));
+    assert_eq!((summary.unfinished, summary.total.requests_timed), (500, 1000));
     assert!(!summary.is_clean());
     // The oldest fell due after half a second, and waited to the end of the drain.
-    assert!(summary.latency.max_us >= 700_000.0, "max {}", summary.latency.max_us);
+    assert!(summary.total.latency.max_us >= 700_000.0, "max {}", summary.total.latency.max_us);
 }
 
 #[test]
@@ -113,16 +117,28 @@ fn the_warm_up_is_not_measured() {
     let server = Misbehaving::start(|_| OK);
     let (warmup, rate) = (Duration::from_millis(500), Some((1000.0, Spacing::Constant)));
     let summary = measure(&server, Mode::Events, &Load { warmup, rate, ..load() }).unwrap();
-    assert_eq!((summary.requests_timed, server.commands()), (1000, 1500));
+    assert_eq!((summary.total.requests_timed, server.commands()), (1000, 1500));
 }
 
 #[test]
 fn a_mix_has_reads_in_the_share_asked_for() {
     let server = Misbehaving::start(|_| OK);
     let summary = measure(&server, Mode::Mixed(0.25), &Load { requests: Some(2000), ..load() }).unwrap();
-    assert_eq!((summary.requests, server.commands()), (2000, 2000));
+    assert_eq!((summary.total.requests, server.commands()), (2000, 2000));
     // Five standard deviations around 500; the seed is fixed.
     assert!((403..=597).contains(&server.reads()), "{} reads", server.reads());
+}
+
+const BACKGROUND: Background = Background { mode: Mode::Pipelined(4), rate_per_s: 100.0, connections: 1 };
+
+#[test]
+fn a_background_runs_beside_and_is_told_apart() {
+    let server = Misbehaving::start(|_| OK);
+    let load = Load { background: Some(BACKGROUND), rate: Some((200.0, Spacing::Constant)), ..load() };
+    let summary = measure(&server, Mode::Reads, &load).unwrap();
+    assert_eq!((summary.total.requests_timed, server.reads(), server.commands()), (200, 200, 600));
+    let timed: Vec<_> = summary.kinds.iter().map(|(name, of)| (name.as_str(), of.requests_timed)).collect();
+    assert_eq!(timed, [("reads", 200), ("events:4", 100)]);
 }
 
 #[test]
@@ -136,6 +152,7 @@ fn settings_that_make_no_sense_are_refused() {
         Load { entities: 100_000_000, ..load() },
         Load { rate: Some((0.0, Spacing::Constant)), ..load() },
         Load { duration: Duration::ZERO, ..load() },
+        Load { background: Some(BACKGROUND), ..load() },
     ] {
         assert!(matches!(measure(&server, Mode::Events, &bad), Err(BenchError::Settings(_))), "{bad:?}");
     }

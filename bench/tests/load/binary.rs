@@ -35,6 +35,10 @@ fn a_comparison_starts_its_servers_and_stops_them() {
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(table.matches("| null |").count(), 4, "{table}");
+    assert!(
+        table.contains("| null /s | null /s | ratio |") && table.contains("| madd:8, pipeline 4 |"),
+        "{table}"
+    );
     let lines: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     std::fs::remove_file(&json).unwrap();
     let rounds = lines[1]["results"][1]["rounds"].as_array().unwrap();

@@ -103,8 +103,8 @@ pub fn assert_agrees_with_redis_protocol(stream: &[u8], limits: &Limits) {
             assert!(!is_canonical || exceeds(frames, *taken, limits), "{}", context());
         }
         (Err(_), Ok(Some((OwnedFrame::Null, taken)))) => {
-            assert_ne!(&stream[..*taken], b"*-1\r\n", "{}", context())
-        } // 2
+            assert_ne!(&stream[..*taken], b"*-1\r\n", "{}", context()); // 2
+        }
         _ => panic!("{}", context()),
     }
 }

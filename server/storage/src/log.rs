@@ -5,6 +5,16 @@
 //! | [`ShardLog`] | the shard's | decides what fits, writes frames, moves on to the spare segment |
 //! | [`LogSyncer`] | a sync thread | prepares the spare segment, syncs, publishes the durable position |
 //!
+//! How the three modes are made of it:
+//!
+//! | `appendfsync` | the server |
+//! | --- | --- |
+//! | `always` | wakes the sync thread after each append; a reply waits until [`ShardLog::durable`] reaches its position |
+//! | `everysec` | wakes it each second; write replies wait while [`ShardLog::oldest_unsynced_ms`] is more than a second ago |
+//! | `no` | wakes it when [`ShardLog::full_segment_needs_sync`] or [`ShardLog::idle`] asks for it |
+//!
+//! In each it wakes the sync thread when [`ShardLog::wants_spare`], and steps on while [`Progress::wants_another_step`].
+//!
 //! They share atomics, and two mutexes that are held for a few instructions only, never across a disk call. A group is written with one
 //! `write_at` into bytes that exist; nothing the shard does allocates disk space or waits for a sync.
 
@@ -80,7 +90,8 @@ impl ShardLog {
         }
     }
 
-    /// Bytes of operations that the next [`ShardLog::append`] is sure to take. 0: refuse writes before they are applied. It grows again
+    /// Bytes of operations that the next [`ShardLog::append`] is sure to take, if no [`ShardLog::idle`] comes between. 0: refuse writes
+    /// before they are applied (or, while [`ShardLog::spare_failure`] is `None`, wait: a segment is being prepared). It grows again
     /// when a sync thread has prepared a segment (and stays 0 once poisoned, or when the epoch has counted to its end).
     pub fn room(&self) -> usize {
         let counts_left = OPS_MAX - self.written.ops();

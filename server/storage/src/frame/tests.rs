@@ -62,6 +62,20 @@ fn read(bytes: &[u8], limit: u64, salt: u64) -> (Vec<(u64, Vec<u8>)>, bool) {
     }
 }
 
+/// Computed apart from this code (zlib's CRC-32 over salt and bytes): a change of the format must change its version.
+const FRAME_OF_FORMAT_1: &str = "5746524dce6829b103000000070000000100000009000000020000002861b431\
+    0500000000000000f9ffffffffffffff040000000030000077696e64726f772121000000000000004d524657ce6829b1";
+
+#[test]
+fn the_bytes_of_a_frame_are_those_of_format_1() {
+    let header = FrameHeader { durable: Position::new(3, 4).unwrap(), ..header(5, 2) };
+    let mut frame = Vec::new();
+    encode(&mut frame, &FrameSeal::new(SALT), &header, b"windrow!!");
+    let digits: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digits, FRAME_OF_FORMAT_1);
+    assert_eq!(crate::segment::SEGMENT_FORMAT, 1);
+}
+
 #[test]
 fn frames_read_back_as_written_and_end_in_zeros() {
     let (mut bytes, expected) = frames(&[5, 0, 8, 1000, 0, 0, 1]);

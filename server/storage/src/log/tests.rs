@@ -42,6 +42,17 @@ fn operations_of(disk: &MemDisk) -> u64 {
 }
 
 #[test]
+fn each_half_can_move_to_its_thread() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<ShardLog>();
+    moves::<LogSyncer>();
+    moves::<DataDir>();
+    is_shared::<LogWatch>();
+    is_shared::<Poison>();
+}
+
+#[test]
 fn room_is_what_one_append_takes_and_not_a_byte_more() {
     let (_directory, mut log, mut syncer) = start(Arc::new(MemDisk::new()));
     let whole = (SEGMENT_BYTES - SEGMENT_HEADER_BYTES) as usize - FRAME_BYTES_MIN;
@@ -162,6 +173,18 @@ fn a_failed_sync_poisons_and_the_durable_position_stays() {
     assert_eq!(log.durable().ops(), 1);
     assert!(log.append(1, 1, b"c").unwrap_err().is_poisoned());
     assert!(directory.update_catalogue(|_| ()).unwrap_err().is_poisoned());
+}
+
+#[test]
+fn a_disk_that_fails_to_sync_a_spare_is_not_trusted_with_the_log() {
+    let mem = MemDisk::new();
+    let (_directory, mut log, mut syncer) = start(Arc::new(mem.clone()));
+    log.append(1, 1, b"a").unwrap();
+    syncer.sync().unwrap();
+    mem.lose_syncs(0, 1);
+    let failed = (0..5).find_map(|_| syncer.prepare_spare().err());
+    assert!(failed.is_some_and(|error| error.is_poisoned()));
+    assert!(log.append(1, 1, b"b").unwrap_err().is_poisoned());
 }
 
 #[test]
