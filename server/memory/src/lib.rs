@@ -1,12 +1,38 @@
-//! Memory that several shards touch at once: the only crate of Windrow with `unsafe`.
+//! Memory that several threads touch at once: the only crate of Windrow with `unsafe`.
 //!
 //! | module | what lives there |
 //! | --- | --- |
 //! | [`ring`] | bounded single-producer single-consumer ring between two shards |
 //! | [`gate`] | the wake gate: how a shard falls asleep without losing a wake-up |
+//! | `store` | record memory as its users see it: [`Store`] for its owner, [`Reader`] for all others, walks, evacuation |
+//! | `record` | one record: words behind a sequence lock |
+//! | `index` | from hash to handle: extendible hashing, read without locks, misses proved |
+//! | `slots` | chunks cut into slots of one size; the pool of chunks; the helper that populates them |
+//! | `reclaim` | when memory that readers may look at can be used again |
+//! | `region`, `handle` | the range of addresses, and numbers that name places in it |
 //! | `sync` | the one switch between `std`'s and loom's atomics |
 //! | `planted` | mistakes that a loom model can plant in the code above, to show that it would notice them |
 //! | `models` | the loom models |
+//!
+//! # Record memory
+//!
+//! A shard's records live in chunks of 2 MiB, cut into slots of one size each, in a range of addresses reserved at start; the
+//! index's segments and directories live in the same chunks and count against the same budget. One thread, the owner, writes.
+//! Any other reads whenever it likes, without a lock and without the owner noticing. What makes that right:
+//!
+//! 1. **Every word is an atomic.** There is no data race to have, and all access is safe code over `&[AtomicU64]`; `unsafe` is
+//!    needed only to make such slices out of mapped memory, and any handle, even a wrong one, gives a slice of mapped words or
+//!    nothing.
+//! 2. **A record is whole.** Its sequence is odd while it is written; a reader whose two looks at it differ reads again. Blocks
+//!    (large sketches) are written inside their record's odd section.
+//! 3. **A miss is proved.** A free record means: look again. "Not there" counts only if segment version, directory entry and
+//!    directory are what they were before the look.
+//! 4. **A move never hides a record.** The new slot is filled, the index names it, the old slot is marked free and retired, and only
+//!    then is anything applied.
+//! 5. **Memory waits for its readers.** Whatever is taken out of use (slots, blocks, directories; with its last slot, a chunk)
+//!    is used again only after every [`Participant`] passed a quiescent point, or slept.
+//! 6. **Everything is bounded.** Attempts of a read, slots freed a tick, records moved a tick, rows of a slice, depth of the
+//!    directory, length of a chain; a split touches one segment, and doubling copies one directory.
 //!
 //! # Checking it
 //!

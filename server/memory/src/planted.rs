@@ -45,7 +45,9 @@ pub(crate) enum Mistake {
     EntryNotReleased,
     /// A place in the index is read without acquire.
     EntryNotAcquired,
-    /// Words move within a segment, or away, without its version telling.
+    /// Words that went to another segment are removed without releasing that the directory says so.
+    LeavingEntryNotReleased,
+    /// Words move within a segment without its version telling.
     VersionNotBumped,
     /// The version is made even without release.
     VersionNotReleased,

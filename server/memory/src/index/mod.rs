@@ -19,8 +19,9 @@
 //!
 //! One thread writes. Readers take no lock: a word they find is true, and leads to a record that tells for itself. That they
 //! find *nothing* proves nothing by itself, since a word may have moved from a bucket they had yet to see to one they had seen.
-//! So a segment's version is odd while words move within it or away, and a miss counts only if version, directory
-//! entry and root are what they were before the look: see [`Probe`].
+//! So a segment's version is odd while words move within it, and a miss counts only if version, directory entry and root
+//! are what they were before the look: see [`Probe`]. Words that leave for another segment are removed only after the
+//! directory has said where they are, so for these the directory's entry tells.
 
 mod probe;
 mod segment;
@@ -36,10 +37,10 @@ use crate::handle::{HANDLE_BITS, Handle};
 pub(crate) const TAG_BITS: u32 = u64::BITS - HANDLE_BITS;
 
 /// The depth of the first directory: as large as a segment, so that it shares a chunk with them.
-pub(crate) const DEPTH_MIN: u32 = if cfg!(loom) { 0 } else { 11 };
+pub(crate) const DEPTH_MIN: u32 = if cfg!(loom) { 1 } else { 11 };
 
 /// The depth up to which the directory grows: 131,072 segments, some 200 million records.
-pub(crate) const DEPTH_MAX: u32 = if cfg!(loom) { 1 } else { 17 };
+pub(crate) const DEPTH_MAX: u32 = if cfg!(loom) { 2 } else { 17 };
 
 /// The most segments in a chain. With hashes that are mixed well no chain gets near.
 pub(crate) const CHAIN_MAX: usize = 64;
@@ -81,6 +82,9 @@ pub(crate) fn directory_index(hash: u64, depth: u32) -> usize {
     // A shift by 64 is not a shift by 63 and one more to the compiler, so depth 0 takes two.
     (hash >> 1 >> (u64::BITS - 1 - depth)) as usize
 }
+
+#[cfg(all(test, loom))]
+pub(crate) use segment::buckets_of;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

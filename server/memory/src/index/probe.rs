@@ -140,18 +140,23 @@ pub(crate) fn prefetch(region: &Region, root: &AtomicU64, hash: u64) {
     }
 }
 
-/// Starts to load the first `lines` cache lines of what may be `hash`'s record. Wants the buckets in the cache.
+/// Starts to load the first `lines` cache lines of what may be `hash`'s record, and says where. Wants the buckets in the cache.
 #[inline]
-pub(crate) fn prefetch_candidate(region: &Region, root: &AtomicU64, hash: u64, lines: usize) {
+pub(crate) fn prefetch_candidate(
+    region: &Region,
+    root: &AtomicU64,
+    hash: u64,
+    lines: usize,
+) -> Option<Handle> {
     /// Words of a cache line.
     const LINE_WORDS: usize = 8;
     let probe = Probe::start(region, root, hash);
-    let _found = probe.glance(hash, |entry| {
+    probe.glance(hash, |entry| {
         for line in 0..lines {
             region.prefetch(entry.handle(), line * LINE_WORDS);
         }
-        ControlFlow::Break(())
-    });
+        ControlFlow::Break(entry.handle())
+    })
 }
 
 const _: () = assert!(SEGMENT_WORDS.is_multiple_of(GRANULE_WORDS) && (DEPTH_MIN < super::DEPTH_MAX));

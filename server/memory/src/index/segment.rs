@@ -183,17 +183,15 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Says that words are about to leave, lets `publish` say where to, and removes those that go up at `depth`.
-    pub(crate) fn remove_upper_half(self, depth: u32, publish: impl FnOnce()) {
-        self.move_words(|| {
-            publish();
-            for word in self.words() {
-                let entry = Entry::from_word(word.load(Ordering::Relaxed));
-                if entry.is_some_and(|entry| entry.goes_up(depth)) {
-                    word.store(0, Ordering::Release);
-                }
+    /// Removes the words that go up at `depth`, after the directory has said where they are. A reader that finds such a word gone
+    /// has acquired what the directory said, and sees that it changed.
+    pub(crate) fn remove_upper_half(self, depth: u32) {
+        for word in self.words() {
+            let entry = Entry::from_word(word.load(Ordering::Relaxed));
+            if entry.is_some_and(|entry| entry.goes_up(depth)) {
+                word.store(0, order(Mistake::LeavingEntryNotReleased, Ordering::Release));
             }
-        });
+        }
     }
 
     /// The place of an entry of `hash`.

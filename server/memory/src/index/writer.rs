@@ -146,13 +146,12 @@ impl IndexWriter {
         // All hashes with the segment's prefix: a run of entries, the half with the next bit set behind the other.
         let run = 1 << (directory_pointer.depth() - depth);
         let start = directory_index(hash, directory_pointer.depth()) / run * run;
-        lower_segment.remove_upper_half(depth, || {
-            for (offset, entry) in directory[start..start + run].iter().enumerate() {
-                let half = if offset < run / 2 { lower.handle() } else { upper };
-                let pointer = Pointer::new(half, depth + 1).to_word();
-                entry.store(pointer, order(Mistake::DirectoryEntryNotReleased, Ordering::Release));
-            }
-        });
+        for (offset, entry) in directory[start..start + run].iter().enumerate() {
+            let half = if offset < run / 2 { lower.handle() } else { upper };
+            let pointer = Pointer::new(half, depth + 1).to_word();
+            entry.store(pointer, order(Mistake::DirectoryEntryNotReleased, Ordering::Release));
+        }
+        lower_segment.remove_upper_half(depth);
         Ok(())
     }
 }

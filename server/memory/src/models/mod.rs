@@ -1,4 +1,9 @@
 //! Loom models of the code that ships. How to run them: the crate's documentation.
+//!
+//! Loom runs the model's own thread first and goes on from there by exchanging steps that depend on each other, up to a
+//! number of preemptions. Readers run on threads they are spawned on and writers on the model's own, so that a
+//! reader which sees some of what a *finished* write stored is among the first things tried, not the last: the other
+//! way round some planted mistakes were not found within the bound.
 
 /// A test that plants a mistake in the code under a check and demands that the check fails because of it.
 macro_rules! catches {
@@ -16,7 +21,11 @@ macro_rules! catches {
 }
 
 mod gate;
+mod index;
+mod reclaim;
+mod record;
 mod ring;
+mod store;
 
 use crate::planted::{self, Mistake};
 use std::{env, process::Command};

@@ -17,6 +17,8 @@ use std::fmt;
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     words: &'a [AtomicU64],
+    /// The last of `words`.
+    body: &'a [AtomicU64],
     head: Head,
     region: &'a Region,
 }
@@ -25,7 +27,9 @@ impl<'a> Record<'a> {
     /// The record in `words`, its head as it is now.
     pub(crate) fn new(words: &'a [AtomicU64], region: &'a Region) -> Self {
         let head = Head::from_word(words[0].load(order(Mistake::RecordHeadNotAcquired, Ordering::Acquire)));
-        Self { words, head, region }
+        // Only a slot that holds no record can say that its key is longer than itself.
+        let body = words.get(head.body_start()..).unwrap_or_default();
+        Self { words, body, head, region }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -83,7 +87,7 @@ impl<'a> Record<'a> {
     /// Words of the body: as many as its slot has, which can be a few more than were asked for.
     #[inline]
     pub fn body_words(&self) -> usize {
-        self.words.len() - self.head.body_start()
+        self.body.len()
     }
 
     /// Bytes of memory that the record takes: its whole slot.
@@ -98,7 +102,7 @@ impl<'a> Record<'a> {
     /// If `index` is not below [`Record::body_words`].
     #[inline]
     pub fn get(&self, index: usize) -> u64 {
-        self.word(self.head.body_start() + index)
+        self.body[index].load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire))
     }
 
     /// A block whose handle stands in the body; `None` where the word is no handle of this store (or, for a reader, no longer

@@ -12,6 +12,8 @@ use std::fmt;
 /// A record while it is written. Readers see all that is set between its making and its dropping, or none of it.
 pub struct Edit<'a> {
     words: &'a [AtomicU64],
+    /// The last of `words`.
+    body: &'a [AtomicU64],
     /// What word 0 becomes when this ends.
     head: Head,
     region: &'a Region,
@@ -34,13 +36,13 @@ impl<'a> Edit<'a> {
         if !is_planted(Mistake::RecordOddSkipped) {
             words[0].store(odd.0, Ordering::Relaxed);
         }
-        Self { words, head: odd.next(), region }
+        Self { words, body: &words[head.body_start()..], head: odd.next(), region }
     }
 
     /// Words of the body: as many as its slot has.
     #[inline]
     pub fn body_words(&self) -> usize {
-        self.words.len() - self.head.body_start()
+        self.body.len()
     }
 
     /// The word `index` of the body.
@@ -50,7 +52,7 @@ impl<'a> Edit<'a> {
     /// If `index` is not below [`Edit::body_words`].
     #[inline]
     pub fn get(&self, index: usize) -> u64 {
-        self.words[self.head.body_start() + index].load(Ordering::Relaxed)
+        self.body[index].load(Ordering::Relaxed)
     }
 
     /// Sets the word `index` of the body.
@@ -60,7 +62,7 @@ impl<'a> Edit<'a> {
     /// If `index` is not below [`Edit::body_words`].
     #[inline]
     pub fn set(&mut self, index: usize, word: u64) {
-        self.put(self.head.body_start() + index, word);
+        self.body[index].store(word, order(Mistake::RecordWordNotReleased, Ordering::Release));
     }
 
     /// The layout id that the record has, or was last given here.
@@ -157,8 +159,7 @@ pub(crate) fn start<'a>(
         Origin::Key(key) => key.entity.len(),
         Origin::Moved(from) => from.head().entity_bytes(),
     };
-    let mut edit = Edit::begin(words, region, head);
-    edit.head = edit.head.describing(LIVE, entity_bytes, layout);
+    let edit = Edit::begin(words, region, head.describing(LIVE, entity_bytes, layout));
     let body_start = edit.head.body_start();
     match origin {
         Origin::Key(key) => {

@@ -5,7 +5,7 @@
 //! ```text
 //!   prefetch_index   for each event of a batch, then
 //!   prefetch_record  for each, then for each in turn
-//!   find             none: insert
+//!   find_near        none: insert
 //!   record           read it without a sequence; too small: resize or relocate
 //!   edit             change it: readers see all of the change, or none
 //!   ...
@@ -105,10 +105,25 @@ impl Store {
         index::prefetch(&self.shared.region, &self.shared.root, hash);
     }
 
-    /// Stage two: starts to load the first `lines` cache lines of the record.
+    /// Stage two: starts to load the first `lines` cache lines of the record. Returns where it probably is, for
+    /// [`Store::find_near`].
     #[inline]
-    pub fn prefetch_record(&self, hash: u64, lines: usize) {
-        index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines);
+    pub fn prefetch_record(&self, hash: u64, lines: usize) -> Option<Handle> {
+        index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines)
+    }
+
+    /// Stage three: the record of a key, which probably is at `hint`. Without a look at the index if it is; as
+    /// [`Store::find`] if not, so that events before it in the batch may have moved, made or removed it.
+    #[inline]
+    pub fn find_near(&self, key: &Key<'_>, hint: Option<Handle>) -> Option<Handle> {
+        let region = &*self.shared.region;
+        let is_there = |handle: &Handle| {
+            region.slot(*handle).is_some_and(|words| {
+                let record = Record::new(words, region);
+                record.is_there() && record.is_of(key)
+            })
+        };
+        hint.filter(is_there).or_else(|| self.find(key))
     }
 
     /// The record of a key.

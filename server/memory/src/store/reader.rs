@@ -57,7 +57,7 @@ impl Reader {
     #[inline]
     pub fn prefetch_record(&self, participant: &Participant, hash: u64, lines: usize) {
         self.check(participant);
-        index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines);
+        let _where = index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines);
     }
 
     /// Reads the record of `key` with `read`, and returns what that returned when the record did not change meanwhile, or `None`
@@ -111,25 +111,56 @@ impl Reader {
         Err(Contended)
     }
 
+    /// One attempt: first a glance, which finds nearly all that is there, then the look that can prove a miss.
     #[inline]
     fn read_once<R>(&self, key: &Key<'_>, read: &mut impl FnMut(Record<'_>) -> R) -> Once<R> {
-        let region = &*self.shared.region;
-        let probe = Probe::start(region, &self.shared.root, key.hash);
-        let mut visit = |entry: Entry| {
-            let Some(words) = region.slot(entry.handle()) else { return ControlFlow::Break(Once::Again) };
-            match attempt(words, region, Some(key), &mut *read) {
-                Attempt::Read(outcome) => ControlFlow::Break(Once::Read(outcome)),
-                Attempt::OtherKey => ControlFlow::Continue(()),
-                Attempt::Unstable => ControlFlow::Break(Once::Again),
-            }
-        };
-        if let Some(outcome) = probe.glance(key.hash, &mut visit) {
-            return outcome;
-        }
-        match probe.find(key.hash, visit) {
+        let probe = self.probe(key);
+        let glanced = probe.glance(key.hash, |entry| self.visit(entry, key, read));
+        glanced.unwrap_or_else(|| self.look(&probe, key, read))
+    }
+
+    fn look<R>(&self, probe: &Probe<'_>, key: &Key<'_>, read: &mut impl FnMut(Record<'_>) -> R) -> Once<R> {
+        match probe.find(key.hash, |entry| self.visit(entry, key, read)) {
             Found::Here(outcome) => outcome,
             Found::Nowhere => Once::Nothing,
             Found::Unproved => Once::Again,
+        }
+    }
+
+    /// One attempt without the glance before it, for the models: a glance that misses makes a wrong miss after it so unlikely
+    /// that no small model shows one.
+    #[cfg(all(test, loom))]
+    pub(crate) fn look_once<R>(
+        &self,
+        key: &Key<'_>,
+        mut read: impl FnMut(Record<'_>) -> R,
+    ) -> Result<Option<R>, Contended> {
+        match self.look(&self.probe(key), key, &mut read) {
+            Once::Read(outcome) => Ok(Some(outcome)),
+            Once::Nothing => Ok(None),
+            Once::Again => Err(Contended),
+        }
+    }
+
+    #[inline]
+    fn probe(&self, key: &Key<'_>) -> Probe<'_> {
+        Probe::start(&self.shared.region, &self.shared.root, key.hash)
+    }
+
+    /// Reads what the index says may be the record.
+    #[inline]
+    fn visit<R>(
+        &self,
+        entry: Entry,
+        key: &Key<'_>,
+        read: &mut impl FnMut(Record<'_>) -> R,
+    ) -> ControlFlow<Once<R>> {
+        let region = &*self.shared.region;
+        let Some(words) = region.slot(entry.handle()) else { return ControlFlow::Break(Once::Again) };
+        match attempt(words, region, Some(key), read) {
+            Attempt::Read(outcome) => ControlFlow::Break(Once::Read(outcome)),
+            Attempt::OtherKey => ControlFlow::Continue(()),
+            Attempt::Unstable => ControlFlow::Break(Once::Again),
         }
     }
 

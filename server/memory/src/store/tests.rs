@@ -76,6 +76,22 @@ fn records_with_equal_hashes_are_told_apart_by_their_keys() {
 }
 
 #[test]
+fn hint_finds_the_record_and_a_wrong_one_does_no_harm() {
+    let (mut store, _participant) = store(STORE_BYTES_MIN);
+    let (a, b) = (insert(&mut store, 1, b"a", 1), insert(&mut store, 1, b"b", 2));
+    let hint = store.prefetch_record(key(1, b"a").hash, 2);
+    assert_eq!(hint, Some(a));
+    assert_eq!(store.find_near(&key(1, b"a"), hint), Some(a));
+    assert_eq!(store.find_near(&key(1, b"a"), Some(b)), Some(a));
+    assert_eq!(store.find_near(&key(1, b"a"), None), Some(a));
+    assert_eq!(store.find_near(&key(1, b"c"), Some(a)), None);
+    let moved = store.resize(a, 100).unwrap();
+    assert_eq!(store.find_near(&key(1, b"a"), hint), Some(moved));
+    store.remove(moved);
+    assert_eq!(store.find_near(&key(1, b"a"), hint), None);
+}
+
+#[test]
 fn record_gives_back_all_that_was_put_in() {
     let (mut store, participant) = store(STORE_BYTES_MIN);
     let longest = vec![b'x'; ENTITY_BYTES_MAX];
