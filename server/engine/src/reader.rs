@@ -1,31 +1,32 @@
 //! Reading a shard's records on another core: no hop, no lock, and the owner takes no notice.
 
-use windrow_memory::{Contended, Participant, Reader};
+use windrow_memory::{Key, Participant, Reader};
 use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::evaluate;
 use windrow_window::{Query, ReadTime, Value};
 
-use crate::catalogue::{Stream, StreamId};
-use crate::record::{Body, HashKey};
+use crate::catalogue::Stream;
+use crate::record::Body;
+
+/// The record kept changing while it was read, or has a layout that the reader does not know: its owner can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskOwner;
 
 /// Reads the records of one shard. Every call wants the calling thread's [`Participant`], awake.
 #[derive(Clone, Debug)]
 pub struct ShardReader {
     reader: Reader,
-    hash_key: HashKey,
 }
 
 impl ShardReader {
-    pub(crate) fn new(reader: Reader, hash_key: HashKey) -> Self {
-        Self { reader, hash_key }
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self { reader }
     }
 
-    /// Stage one of a batch: starts to load what finds the entity's record. Gives the hash for stage two.
+    /// Stage one of a batch: starts to load what finds the entity's record.
     #[inline]
-    pub fn prefetch_index(&self, participant: &Participant, stream: StreamId, entity: &[u8]) -> u64 {
-        let hash = self.hash_key.key(stream, entity).hash;
+    pub fn prefetch_index(&self, participant: &Participant, hash: u64) {
         self.reader.prefetch_index(participant, hash);
-        hash
     }
 
     /// Stage two: starts to load the record's first cache lines.
@@ -38,19 +39,20 @@ impl ShardReader {
     /// 0 for an entity without record.
     ///
     /// # Errors
-    /// [`Contended`]: the record kept changing; ask its owner. `out` is then as it was.
+    /// [`AskOwner`]; `out` then holds nothing of use behind its old end.
     #[inline]
     pub fn read(
         &self,
         participant: &Participant,
         stream: &Stream,
         entity: &[u8],
+        hash: u64,
         query: &Query,
         time: ReadTime,
         out: &mut Vec<Value>,
-    ) -> Result<u64, Contended> {
+    ) -> Result<u64, AskOwner> {
         let start = out.len();
-        self.read_with(participant, stream, entity, |body| {
+        self.read_with(participant, stream, entity, hash, |body| {
             out.truncate(start);
             evaluate(&stream.layout, body, &query.features, time, out);
         })
@@ -65,12 +67,13 @@ impl ShardReader {
         participant: &Participant,
         stream: &Stream,
         entity: &[u8],
+        hash: u64,
         plan: &RangePlan,
         pairs: std::ops::Range<usize>,
         out: &mut Vec<(i64, Value)>,
-    ) -> Result<u64, Contended> {
+    ) -> Result<u64, AskOwner> {
         let start = out.len();
-        self.read_with(participant, stream, entity, |body| {
+        self.read_with(participant, stream, entity, hash, |body| {
             out.truncate(start);
             evaluate_range(&stream.layout, body, plan, pairs.clone(), out);
         })
@@ -82,15 +85,20 @@ impl ShardReader {
         participant: &Participant,
         stream: &Stream,
         entity: &[u8],
+        hash: u64,
         mut evaluate: impl FnMut(Option<&Body<'_>>),
-    ) -> Result<u64, Contended> {
-        let key = self.hash_key.key(stream.id, entity);
+    ) -> Result<u64, AskOwner> {
+        let key = Key { hash, stream: stream.id.0, entity };
         let read = self.reader.read(participant, &key, |record| {
-            evaluate(Some(&Body(record)));
-            record.position()
+            // Words of another layout mean something else.
+            (record.layout() == stream.layout_id.0).then(|| {
+                evaluate(Some(&Body(record)));
+                record.position()
+            })
         });
-        match read? {
-            Some(position) => Ok(position),
+        match read.map_err(|_contended| AskOwner)? {
+            Some(Some(position)) => Ok(position),
+            Some(None) => Err(AskOwner),
             None => {
                 evaluate(None);
                 Ok(0)

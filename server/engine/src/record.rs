@@ -11,6 +11,12 @@ use crate::catalogue::StreamId;
 pub struct HashKey(pub [u64; 2]);
 
 impl HashKey {
+    /// The hash of an entity's record.
+    #[inline]
+    pub fn hash(&self, stream: StreamId, entity: &[u8]) -> u64 {
+        self.key(stream, entity).hash
+    }
+
     /// What a record is found by. The hash is SipHash-1-3 (Aumasson and Bernstein, 2012), as of Rust's own maps: keyed, and fast
     /// on short keys.
     #[inline]

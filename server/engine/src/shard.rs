@@ -20,7 +20,7 @@ use crate::stats::StreamStats;
 #[derive(Clone, Copy, Debug)]
 pub struct ShardConfig {
     /// The secret that keys the hash of entities.
-    pub hash_key: [u64; 2],
+    pub hash_key: HashKey,
     /// This shard's share of `maxmemory`; 0: no limit.
     pub maxmemory_bytes: usize,
     /// Address range to reserve: the most memory that the shard can ever take, whatever `maxmemory` becomes.
@@ -53,11 +53,20 @@ impl Outcome {
     }
 }
 
-/// Where an operation's record probably is: what [`Shard::prefetch_record`] found.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of an entity's record before it is used: its hash, and where [`Shard::prefetch_record`] probably found it.
+#[derive(Clone, Copy, Debug)]
 pub struct Hint {
-    hash: Option<u64>,
+    /// The hash that [`HashKey::key`] gives.
+    pub hash: u64,
     place: Option<Handle>,
+}
+
+impl Hint {
+    /// The hash alone.
+    #[inline]
+    pub fn of(hash: u64) -> Self {
+        Self { hash, place: None }
+    }
 }
 
 /// The records of one shard and their counters.
@@ -97,9 +106,6 @@ impl Mode {
 /// Records that one slice of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
 
-/// How many cache lines of a record an event looks at first: header, key, and the rings' heads.
-const PREFETCHED_LINES: usize = 2;
-
 impl Shard {
     /// A shard without records. Those who read it are the participants of `domain`.
     ///
@@ -108,7 +114,7 @@ impl Shard {
     pub fn new(config: ShardConfig, domain: &Arc<Domain>) -> Result<Self, MemoryError> {
         let mut shard = Self {
             store: Store::new(config.reserved_bytes, domain)?,
-            hash_key: HashKey(config.hash_key),
+            hash_key: config.hash_key,
             maxmemory_bytes: 0,
             stats: HashMap::new(),
             values: None,
@@ -120,7 +126,7 @@ impl Shard {
 
     /// Reads this shard's records on other threads.
     pub fn reader(&self) -> ShardReader {
-        ShardReader::new(self.store.reader(), self.hash_key)
+        ShardReader::new(self.store.reader())
     }
 
     /// Populates memory ahead of its use, on a helper's thread.
@@ -136,18 +142,14 @@ impl Shard {
 
     /// Stage one of a batch: starts to load what finds the operation's record.
     #[inline]
-    pub fn prefetch_index(&self, stream: StreamId, entity: &[u8]) -> Hint {
-        let hash = self.hash_key.key(stream, entity).hash;
+    pub fn prefetch_index(&self, hash: u64) {
         self.store.prefetch_index(hash);
-        Hint { hash: Some(hash), place: None }
     }
 
     /// Stage two of a batch: starts to load the record itself.
     #[inline]
-    pub fn prefetch_record(&self, hint: &mut Hint) {
-        if let Some(hash) = hint.hash {
-            self.store.prefetch_record(hash, PREFETCHED_LINES);
-        }
+    pub fn prefetch_record(&self, hash: u64, lines: usize) -> Hint {
+        Hint { hash, place: self.store.prefetch_record(hash, lines) }
     }
 
     /// Applies an operation that was received at `now_ms`; `position` is the one that it will have in the log. It must be logged if
@@ -181,7 +183,8 @@ impl Shard {
         let Some(stream) = catalogue.by_layout(op.layout) else { return Ok(()) };
         stream.observe(op.clock_ms, op.clock_ms);
         self.store.set_bytes_max(usize::MAX);
-        let outcome = self.change(stream, &op, Hint::default(), Mode::Replay { position });
+        let hint = Hint::of(self.hash_key.key(stream.id, op.entity).hash);
+        let outcome = self.change(stream, &op, hint, Mode::Replay { position });
         self.set_maxmemory_bytes(self.maxmemory_bytes);
         assert!(outcome? != Outcome::OutOfMemory, "the system has no memory for what the log holds");
         Ok(())
@@ -210,11 +213,9 @@ impl Shard {
             self.stats.entry(stream.id).or_default().skewed += 1;
             return Outcome::Skewed;
         }
-        let key = match hint.hash {
-            Some(hash) => Key { hash, stream: stream.id.0, entity: op.entity },
-            None => self.hash_key.key(stream.id, op.entity),
-        };
-        let place = self.store.find(&key);
+        let key = Key { hash: hint.hash, stream: stream.id.0, entity: op.entity };
+        debug_assert_eq!(key, self.hash_key.key(stream.id, op.entity), "the hint is of another entity");
+        let place = self.store.find_near(&key, hint.place);
         let body = place.map(|place| Body(self.store.record(place)));
         let dead = body.is_some_and(|body| body::is_dead(layout, body::newest_ms(&body), event.clock));
         if body::judge(layout, body.as_ref().filter(|_| !dead), event) {
@@ -284,8 +285,16 @@ impl Shard {
     }
 
     /// Evaluates a query for one entity, a value a feature, onto `out`.
-    pub fn read(&self, stream: &Stream, entity: &[u8], query: &Query, time: ReadTime, out: &mut Vec<Value>) {
-        evaluate(&stream.layout, self.body(stream.id, entity).as_ref(), &query.features, time, out);
+    pub fn read(
+        &self,
+        stream: &Stream,
+        entity: &[u8],
+        hint: Hint,
+        query: &Query,
+        time: ReadTime,
+        out: &mut Vec<Value>,
+    ) {
+        evaluate(&stream.layout, self.body(stream.id, entity, hint).as_ref(), &query.features, time, out);
     }
 
     /// Evaluates pairs of a WINDOW.RANGE for one entity onto `out`.
@@ -293,15 +302,19 @@ impl Shard {
         &self,
         stream: &Stream,
         entity: &[u8],
+        hint: Hint,
         plan: &RangePlan,
         pairs: std::ops::Range<usize>,
         out: &mut Vec<(i64, Value)>,
     ) {
-        evaluate_range(&stream.layout, self.body(stream.id, entity).as_ref(), plan, pairs, out);
+        evaluate_range(&stream.layout, self.body(stream.id, entity, hint).as_ref(), plan, pairs, out);
     }
 
-    fn body(&self, stream: StreamId, entity: &[u8]) -> Option<Body<'_>> {
-        let place = self.store.find(&self.hash_key.key(stream, entity))?;
+    #[inline]
+    fn body(&self, stream: StreamId, entity: &[u8], hint: Hint) -> Option<Body<'_>> {
+        let key = Key { hash: hint.hash, stream: stream.0, entity };
+        debug_assert_eq!(key, self.hash_key.key(stream, entity), "the hint is of another entity");
+        let place = self.store.find_near(&key, hint.place)?;
         Some(Body(self.store.record(place)))
     }
 

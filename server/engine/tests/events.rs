@@ -4,7 +4,7 @@ use proptest::prelude::{Strategy, any, prop, proptest};
 use windrow_engine::catalogue::{CatalogueError, Created, StreamEntry};
 use windrow_engine::madd::MaddHeader;
 use windrow_engine::op::{self, Judged, Op};
-use windrow_engine::{Catalogue, Hint, Outcome, Shard, ShardConfig, form};
+use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, StreamId, form};
 use windrow_memory::Domain;
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::{Definition, Query, Value};
@@ -26,13 +26,18 @@ fn shard() -> Shard {
     shard_of_bytes(0)
 }
 
+const HASH_KEY: HashKey = HashKey([7, 9]);
+
 fn shard_of_bytes(maxmemory_bytes: usize) -> Shard {
     let (domain, _) = Domain::with_participants(0);
-    Shard::new(ShardConfig { hash_key: [7, 9], maxmemory_bytes, reserved_bytes: 64 << 20 }, &domain).unwrap()
+    Shard::new(ShardConfig { hash_key: HASH_KEY, maxmemory_bytes, reserved_bytes: 64 << 20 }, &domain)
+        .unwrap()
 }
 
 fn apply(shard: &mut Shard, catalogue: &Catalogue, op: &[u8]) -> Outcome {
-    shard.apply(catalogue, op, Hint::default(), NOW, 1)
+    let read = Op::decode(op).unwrap();
+    let stream = catalogue.by_layout(read.layout).map_or(StreamId(0), |stream| stream.id);
+    shard.apply(catalogue, op, Hint::of(HASH_KEY.hash(stream, read.entity)), NOW, 1)
 }
 
 fn add(catalogue: &Catalogue, out: &mut Vec<u8>, entity: &[u8], words: &[&[u8]]) -> Result<(), String> {
@@ -45,7 +50,7 @@ fn row(catalogue: &Catalogue, shard: &Shard, entity: &[u8], features: &str) -> V
     let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
     let time = query.read_time(&stream.layout, stream.clock_ms(NOW)).unwrap();
     let mut row = Vec::new();
-    shard.read(stream, entity, &query, time, &mut row);
+    shard.read(stream, entity, Hint::of(HASH_KEY.hash(stream.id, entity)), &query, time, &mut row);
     row
 }
 

@@ -7,7 +7,7 @@ use naive::{Drawn, Model, Reply};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use windrow_engine::catalogue::Created;
 use windrow_engine::slot::{hash_slot, shard_of};
-use windrow_engine::{Catalogue, Hint, Outcome, Shard, ShardConfig, form, op};
+use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form, op};
 use windrow_memory::{Domain, Participant};
 use windrow_window::query::Query;
 use windrow_window::range::RangeQuery;
@@ -93,9 +93,11 @@ fn entity_name(entity: u8) -> Vec<u8> {
     format!("user:{entity}").into_bytes()
 }
 
+const HASH_KEY: HashKey = HashKey([1, 2]);
+
 fn fresh_shards(count: usize) -> (Vec<Shard>, Participant) {
     let (domain, mut participants) = Domain::with_participants(1);
-    let config = ShardConfig { hash_key: [1, 2], maxmemory_bytes: 0, reserved_bytes: 64 << 20 };
+    let config = ShardConfig { hash_key: HASH_KEY, maxmemory_bytes: 0, reserved_bytes: 64 << 20 };
     let shards = (0..count).map(|_| Shard::new(config, &domain).unwrap()).collect();
     let mut participant = participants.remove(0);
     participant.quiescent();
@@ -132,10 +134,11 @@ impl World {
         let outcome = {
             // As a batch does it, or one at a time.
             let shard = &mut self.shards[owner];
-            let mut hint = Hint::default();
-            if self.log.len() % 2 == 0 {
-                hint = shard.prefetch_index(stream.id, &name);
-                shard.prefetch_record(&mut hint);
+            let hash = HASH_KEY.hash(stream.id, &name);
+            let mut hint = Hint::of(hash);
+            if self.log.len().is_multiple_of(2) {
+                shard.prefetch_index(hash);
+                hint = shard.prefetch_record(hash, 2);
             }
             shard.apply(&self.catalogue, &bytes, hint, self.now, self.log.len() as u64 + 1)
         };
@@ -196,11 +199,13 @@ impl World {
             let mut row = Vec::new();
             match query.read_time(&stream.layout, clock) {
                 Ok(time) => {
-                    shard.read(stream, &name, &query, time, &mut row);
+                    let hash = HASH_KEY.hash(stream.id, &name);
+                    shard.read(stream, &name, Hint::of(hash), &query, time, &mut row);
                     let mut elsewhere = Vec::new();
                     let reader = shard.reader();
-                    let position =
-                        reader.read(&self.participant, stream, &name, &query, time, &mut elsewhere).unwrap();
+                    let position = reader
+                        .read(&self.participant, stream, &name, hash, &query, time, &mut elsewhere)
+                        .unwrap();
                     assert_eq!(elsewhere, row, "another core reads the same");
                     assert!(position <= self.log.len() as u64);
                 }
@@ -242,8 +247,22 @@ impl World {
             let mut pairs = Vec::new();
             let shard = &self.shards[self.owner(&name)];
             // In two slices, as a long range is read.
-            shard.range(stream, &name, &plan, 0..plan.pairs / 2, &mut pairs);
-            shard.range(stream, &name, &plan, plan.pairs / 2..plan.pairs, &mut pairs);
+            shard.range(
+                stream,
+                &name,
+                Hint::of(HASH_KEY.hash(stream.id, &name)),
+                &plan,
+                0..plan.pairs / 2,
+                &mut pairs,
+            );
+            shard.range(
+                stream,
+                &name,
+                Hint::of(HASH_KEY.hash(stream.id, &name)),
+                &plan,
+                plan.pairs / 2..plan.pairs,
+                &mut pairs,
+            );
             let Some(&(first, _)) = pairs.first() else { continue };
             // The coarsest tier whose width divides BUCKET, or without BUCKET the finest, of those that keep and hold.
             let mut widths: Vec<i64> = stream
