@@ -25,8 +25,8 @@ pub(crate) enum AdminMessage {
     Create { definition: Definition, asker: Asker },
     /// STREAM.DROP.
     Drop { name: Vec<u8>, asker: Asker },
-    /// A shard uses this version of the catalogue now.
-    Adopted { version: u64 },
+    /// A shard uses another version of the catalogue now.
+    Adopted,
     /// No shard runs any more.
     Stop,
 }
@@ -75,7 +75,7 @@ impl Admin {
                     self.answer(asker, outcome);
                 }
                 // Late for a change that is not waited for any more.
-                AdminMessage::Adopted { .. } => {}
+                AdminMessage::Adopted => {}
                 AdminMessage::Stop => return self.store,
             }
         }
@@ -106,14 +106,12 @@ impl Admin {
         Ok(())
     }
 
+    /// Waits until every shard uses the version. What a shard says counts, not how often it says it: a shard whose
+    /// thread starts only now has the newest catalogue from the beginning.
     fn wait_for_shards(&mut self, version: u64) {
-        let mut missing = self.shared.shards.len();
-        while missing > 0 {
+        while self.shared.shards.iter().any(|shard| !shard.uses_catalogue(version)) {
             match self.messages.recv_timeout(LOOK_EVERY) {
-                Ok(AdminMessage::Adopted { version: adopted }) => {
-                    debug_assert_eq!(adopted, version, "changes are made one at a time");
-                    missing -= 1;
-                }
+                Ok(AdminMessage::Adopted) => {}
                 Ok(AdminMessage::Stop) => {
                     self.postponed.push_front(AdminMessage::Stop);
                     return;

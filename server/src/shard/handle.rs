@@ -1,6 +1,7 @@
 //! What other threads see of a shard: its mailbox, its waker, its numbers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use mio::Waker;
 use windrow_memory::gate::Gate;
@@ -37,17 +38,30 @@ pub(crate) struct ShardNumbers {
     pub(crate) log_durable: AtomicU64,
     /// When the present tick began ([`crate::clock::uptime_ms`]); [`NOT_IN_A_TICK`] while polling.
     pub(crate) tick_since_ms: AtomicU64,
-    /// The catalogue version that the shard uses.
-    pub(crate) catalogue_version: AtomicU64,
+    /// The catalogue version that the shard uses; [`NO_CATALOGUE`] before its thread runs.
+    catalogue_version: AtomicU64,
 }
 
+const NO_CATALOGUE: u64 = u64::MAX;
 pub(crate) const NOT_IN_A_TICK: u64 = u64::MAX;
 
 impl ShardHandle {
     pub(crate) fn new(waker: Waker) -> Self {
         let numbers = ShardNumbers::default();
         numbers.tick_since_ms.store(NOT_IN_A_TICK, Relaxed);
+        numbers.catalogue_version.store(NO_CATALOGUE, Relaxed);
         ShardHandle { gate: Gate::new(), waker, mailbox: Mailbox::default(), numbers }
+    }
+
+    /// The shard uses this version of the catalogue from now on.
+    pub(super) fn set_catalogue(&self, version: u64) {
+        self.numbers.catalogue_version.store(version, Release);
+    }
+
+    /// Whether the shard uses this version of the catalogue, or a later one.
+    pub(crate) fn uses_catalogue(&self, version: u64) -> bool {
+        let used = self.numbers.catalogue_version.load(Acquire);
+        used != NO_CATALOGUE && used >= version
     }
 
     /// Wakes the shard if it sleeps. Call it after giving it work.
@@ -83,5 +97,19 @@ impl ShardNumbers {
         ] {
             number.store(0, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_uses_no_catalogue_before_its_thread_runs_and_then_the_one_it_says() {
+        let poll = mio::Poll::new().unwrap();
+        let handle = ShardHandle::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        assert!(!handle.uses_catalogue(0));
+        handle.set_catalogue(3);
+        assert!(handle.uses_catalogue(2) && handle.uses_catalogue(3) && !handle.uses_catalogue(4));
     }
 }

@@ -1,7 +1,5 @@
 //! What a shard does with its messages.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::mailbox::Message;
 use super::tick::ShardLoop;
 use crate::admin::AdminMessage;
@@ -95,12 +93,14 @@ impl ShardLoop {
             return;
         }
         self.publish_engine();
-        self.shared.shards[self.core.id]
-            .numbers
-            .catalogue_version
-            .store(self.core.catalogue.version, Relaxed);
+        self.say_catalogue();
+    }
+
+    /// Tells the admin thread which catalogue this shard uses.
+    pub(super) fn say_catalogue(&self) {
+        self.shared.shards[self.core.id].set_catalogue(self.core.catalogue.version);
         // The admin thread outlives the shards' loops; if it has gone, nobody waits for this.
-        let _ = self.shared.admin.send(AdminMessage::Adopted { version: self.core.catalogue.version });
+        let _ = self.shared.admin.send(AdminMessage::Adopted);
     }
 }
 

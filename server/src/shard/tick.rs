@@ -115,6 +115,7 @@ impl ShardLoop {
     /// Runs until the server ends; gives the log back for its last sync.
     pub(crate) fn run(mut self) -> Option<ShardLog> {
         let mut events = Events::with_capacity(EVENTS_MAX);
+        self.say_catalogue();
         while !self.is_finished() {
             self.poll_events(&mut events);
             let started = Instant::now();
