@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use windrow_engine::catalogue::CatalogueError;
+use windrow_memory::MemoryError;
 use windrow_storage::StorageError;
 
 use crate::streams_file::StreamsFileError;
@@ -29,6 +30,8 @@ pub enum ServerError {
         /// What it said.
         source: io::Error,
     },
+    /// The system gives no memory for records.
+    Memory(MemoryError),
     /// The data directory cannot be used.
     Storage(StorageError),
     /// The catalogue in the manifest cannot be used.
@@ -51,6 +54,7 @@ impl fmt::Display for ServerError {
             Self::Config(reason) => f.write_str(reason),
             Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::System { what, source } => write!(f, "cannot get {what} from the system: {source}"),
+            Self::Memory(error) => write!(f, "record memory: {error}"),
             Self::Storage(error) => error.fmt(f),
             Self::Catalogue(error) => write!(f, "the catalogue in the manifest: {error}"),
             Self::Streams(error) => error.fmt(f),
@@ -66,6 +70,7 @@ impl std::error::Error for ServerError {
             Self::Storage(error) => Some(error),
             Self::Catalogue(error) => Some(error),
             Self::Streams(error) => Some(error),
+            Self::Memory(error) => Some(error),
             Self::Config(_) | Self::StreamOfFile(_) => None,
         }
     }

@@ -28,6 +28,7 @@ pub mod demo;
 pub mod error;
 mod loader;
 pub mod logging;
+mod populate;
 mod route;
 pub mod server;
 mod shard;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use windrow_engine::{Catalogue, Shard, ShardConfig, op, slot};
+use windrow_engine::{Catalogue, HashKey, Shard, ShardConfig, ShardReader, op, slot};
+use windrow_memory::{Domain, Populator, STORE_BYTES_MAX, STORE_BYTES_MIN};
 use windrow_storage::{LogSyncer, Recovery, Replayed, ReplayedFrame, Report, Started};
 
 use crate::error::ServerError;
-use crate::shard::{Loaded, Message, maxmemory_share};
+use crate::shard::{Loaded, Message, Peers, maxmemory_share};
 use crate::shared::Shared;
 
 /// What loading leaves for others to keep.
@@ -17,6 +18,8 @@ pub(crate) struct LoadedDirectory {
     pub(crate) directory: windrow_storage::DataDir,
     /// One for each shard.
     pub(crate) syncers: Vec<LogSyncer>,
+    /// One for each shard.
+    pub(crate) populators: Vec<Populator>,
 }
 
 /// Replays the log into `shared.shards.len()` shards, however many wrote it, and hands each shard its part.
@@ -24,7 +27,11 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
     let started = Instant::now();
     let catalogue = shared.catalogue();
     let shard_count = shared.shards.len();
-    let mut shards = new_shards(shared, &recovery);
+    let key = recovery.manifest().hash_key;
+    let hash_key = HashKey([(key >> 64) as u64, key as u64]);
+    // Every shard's thread reads every shard's records.
+    let (domain, participants) = Domain::with_participants(shard_count);
+    let mut shards = new_shards(shared, hash_key, &domain)?;
     let replayed = replay(shared, recovery, &catalogue, &mut shards)?;
     report(replayed.report(), started);
     if let Some(latest_ms) = replayed.report().latest_now_ms {
@@ -37,21 +44,30 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
     }
     shared.set_poison(directory.poison().clone());
     let mut syncers = Vec::with_capacity(shard_count);
-    for (shard, (engine, (log, syncer))) in shards.into_iter().zip(logs).enumerate() {
+    let readers: Arc<[ShardReader]> = shards.iter().map(Shard::reader).collect();
+    let populators = shards.iter().map(Shard::populator).collect();
+    let parts = shards.into_iter().zip(logs).zip(participants);
+    for (shard, ((engine, (log, syncer)), participant)) in parts.enumerate() {
         syncers.push(syncer);
         let poison = directory.poison().clone();
-        shared.shards[shard].send(Message::Loaded(Box::new(Loaded { engine, log, poison })));
+        let peers = Peers::new(Arc::clone(&readers), participant, hash_key);
+        shared.shards[shard].send(Message::Loaded(Box::new(Loaded { engine, peers, log, poison })));
     }
-    Ok(LoadedDirectory { directory, syncers })
+    Ok(LoadedDirectory { directory, syncers, populators })
 }
 
-fn new_shards(shared: &Shared, recovery: &Recovery) -> Vec<Shard> {
-    let key = recovery.manifest().hash_key;
+fn new_shards(shared: &Shared, hash_key: HashKey, domain: &Arc<Domain>) -> Result<Vec<Shard>, ServerError> {
+    let config = shared.config();
+    // Addresses cost nothing, and `maxmemory` may be raised while the server runs.
+    let ram_bytes = usize::try_from(rustix::system::sysinfo().totalram).unwrap_or(usize::MAX);
+    let most_bytes = ram_bytes.max(usize::try_from(config.maxmemory_bytes).unwrap_or(usize::MAX));
     let config = ShardConfig {
-        hash_key: [(key >> 64) as u64, key as u64],
-        maxmemory_bytes: maxmemory_share(shared.config().maxmemory_bytes, shared.shards.len()),
+        hash_key,
+        maxmemory_bytes: maxmemory_share(config.maxmemory_bytes, shared.shards.len()),
+        reserved_bytes: most_bytes.clamp(STORE_BYTES_MIN, STORE_BYTES_MAX),
     };
-    shared.shards.iter().map(|_| Shard::new(config)).collect()
+    let shards = shared.shards.iter().map(|_| Shard::new(config, domain));
+    shards.collect::<Result<_, _>>().map_err(ServerError::Memory)
 }
 
 fn replay(
@@ -62,11 +78,12 @@ fn replay(
 ) -> Result<Replayed, ServerError> {
     let loading = &shared.loading;
     let mut on_frame = |frame: ReplayedFrame<'_>| {
-        for op in op::iter(frame.ops) {
+        let first = frame.first.pack();
+        for (op, position) in op::iter(frame.ops).zip(first..) {
             let op = op?;
             let entity = op::Op::decode(op)?.entity;
             let owner = slot::shard_of(slot::hash_slot(entity), shards.len());
-            shards[owner].replay(catalogue, op)?;
+            shards[owner].replay(catalogue, op, position)?;
         }
         loading.operations.fetch_add(u64::from(frame.op_count), Relaxed);
         Ok(())

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::loader;
+use crate::populate;
 use crate::route::Links;
 use crate::shard::{Listeners, ShardHandle, ShardLoop, ShardParts};
 use crate::shared::{Shared, SharedParts};
@@ -311,6 +312,10 @@ fn administer(
     messages: Receiver<AdminMessage>,
 ) -> Result<Left, ServerError> {
     let loaded = loader::load(shared, recovery)?;
+    {
+        let (shared, populators) = (Arc::clone(shared), loaded.populators);
+        spawn("populate".to_owned(), move || populate::run(&shared, populators))?;
+    }
     let mut sync_threads = Vec::new();
     for (syncer, signal) in loaded.syncers.into_iter().zip(signals) {
         let (shared, signal) = (Arc::clone(shared), Arc::clone(signal));

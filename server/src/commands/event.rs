@@ -30,15 +30,18 @@ pub(super) fn add(core: &mut Core, session: &mut Session, request: Request<'_>) 
     let encoded = if owner == core.id {
         let encoded = form::encode_add(core.staged.payload(), stream, entity, rest, core.now_ms);
         if encoded.is_ok() {
-            let reply_to = session.local_reply();
-            core.staged.push(session.id.index, reply_to, StagedKind::Add);
+            let (stream, reply_to) = (stream.id, session.local_reply());
+            let hash = core.find_ahead(owner, stream, entity);
+            core.staged.push(session.id.index, reply_to, StagedKind::Add, hash);
         }
         encoded
     } else {
+        let hash = core.hash(stream.id, entity);
         let batch = core.links.open_batch(owner, core.catalogue.version);
         let encoded = form::encode_add(batch.payload(), stream, entity, rest, core.now_ms);
         if encoded.is_ok() {
-            batch.push_write(session.id, session.remote_reply());
+            batch.push_write(session.id, session.remote_reply(), hash);
+            session.remote_writes += 1;
             core.counters.hops += 1;
         }
         encoded
@@ -102,7 +105,7 @@ pub(super) fn open_rows(core: &mut Core, session: &mut Session, values: usize, p
         // Nothing can be outstanding, and no row comes from elsewhere: rows follow their header in the output.
         debug_assert!(session.slots.is_empty());
         reply::array(core.staged.payload(), values);
-        core.staged.push(session.id.index, ReplyTo::Output, StagedKind::Literal);
+        core.staged.push_literal(session.id.index, ReplyTo::Output);
         JobReply::Output
     } else {
         JobReply::Slot(
@@ -127,14 +130,17 @@ pub(super) fn madd_row(
     let encoded = if owner == core.id {
         let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms);
         if encoded.is_ok() {
-            core.staged.push(session.id.index, reply_to, StagedKind::Add);
+            let hash = core.find_ahead(owner, stream.id, header.entity(&args, row));
+            core.staged.push(session.id.index, reply_to, StagedKind::Add, hash);
         }
         encoded
     } else if core.links.has_credit(owner) {
+        let hash = core.hash(stream.id, header.entity(&args, row));
         let batch = core.links.open_batch(owner, core.catalogue.version);
         let encoded = header.encode_row(batch.payload(), stream, &args, row, now_ms);
         if encoded.is_ok() {
-            batch.push_write(session.id, reply_to);
+            batch.push_write(session.id, reply_to, hash);
+            session.remote_writes += 1;
             core.counters.hops += 1;
         }
         encoded
@@ -147,7 +153,7 @@ pub(super) fn madd_row(
         }
         core.counters.errors += 1;
         reply::error_display(core.staged.payload(), format_args!("ERR {error}"));
-        core.staged.push(session.id.index, reply_to, StagedKind::Literal);
+        core.staged.push_literal(session.id.index, reply_to);
     }
     true
 }

@@ -19,7 +19,8 @@ use crate::shard::{Core, Job, JobKind, JobReply, PreparedRead, ROWS_PER_TURN, St
 pub(super) fn get(core: &mut Core, session: &mut Session, request: Request<'_>, command: &[u8]) -> Flow {
     let entity = request.at(1);
     let owner = core.owner(entity);
-    if owner != core.id && !core.links.has_credit(owner) {
+    let is_here = reads_here(core, session, owner);
+    if !is_here && !core.links.has_credit(owner) {
         return Flow::NoCredit;
     }
     if let Err(error) = check_entity(entity) {
@@ -27,8 +28,8 @@ pub(super) fn get(core: &mut Core, session: &mut Session, request: Request<'_>, 
         return Flow::Done;
     }
     let Some((read, time)) = prepare(core, session, request, 2, entity, command) else { return Flow::Done };
-    if owner == core.id {
-        stage(core, session, &read, time, entity, None);
+    if is_here {
+        stage(core, session, owner, &read, time, entity, None);
     } else {
         let reply_to = session.remote_reply();
         ask(core, session, owner, &read, time, entity, reply_to);
@@ -36,8 +37,14 @@ pub(super) fn get(core: &mut Core, session: &mut Session, request: Request<'_>, 
     Flow::Done
 }
 
-/// Where everything that reads an entity of another shard goes: today through the ring, in order behind the
-/// connection's writes.
+/// Whether a read of `owner`'s entity is done on this core, without a hop: unless a write of this connection to another shard is
+/// on its way. Then the read follows it through the ring, so that a connection reads its own writes.
+#[inline]
+fn reads_here(core: &Core, session: &Session, owner: usize) -> bool {
+    owner == core.id || session.remote_writes == 0
+}
+
+/// Has a read done by its entity's owner, in order behind the connection's writes.
 #[inline]
 fn ask(
     core: &mut Core,
@@ -48,16 +55,18 @@ fn ask(
     entity: &[u8],
     reply_to: ReplyTo,
 ) {
+    let hash = core.hash(read.stream.id, entity);
     let batch = core.links.open_batch(owner, core.catalogue.version);
-    batch.push_read(session.id, reply_to, (&read.stream, &read.what, session.proto), entity, time);
+    batch.push_read(session.id, reply_to, (&read.stream, &read.what, session.proto), (entity, hash), time);
     core.counters.hops += 1;
 }
 
-/// Stages a read of an entity of this shard; without `reply_to`, its reply is the command's.
+/// Stages a read that is done on this core; without `reply_to`, its reply is the command's.
 #[inline]
 fn stage(
     core: &mut Core,
     session: &mut Session,
+    owner: usize,
     read: &Rc<PreparedRead>,
     time: ReadTime,
     entity: &[u8],
@@ -65,8 +74,9 @@ fn stage(
 ) {
     core.staged.payload().extend_from_slice(entity);
     let reply_to = reply_to.unwrap_or_else(|| session.local_reply());
-    let kind = StagedKind::Read { read: Rc::clone(read), proto: session.proto, time };
-    core.staged.push(session.id.index, reply_to, kind);
+    let hash = core.find_ahead(owner, read.stream.id, entity);
+    let kind = StagedKind::Read { read: Rc::clone(read), proto: session.proto, time, owner };
+    core.staged.push(session.id.index, reply_to, kind, hash);
 }
 
 /// `WINDOW.MGET <numentities> <entity> ... <stream> [options] [<feature> ...]`
@@ -111,8 +121,8 @@ pub(super) fn mget_row(
     reply_to: ReplyTo,
 ) -> bool {
     let owner = core.owner(entity);
-    if owner == core.id {
-        stage(core, session, read, time, entity, Some(reply_to));
+    if reads_here(core, session, owner) {
+        stage(core, session, owner, read, time, entity, Some(reply_to));
     } else if core.links.has_credit(owner) {
         ask(core, session, owner, read, time, entity, reply_to);
     } else {
@@ -175,8 +185,8 @@ pub(super) fn range_piece(
     let what = ReadWhat::Pairs { plan: Arc::clone(plan), from: from as u32, to: to as u32 };
     let read = PreparedRead { stream: Arc::clone(stream), what };
     let owner = core.owner(entity);
-    if owner == core.id {
-        stage(core, session, &Rc::new(read), time, entity, Some(reply_to));
+    if reads_here(core, session, owner) {
+        stage(core, session, owner, &Rc::new(read), time, entity, Some(reply_to));
     } else if core.links.has_credit(owner) {
         ask(core, session, owner, &read, time, entity, reply_to);
     } else {

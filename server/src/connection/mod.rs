@@ -83,6 +83,8 @@ pub(crate) struct Session {
     /// Commands executed.
     pub(crate) commands: u64,
     pub(crate) last_command: Option<CommandId>,
+    /// Writes that are on their way to other shards, or back: until they are back, reads follow them through the rings.
+    pub(crate) remote_writes: u32,
     /// Replies of data commands of this shard were added this tick.
     pub(crate) has_local_replies: bool,
 }
@@ -127,6 +129,7 @@ impl Session {
             gathering: None,
             commands: 0,
             last_command: None,
+            remote_writes: 0,
             has_local_replies: false,
         }
     }

@@ -26,7 +26,7 @@ pub(crate) enum ReplyTo {
 }
 
 /// The queue of slots of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ReplySlots {
     slots: VecDeque<Slot>,
     /// Number of the first slot in the queue.
@@ -67,6 +67,15 @@ struct Row {
     position: u64,
 }
 
+/// Numbers start here, so that slots can be opened in front of others.
+const FIRST_NUMBER: u64 = 1 << 32;
+
+impl Default for ReplySlots {
+    fn default() -> Self {
+        ReplySlots { slots: VecDeque::new(), first: FIRST_NUMBER, gathered_bytes: 0 }
+    }
+}
+
 impl ReplySlots {
     /// Whether replies go straight to the output.
     #[inline]
@@ -77,6 +86,16 @@ impl ReplySlots {
     /// Opens a slot for one reply.
     pub(crate) fn open(&mut self) -> u64 {
         self.push(Content::Waiting)
+    }
+
+    /// Opens `count` slots in front of all others, for replies that were meant to go straight to the output. Gives the number of
+    /// the first.
+    pub(crate) fn open_in_front(&mut self, count: usize) -> u64 {
+        for _ in 0..count {
+            self.slots.push_front(Slot { position: 0, content: Content::Waiting });
+        }
+        self.first -= count as u64;
+        self.first
     }
 
     /// Opens a slot for an array of `values` values that come in `pieces` pieces.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use windrow_engine::Hint;
 use windrow_engine::catalogue::Stream;
 use windrow_protocol::Proto;
 use windrow_window::query::{Query, ReadTime};
@@ -17,6 +18,8 @@ use crate::connection::{ConnectionId, ReplyTo};
 pub(crate) const BATCH_ITEMS_MAX: usize = 512;
 /// A batch that has so many bytes takes no more items.
 pub(crate) const BATCH_PAYLOAD_BYTES: usize = 128 << 10;
+/// So many questions ahead of the one that is answered, records are prefetched.
+const PREFETCHED_AHEAD: usize = 16;
 /// A batch whose buffers have grown beyond this is freed after its trip.
 const KEPT_BYTES_MAX: usize = 512 << 10;
 
@@ -38,6 +41,8 @@ pub(crate) struct Item {
     pub(crate) connection: ConnectionId,
     pub(crate) reply_to: ReplyTo,
     kind: ItemKind,
+    /// Of the entity's record.
+    hint: Hint,
     payload_end: u32,
     reply_end: u32,
     /// The write's position in the owner's log; 0: nothing the log may lose.
@@ -79,6 +84,13 @@ pub(crate) enum Question<'a> {
     Read { read: &'a Read, entity: &'a [u8], time: ReadTime },
 }
 
+impl Item {
+    /// Whether it is a write.
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(self.kind, ItemKind::Write)
+    }
+}
+
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -100,8 +112,8 @@ impl Batch {
 
     /// Makes the operation that was appended to [`Batch::payload`] an item.
     #[inline]
-    pub(crate) fn push_write(&mut self, connection: ConnectionId, reply_to: ReplyTo) {
-        self.push(connection, reply_to, ItemKind::Write);
+    pub(crate) fn push_write(&mut self, connection: ConnectionId, reply_to: ReplyTo, hash: u64) {
+        self.push(connection, reply_to, ItemKind::Write, hash);
     }
 
     /// Adds a read.
@@ -110,7 +122,7 @@ impl Batch {
         connection: ConnectionId,
         reply_to: ReplyTo,
         read: (&Arc<Stream>, &ReadWhat, Proto),
-        entity: &[u8],
+        (entity, hash): (&[u8], u64),
         time: ReadTime,
     ) {
         let (stream, what, proto) = read;
@@ -121,20 +133,41 @@ impl Batch {
         }
         self.payload.extend_from_slice(entity);
         let read = self.reads.len() as u32 - 1;
-        self.push(connection, reply_to, ItemKind::Read { read, time });
+        self.push(connection, reply_to, ItemKind::Read { read, time }, hash);
     }
 
-    fn push(&mut self, connection: ConnectionId, reply_to: ReplyTo, kind: ItemKind) {
+    fn push(&mut self, connection: ConnectionId, reply_to: ReplyTo, kind: ItemKind, hash: u64) {
         debug_assert!(!matches!(reply_to, ReplyTo::Output), "another shard's answer needs a slot");
         let payload_end = self.payload.len() as u32;
-        self.items.push(Item { connection, reply_to, kind, payload_end, reply_end: 0, position: 0 });
+        self.items.push(Item {
+            connection,
+            reply_to,
+            kind,
+            hint: Hint::of(hash),
+            payload_end,
+            reply_end: 0,
+            position: 0,
+        });
     }
 
-    /// Calls `answer` for every question in order; it appends the reply and returns the position of a counted write.
-    pub(crate) fn answer_all(&mut self, mut answer: impl FnMut(Question<'_>, &mut Vec<u8>) -> u64) {
+    /// Calls `answer` for every question in order, with what `prefetch` made of its record's hash some questions before; it appends
+    /// the reply and returns the position of a counted write.
+    pub(crate) fn answer_all<C>(
+        &mut self,
+        core: &mut C,
+        prefetch: impl Fn(&C, u64) -> Hint,
+        mut answer: impl FnMut(&mut C, Question<'_>, Hint, &mut Vec<u8>) -> u64,
+    ) {
         assert_eq!(self.answered, 0, "a batch is answered once");
+        for item in self.items.iter_mut().take(PREFETCHED_AHEAD) {
+            item.hint = prefetch(core, item.hint.hash);
+        }
         let mut start = 0;
-        for item in &mut self.items {
+        for index in 0..self.items.len() {
+            if let Some(later) = self.items.get_mut(index + PREFETCHED_AHEAD) {
+                later.hint = prefetch(core, later.hint.hash);
+            }
+            let item = &mut self.items[index];
             let payload = &self.payload[start..item.payload_end as usize];
             start = item.payload_end as usize;
             let question = match item.kind {
@@ -143,7 +176,7 @@ impl Batch {
                     Question::Read { read: &self.reads[read as usize], entity: payload, time }
                 }
             };
-            item.position = answer(question, &mut self.replies);
+            item.position = answer(core, question, item.hint, &mut self.replies);
             item.reply_end = self.replies.len() as u32;
         }
         self.answered = self.items.len();
@@ -193,15 +226,19 @@ mod tests {
         for slot in 0..3u64 {
             let connection = ConnectionId { index: slot as u32, generation: 1 };
             batch.payload().extend_from_slice(format!("op{slot}").as_bytes());
-            batch.push_write(connection, ReplyTo::Slot(slot));
+            batch.push_write(connection, ReplyTo::Slot(slot), slot);
         }
         let mut position = 10;
-        batch.answer_all(|question, out| {
-            let Question::Write(op) = question else { panic!("only writes were asked") };
-            out.extend_from_slice(op);
-            position += 1;
-            position
-        });
+        batch.answer_all(
+            &mut (),
+            |_, hash| Hint::of(hash),
+            |_, question, _, out| {
+                let Question::Write(op) = question else { panic!("only writes were asked") };
+                out.extend_from_slice(op);
+                position += 1;
+                position
+            },
+        );
         let replies: Vec<(u32, Vec<u8>)> =
             batch.replies().map(|(item, reply)| (item.connection.index, reply.to_vec())).collect();
         assert_eq!(replies, [(0, b"op0".to_vec()), (1, b"op1".to_vec()), (2, b"op2".to_vec())]);

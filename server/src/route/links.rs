@@ -79,10 +79,11 @@ impl Links {
         out.in_flight < CREDITS || !out.open.as_ref().is_some_and(|batch| batch.is_full())
     }
 
-    /// The batch for `shard` to add one question to. [`Links::has_credit`] must hold.
+    /// The batch for `shard` to add one question to. Who can wait asks [`Links::has_credit`] first; a read that turned out to need
+    /// its owner cannot, and there are at most a staged batch of these.
     pub(crate) fn open_batch(&mut self, shard: usize, catalogue_version: u64) -> &mut Batch {
         let out = self.outbound[shard].as_mut().expect("a shard does not ask itself");
-        if out.open.as_ref().is_some_and(|batch| batch.is_full()) {
+        if out.in_flight < CREDITS && out.open.as_ref().is_some_and(|batch| batch.is_full()) {
             out.send();
         }
         let batch = out.open.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
@@ -196,13 +197,14 @@ mod tests {
     use super::*;
     use crate::connection::{ConnectionId, ReplyTo};
     use crate::route::batch::BATCH_ITEMS_MAX;
+    use windrow_engine::Hint;
 
     const CONNECTION: ConnectionId = ConnectionId { index: 0, generation: 0 };
 
     fn ask(links: &mut Links, slot: u64) {
         let batch = links.open_batch(1, 0);
         batch.payload().extend_from_slice(b"op");
-        batch.push_write(CONNECTION, ReplyTo::Slot(slot));
+        batch.push_write(CONNECTION, ReplyTo::Slot(slot), slot);
     }
 
     #[test]
@@ -226,10 +228,14 @@ mod tests {
         }
         for position in 1..=CREDITS as u64 {
             let mut batch = mesh[1].next_question(0).unwrap();
-            batch.answer_all(|_, out| {
-                out.extend_from_slice(b"+OK\r\n");
-                position
-            });
+            batch.answer_all(
+                &mut (),
+                |_, hash| Hint::of(hash),
+                |_, _, _, out| {
+                    out.extend_from_slice(b"+OK\r\n");
+                    position
+                },
+            );
             mesh[1].hold_answer(0, batch, position);
         }
         assert!(mesh[0].next_answer(1).is_none());
@@ -254,7 +260,7 @@ mod tests {
         }
         for position in [9, 0] {
             let mut batch = mesh[1].next_question(0).unwrap();
-            batch.answer_all(|_, _| position);
+            batch.answer_all(&mut (), |_, hash| Hint::of(hash), |_, _, _, _| position);
             mesh[1].hold_answer(0, batch, position);
         }
         mesh[1].release_answers(8, |_| {});

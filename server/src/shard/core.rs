@@ -1,14 +1,16 @@
 //! What commands of one shard work on: records, log group, links, staged batch, scratch buffers. Everything but sockets.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use windrow_engine::{Catalogue, Outcome, Shard, slot};
+use windrow_engine::{AskOwner, Catalogue, Hint, Outcome, Shard, StreamId, slot};
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
 
 use super::group::LogGroup;
+use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
-use super::staged::Staged;
+use super::staged::{Item, Staged};
 use crate::config::{AppendFsync, Config};
 use crate::connection::buffers::BufferPool;
 use crate::connection::{Session, input_limits};
@@ -27,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) catalogue: Arc<Catalogue>,
     /// The records; `None` while the log is being loaded.
     pub(crate) engine: Option<Shard>,
+    /// What other shards' records are read with; there when `engine` is.
+    pub(crate) peers: Option<Peers>,
     pub(crate) group: LogGroup,
     pub(crate) links: Links,
     pub(crate) staged: Staged,
@@ -66,6 +70,7 @@ impl Core {
             limits: input_limits(&config, true),
             catalogue,
             engine: None,
+            peers: None,
             group: LogGroup::new(),
             links,
             staged: Staged::default(),
@@ -149,19 +154,20 @@ impl Core {
         self.counters.errors += 1;
         reply::error_display(self.staged.payload(), text);
         let reply_to = session.local_reply();
-        self.staged.push(session.id.index, reply_to, ItemKind::Literal);
+        self.staged.push_literal(session.id.index, reply_to);
     }
 
     /// Applies an operation of an entity of this shard; appends the reply. Gives the position of a counted one, or 0.
     #[inline]
-    pub(super) fn answer_write(&mut self, op: &[u8], out: &mut Vec<u8>) -> u64 {
+    pub(super) fn answer_write(&mut self, op: &[u8], hint: Hint, out: &mut Vec<u8>) -> u64 {
         let engine = self.engine.as_mut().expect("data commands are served once the shard is loaded");
         if let Err(refusal) = self.group.admit(op.len()) {
             self.counters.errors += 1;
             reply::error_display(out, refusal);
             return 0;
         }
-        let outcome = engine.apply(&self.catalogue, op, self.now_ms);
+        let position = self.group.next_position();
+        let outcome = engine.apply(&self.catalogue, op, hint, self.now_ms, position);
         self.counters.events += 1;
         out.extend_from_slice(match outcome {
             Outcome::Ok => reply::OK,
@@ -191,7 +197,7 @@ impl Core {
         stream: &windrow_engine::Stream,
         what: &ReadWhat,
         proto: Proto,
-        entity: &[u8],
+        (entity, hint): (&[u8], Hint),
         time: ReadTime,
         out: &mut Vec<u8>,
     ) {
@@ -200,7 +206,62 @@ impl Core {
         match what {
             ReadWhat::Row(query) => {
                 self.values.clear();
-                engine.read(stream, entity, query, time, &mut self.values);
+                engine.read(stream, entity, hint, query, time, &mut self.values);
+            }
+            ReadWhat::Pairs { plan, from, to } => {
+                self.pairs.clear();
+                engine.range(stream, entity, hint, plan, *from as usize..*to as usize, &mut self.pairs);
+            }
+        }
+        self.write_answer(what, proto, out);
+    }
+
+    /// Reads an entity of another shard here, out of that shard's memory; appends the reply.
+    ///
+    /// # Errors
+    /// [`AskOwner`]: nothing was appended; its owner must answer.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the parts of one question, which lies in a staged item")]
+    pub(super) fn answer_read_of(
+        &mut self,
+        owner: usize,
+        stream: &windrow_engine::Stream,
+        what: &ReadWhat,
+        proto: Proto,
+        (entity, hash): (&[u8], u64),
+        time: ReadTime,
+        out: &mut Vec<u8>,
+    ) -> Result<(), AskOwner> {
+        let peers = self.peers.as_ref().expect("data commands are served once the shard is loaded");
+        let (reader, participant) = (&peers.readers[owner], &peers.participant);
+        let position = match what {
+            ReadWhat::Row(query) => {
+                self.values.clear();
+                reader.read(participant, stream, entity, hash, query, time, &mut self.values)?
+            }
+            ReadWhat::Pairs { plan, from, to } => {
+                self.pairs.clear();
+                let pairs = *from as usize..*to as usize;
+                reader.range(participant, stream, entity, hash, plan, pairs, &mut self.pairs)?
+            }
+        };
+        // Nothing may be shown that a power loss could take back; the owner knows when to answer.
+        if self.config.appendfsync == AppendFsync::Always {
+            let durable_ops = self.shared.shards[owner].numbers.log_durable.load(Ordering::Relaxed);
+            if !self.group.is_durable(position, durable_ops) {
+                return Err(AskOwner);
+            }
+        }
+        self.counters.reads += 1;
+        self.write_answer(what, proto, out);
+        Ok(())
+    }
+
+    /// Writes what was read last.
+    #[inline]
+    fn write_answer(&mut self, what: &ReadWhat, proto: Proto, out: &mut Vec<u8>) {
+        match what {
+            ReadWhat::Row(query) => {
                 if query.named {
                     reply::array(out, self.values.len());
                     for value in &self.values {
@@ -214,9 +275,7 @@ impl Core {
                     }
                 }
             }
-            ReadWhat::Pairs { plan, from, to } => {
-                self.pairs.clear();
-                engine.range(stream, entity, plan, *from as usize..*to as usize, &mut self.pairs);
+            ReadWhat::Pairs { .. } => {
                 for (start_ms, value) in &self.pairs {
                     reply::array(out, 2);
                     reply::integer(out, *start_ms);
@@ -229,12 +288,54 @@ impl Core {
         }
     }
 
+    /// Stage one: the hash of an entity's record, which starts to be looked for.
+    #[inline]
+    pub(crate) fn find_ahead(&self, owner: usize, stream: StreamId, entity: &[u8]) -> u64 {
+        let peers = self.peers.as_ref().expect("data commands are served once the shard is loaded");
+        let hash = peers.hash(stream, entity);
+        match &self.engine {
+            Some(engine) if owner == self.id => engine.prefetch_index(hash),
+            _ => peers.prefetch_index(owner, hash),
+        }
+        hash
+    }
+
+    /// The hash alone, for another shard to look for.
+    #[inline]
+    pub(crate) fn hash(&self, stream: StreamId, entity: &[u8]) -> u64 {
+        self.peers.as_ref().expect("data commands are served once the shard is loaded").hash(stream, entity)
+    }
+
+    /// Stage two for a question of another shard.
+    #[inline]
+    pub(super) fn prefetch_hash(&self, hash: u64) -> Hint {
+        self.engine.as_ref().map_or(Hint::of(hash), |engine| engine.prefetch_record(hash, LINES_OF_A_WRITE))
+    }
+
+    /// Stage two: the item's record starts to be loaded.
+    #[inline]
+    pub(super) fn prefetch(&self, item: &mut Item) {
+        let (Some(engine), Some(peers)) = (&self.engine, &self.peers) else { return };
+        match &item.kind {
+            ItemKind::Add => item.hint = engine.prefetch_record(item.hint.hash, LINES_OF_A_WRITE),
+            ItemKind::Read { read, owner, .. } => {
+                let lines = lines_of_a_read(&read.stream);
+                if *owner == self.id {
+                    item.hint = engine.prefetch_record(item.hint.hash, lines);
+                } else {
+                    peers.prefetch_record(*owner, item.hint.hash, lines);
+                }
+            }
+            ItemKind::Literal => {}
+        }
+    }
+
     /// Answers another shard's question.
-    pub(super) fn answer(&mut self, question: Question<'_>, out: &mut Vec<u8>) -> u64 {
+    pub(super) fn answer(&mut self, question: Question<'_>, hint: Hint, out: &mut Vec<u8>) -> u64 {
         match question {
-            Question::Write(op) => self.answer_write(op, out),
+            Question::Write(op) => self.answer_write(op, hint, out),
             Question::Read { read, entity, time } => {
-                self.answer_read(&read.stream, &read.what, read.proto, entity, time, out);
+                self.answer_read(&read.stream, &read.what, read.proto, (entity, hint), time, out);
                 0
             }
         }

@@ -46,6 +46,8 @@ pub(crate) struct LogGroup {
     count: u64,
     /// Operations written so far.
     written: u64,
+    /// The packed position before the epoch's first operation.
+    epoch_start: u64,
     /// Room for operations, asked from the log once a tick.
     room_bytes: usize,
     has_failed: bool,
@@ -61,6 +63,7 @@ impl LogGroup {
             bytes: Vec::new(),
             count: 0,
             written: 0,
+            epoch_start: 0,
             room_bytes: 0,
             has_failed: false,
             kept: 0,
@@ -70,6 +73,8 @@ impl LogGroup {
     pub(super) fn start(&mut self, log: ShardLog, poison: Poison) {
         self.poison = Some(poison);
         self.room_bytes = log.room();
+        debug_assert_eq!(log.written().ops(), 0, "a start opens an epoch");
+        self.epoch_start = log.written().pack();
         self.log = Some(log);
     }
 
@@ -104,6 +109,19 @@ impl LogGroup {
     #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.written + self.count
+    }
+
+    /// The position, packed with its epoch, of the next operation to be added.
+    #[inline]
+    pub(super) fn next_position(&self) -> u64 {
+        self.epoch_start + self.end() + 1
+    }
+
+    /// Whether an operation at this packed position, of whatever epoch, would survive a power loss once `durable_ops` of the
+    /// present one do. All of earlier epochs do.
+    #[inline]
+    pub(super) fn is_durable(&self, position: u64, durable_ops: u64) -> bool {
+        position <= self.epoch_start + durable_ops
     }
 
     /// Whether the group should be written now.

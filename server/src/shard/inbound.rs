@@ -1,5 +1,6 @@
 //! Between shards: answering others' questions, and taking the answers to one's own.
 
+use super::core::Core;
 use super::tick::ShardLoop;
 use crate::connection::ReplyTo;
 
@@ -29,8 +30,8 @@ impl ShardLoop {
                 }
                 let mut has_writes = false;
                 let core = &mut self.core;
-                batch.answer_all(|question, out| {
-                    let position = core.answer(question, out);
+                batch.answer_all(core, Core::prefetch_hash, |core, question, hint, out| {
+                    let position = core.answer(question, hint, out);
                     has_writes |= position > 0;
                     position
                 });
@@ -52,6 +53,7 @@ impl ShardLoop {
                 let Self { connections, touched, .. } = self;
                 for (item, reply) in batch.replies() {
                     let Some(connection) = connections.get(item.connection) else { continue };
+                    connection.session.remote_writes -= u32::from(item.is_write());
                     if !connection.is_touched {
                         connection.is_touched = true;
                         touched.push(item.connection.index);

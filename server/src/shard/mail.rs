@@ -21,6 +21,7 @@ impl ShardLoop {
                 Message::Accepted { socket, client } => self.serve(socket, client),
                 Message::Loaded(loaded) => {
                     self.core.engine = Some(loaded.engine);
+                    self.core.peers = Some(loaded.peers);
                     self.core.group.start(loaded.log, loaded.poison);
                     self.core.apply_maxmemory();
                     self.publish_engine();

@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use windrow_engine::{Shard, StreamId, StreamStats};
 use windrow_storage::{Poison, ShardLog};
 
+use super::peers::Peers;
 use crate::connection::{Client, ConnectionId};
 
 /// A message to a shard.
@@ -29,6 +30,7 @@ pub(crate) enum Message {
 /// What recovery made for one shard.
 pub(crate) struct Loaded {
     pub(crate) engine: Shard,
+    pub(crate) peers: Peers,
     pub(crate) log: ShardLog,
     pub(crate) poison: Poison,
 }

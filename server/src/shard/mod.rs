@@ -11,6 +11,7 @@
 //! | `flush` | writing to sockets, closing connections |
 //! | `core` | what commands work on |
 //! | `mailbox`, `handle` | what other threads say to, and see of, a shard |
+//! | `peers` | reading other shards' records on this core |
 //! | `job`, `read_cache` | commands over many rows; parsed reads |
 
 mod accept;
@@ -22,6 +23,7 @@ mod inbound;
 mod job;
 mod mail;
 mod mailbox;
+mod peers;
 mod read_cache;
 mod release;
 mod run_staged;
@@ -34,6 +36,7 @@ pub(crate) use accept::Listeners;
 pub(crate) use handle::{NOT_IN_A_TICK, ShardHandle};
 pub(crate) use job::{Job, JobKind, JobReply, ROWS_PER_TURN};
 pub(crate) use mailbox::{Loaded, Message};
+pub(crate) use peers::Peers;
 pub(crate) use read_cache::PreparedRead;
 pub(crate) use staged::ItemKind as StagedKind;
 pub(crate) use tick::{ShardLoop, ShardParts, WAKER};

@@ -1,52 +1,116 @@
 //! Runs the staged batch: every item in the order it was read, replies to where each belongs.
+//!
+//! An item's record is asked for from memory twice before it is used: what finds it when the item is staged, the record
+//! itself some items ahead. So the memory latency of one item hides behind the work of others.
 
-use super::staged::ItemKind;
+use windrow_engine::AskOwner;
+
+use super::staged::{Item, ItemKind};
 use super::tick::ShardLoop;
-use crate::connection::ReplyTo;
+use crate::connection::{Connection, ReplyTo};
+use crate::shard::Core;
+
+/// So many items ahead of the one that is executed, records are prefetched.
+pub(super) const PREFETCHED_AHEAD: usize = 16;
 
 impl ShardLoop {
-    /// Executes what is staged. (Prefetching what items will touch belongs in front of this loop.)
+    /// Executes what is staged.
     pub(super) fn run_staged(&mut self) {
         if self.core.staged.is_empty() {
             return;
         }
         let mut staged = std::mem::take(&mut self.core.staged);
+        let (items, payload) = staged.parts();
         let Self { core, connections, touched, scratch, .. } = self;
-        staged.drain(|item, payload| {
+        for item in items.iter_mut().take(PREFETCHED_AHEAD) {
+            core.prefetch(item);
+        }
+        let mut start = 0;
+        for index in 0..items.len() {
+            if let Some(later) = items.get_mut(index + PREFETCHED_AHEAD) {
+                core.prefetch(later);
+            }
+            let item = &items[index];
+            let bytes = &payload[start..item.payload_end()];
+            start = item.payload_end();
             let connection =
                 connections.at(item.connection).expect("connections are closed after the batch ran");
-            let session = &mut connection.session;
             if !connection.is_touched {
                 connection.is_touched = true;
                 touched.push(item.connection);
             }
-            let is_direct = item.reply_to == ReplyTo::Output;
-            if is_direct {
-                session.output.borrow_buffer(&mut core.pool);
-            } else {
-                scratch.clear();
+            if run(core, connection, scratch, item, bytes) == Err(AskOwner) {
+                ask_owner(core, connection, &mut items[index..], bytes);
             }
-            let start = session.output.end();
-            let out = if is_direct { session.output.buffer() } else { &mut *scratch };
-            let position = match &item.kind {
-                ItemKind::Add => core.answer_write(payload, out),
-                ItemKind::Read { read, proto, time } => {
-                    core.answer_read(&read.stream, &read.what, *proto, payload, *time, out);
-                    0
-                }
-                ItemKind::Literal => {
-                    out.extend_from_slice(payload);
-                    0
-                }
-            };
-            session.has_local_replies = true;
-            match item.reply_to {
-                ReplyTo::Output if position > 0 => session.output.mark_write(start, position),
-                ReplyTo::Output | ReplyTo::Nowhere => {}
-                ReplyTo::Slot(slot) => session.slots.fill(slot, scratch, position),
-                ReplyTo::Row { slot, row } => session.slots.fill_row(slot, row, scratch, position),
-            }
-        });
+        }
+        staged.clear();
         self.core.staged = staged;
     }
+}
+
+/// Executes one item; its reply goes to where it belongs.
+#[inline]
+fn run(
+    core: &mut Core,
+    connection: &mut Connection,
+    scratch: &mut Vec<u8>,
+    item: &Item,
+    payload: &[u8],
+) -> Result<(), AskOwner> {
+    let session = &mut connection.session;
+    let is_direct = item.reply_to == ReplyTo::Output;
+    if is_direct {
+        session.output.borrow_buffer(&mut core.pool);
+    } else {
+        scratch.clear();
+    }
+    let start = session.output.end();
+    let out = if is_direct { session.output.buffer() } else { &mut *scratch };
+    let position = match &item.kind {
+        ItemKind::Add => core.answer_write(payload, item.hint, out),
+        ItemKind::Read { read, proto, time, owner } if *owner == core.id => {
+            core.answer_read(&read.stream, &read.what, *proto, (payload, item.hint), *time, out);
+            0
+        }
+        ItemKind::Read { read, proto, time, owner } => {
+            let entity = (payload, item.hint.hash);
+            core.answer_read_of(*owner, &read.stream, &read.what, *proto, entity, *time, out)?;
+            0
+        }
+        ItemKind::Literal => {
+            out.extend_from_slice(payload);
+            0
+        }
+    };
+    session.has_local_replies = true;
+    match item.reply_to {
+        ReplyTo::Output if position > 0 => session.output.mark_write(start, position),
+        ReplyTo::Output | ReplyTo::Nowhere => {}
+        ReplyTo::Slot(slot) => session.slots.fill(slot, scratch, position),
+        ReplyTo::Row { slot, row } => session.slots.fill_row(slot, row, scratch, position),
+    }
+    Ok(())
+}
+
+/// The first of `items` could not be read here: its owner is asked. Where its reply was meant to go straight to the output, it and
+/// those of the same connection behind it now need slots, in front of any that commands read later have opened.
+#[cold]
+fn ask_owner(core: &mut Core, connection: &mut Connection, items: &mut [Item], entity: &[u8]) {
+    let session = &mut connection.session;
+    if items[0].reply_to == ReplyTo::Output {
+        let index = items[0].connection;
+        let direct = |item: &&mut Item| item.connection == index && item.reply_to == ReplyTo::Output;
+        let count = items.iter_mut().filter(direct).count();
+        let first = session.slots.open_in_front(count);
+        for (item, slot) in items.iter_mut().filter(direct).zip(first..) {
+            item.reply_to = ReplyTo::Slot(slot);
+        }
+    }
+    let ItemKind::Read { read, proto, time, owner } = &items[0].kind else {
+        unreachable!("only reads ask an owner")
+    };
+    let entity = (entity, items[0].hint.hash);
+    let batch = core.links.open_batch(*owner, core.catalogue.version);
+    batch.push_read(session.id, items[0].reply_to, (&read.stream, &read.what, *proto), entity, *time);
+    core.counters.hops += 1;
 }

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use windrow_engine::Hint;
 use windrow_protocol::Proto;
 use windrow_window::ReadTime;
 
@@ -24,16 +25,25 @@ pub(crate) struct Item {
     pub(crate) connection: u32,
     pub(crate) reply_to: ReplyTo,
     pub(crate) kind: ItemKind,
+    /// Of the record that it is about.
+    pub(super) hint: Hint,
     /// End of its bytes in the payload; they begin where the previous item's end.
     payload_end: u32,
+}
+
+impl Item {
+    /// Where its bytes in the payload end.
+    pub(super) fn payload_end(&self) -> usize {
+        self.payload_end as usize
+    }
 }
 
 /// What an item is.
 pub(crate) enum ItemKind {
     /// The payload is an operation.
     Add,
-    /// The payload is an entity.
-    Read { read: Rc<PreparedRead>, proto: Proto, time: ReadTime },
+    /// The payload is an entity; `owner` is its shard, this one or another.
+    Read { read: Rc<PreparedRead>, proto: Proto, time: ReadTime, owner: usize },
     /// The payload is a reply, or a piece of one.
     Literal,
 }
@@ -63,19 +73,25 @@ impl Staged {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, connection: u32, reply_to: ReplyTo, kind: ItemKind) {
+    pub(crate) fn push(&mut self, connection: u32, reply_to: ReplyTo, kind: ItemKind, hash: u64) {
         let payload_end = self.payload.len() as u32;
-        self.items.push(Item { connection, reply_to, kind, payload_end });
+        self.items.push(Item { connection, reply_to, kind, hint: Hint::of(hash), payload_end });
     }
 
-    /// Calls `run` for every item with its bytes, in order; the batch is empty afterwards.
-    pub(crate) fn drain(&mut self, mut run: impl FnMut(&Item, &[u8])) {
-        let mut start = 0;
-        for item in &self.items {
-            let end = item.payload_end as usize;
-            run(item, &self.payload[start..end]);
-            start = end;
-        }
+    /// Adds what is no question to a record: the payload is replied as it is.
+    #[inline]
+    pub(crate) fn push_literal(&mut self, connection: u32, reply_to: ReplyTo) {
+        self.push(connection, reply_to, ItemKind::Literal, 0);
+    }
+
+    /// The items in order, and all their bytes: those of the first begin at 0, of the others where [`Item::payload_end`] of the one
+    /// before says.
+    pub(super) fn parts(&mut self) -> (&mut [Item], &[u8]) {
+        (&mut self.items, &self.payload)
+    }
+
+    /// Empties the batch.
+    pub(super) fn clear(&mut self) {
         self.items.clear();
         self.payload.clear();
         if self.payload.capacity() > KEPT_BYTES_MAX {

@@ -128,6 +128,7 @@ impl ShardLoop {
 
     fn tick(&mut self, events: &Events) {
         self.core.now_ms = self.shared.clock.now_ms();
+        self.pass_quiescent_point();
         self.note_events(events);
         self.read_mail();
         self.core.refresh_config();
@@ -163,6 +164,9 @@ impl ShardLoop {
                     || self.core.catalogue.version != self.shared.catalogue_version()
                     || self.shared.ending.is_requested()
             });
+        if may_sleep && let Some(peers) = &mut self.core.peers {
+            peers.sleep();
+        }
         let timeout = match (may_sleep, self.drain_since_ms) {
             (true, _) => SLEEP,
             (false, Some(_)) => Duration::from_millis(1),
@@ -174,6 +178,14 @@ impl ShardLoop {
             panic!("polling sockets failed: {error}");
         }
         handle.gate.awake();
+    }
+
+    /// Nothing read in the last tick is used any more; memory that every shard has let go of is free again.
+    fn pass_quiescent_point(&mut self) {
+        if let (Some(engine), Some(peers)) = (&mut self.core.engine, &mut self.core.peers) {
+            peers.quiescent();
+            engine.collect();
+        }
     }
 
     fn note_events(&mut self, events: &Events) {

@@ -4,7 +4,6 @@
 use windrow_protocol::{Limits, Parsed, reply};
 
 use super::job::ROWS_PER_TURN;
-use super::staged::ItemKind;
 use super::tick::ShardLoop;
 use crate::clock::uptime_ms;
 use crate::commands::{self, Flow, JobTurn};
@@ -157,7 +156,7 @@ impl ShardLoop {
             Err(error) => {
                 reply::error_display(core.staged.payload(), format_args!("ERR {error}"));
                 let reply_to = session.local_reply();
-                core.staged.push(index, reply_to, ItemKind::Literal);
+                core.staged.push_literal(index, reply_to);
                 core.counters.errors += 1;
                 session.state = State::Closing;
                 connection.input.clear();
