@@ -322,6 +322,8 @@ fn administer(
     for definition in file_streams {
         admin.create(definition).map_err(ServerError::StreamOfFile)?;
     }
+    // Data commands are served by all shards or by none.
+    admin.wait_until_loaded();
     shared.loading.finish();
     shared.wake_all();
     tracing::info!("ready to accept connections on port {}", shared.port);

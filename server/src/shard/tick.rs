@@ -36,6 +36,8 @@ const SLEEP: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 1024;
 /// Connections that get a turn in one tick.
 const TURNS_PER_TICK: usize = 256;
+/// No further turn begins in a tick that has executed so many commands and rows.
+const WORK_PER_TICK: usize = 4096;
 /// Upkeep that is not needed at once happens this often.
 const UPKEEP_EVERY_MS: u64 = 10;
 /// Records that one slice of expiry looks at.
@@ -231,11 +233,15 @@ impl ShardLoop {
         if self.drain_since_ms.is_some() {
             return;
         }
+        let mut left = WORK_PER_TICK;
         for _ in 0..self.ready.len().min(TURNS_PER_TICK) {
             let Some(index) = self.ready.pop_front() else { break };
             if let Some(connection) = self.connections.at(index) {
                 connection.is_queued = false;
-                self.turn(index);
+                left = left.saturating_sub(self.turn(index));
+            }
+            if left == 0 {
+                break;
             }
         }
         self.run_staged();

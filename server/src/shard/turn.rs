@@ -18,8 +18,8 @@ const SPARE_ARGS_MAX: usize = 64;
 const UNEXECUTED_BYTES_MAX: usize = 64 << 10;
 
 impl ShardLoop {
-    /// Gives a connection its turn.
-    pub(super) fn turn(&mut self, index: u32) {
+    /// Gives a connection its turn; gives how many commands and rows were executed.
+    pub(super) fn turn(&mut self, index: u32) -> usize {
         self.core.now_ms = self.shared.clock.now_ms();
         self.fill(index);
         let mut left = WORK_PER_TURN;
@@ -51,6 +51,7 @@ impl ShardLoop {
             }
             Next::Message => {}
         }
+        WORK_PER_TURN - left
     }
 
     /// Reads from the socket once, if there may be something and there is room for it.
@@ -124,7 +125,6 @@ impl ShardLoop {
                 Next::NoCredit
             } else if rows == rows_max {
                 // Other connections come first.
-                *left = 0;
                 Next::Later
             } else {
                 Next::Go

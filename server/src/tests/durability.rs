@@ -53,7 +53,7 @@ fn a_failed_log_write_leaves_the_outcome_unknown_and_refuses_writes_for_good() {
         for i in 0..20 {
             client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
         }
-        // Let spares and statements of durability be finished: the next write is that of the event.
+        // Whichever write of the log comes first fails: that of the event, or one that refuses it.
         disk.inject(Call::Write, disk.calls(Call::Write), u64::MAX, Fault::Io);
         let mut bytes = Vec::new();
         command(&mut bytes, "EVENT.ADD e1 s *");
