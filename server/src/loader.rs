@@ -62,6 +62,9 @@ fn replay(
 ) -> Result<Replayed, ServerError> {
     let loading = &shared.loading;
     let mut on_frame = |frame: ReplayedFrame<'_>| {
+        if shared.ending.is_requested() {
+            return Err("the server was asked to end".into());
+        }
         for op in op::iter(frame.ops) {
             let op = op?;
             let entity = op::Op::decode(op)?.entity;

@@ -3,7 +3,7 @@
 
 use windrow_protocol::{Limits, Parsed, reply};
 
-use super::job::ROWS_PER_TURN;
+use super::job::{JobReply, ROWS_PER_TURN};
 use super::staged::ItemKind;
 use super::tick::ShardLoop;
 use crate::clock::uptime_ms;
@@ -11,7 +11,7 @@ use crate::commands::{self, Flow, JobTurn};
 use crate::connection::{Filled, ReplyMode, State};
 
 /// Commands and rows that one connection gets done in one turn.
-const WORK_PER_TURN: usize = 1024;
+const WORK_PER_TURN: usize = 512;
 /// Argument lists kept for connections with unfinished commands.
 const SPARE_ARGS_MAX: usize = 64;
 /// Unexecuted input beyond this is not added to before commands of it are executed.
@@ -101,7 +101,11 @@ impl ShardLoop {
         if session.state != State::Open {
             return Next::Message;
         }
-        if session.output.unsent_bytes() + session.slots.gathered_bytes() > core.soft_output_bytes() {
+        // A job that gathers its rows must go on, or what is gathered never leaves; the hard bound ends it.
+        let gathers = session.job.as_ref().is_some_and(|job| matches!(job.reply, JobReply::Slot(_)));
+        if session.output.unsent_bytes() + session.slots.gathered_bytes() > core.soft_output_bytes()
+            && !gathers
+        {
             // The flush gives it a turn when the client has read.
             connection.is_held_by_output = true;
             return Next::Message;

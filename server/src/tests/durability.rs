@@ -153,6 +153,25 @@ fn until_the_log_is_read_data_commands_answer_loading() {
 }
 
 #[test]
+fn a_server_that_is_loading_can_be_ended() {
+    let disk = GatedDisk::default();
+    let running = start_on(config(2), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    client.ask("EVENT.ADD e s *").assert_ok();
+    running.shutdown().unwrap();
+    disk.close_log();
+    let running = Server::start_on(config(2), Arc::new(disk.clone()), Clock::system()).unwrap();
+    let mut client = Client::connect(&running);
+    client.send(b"SHUTDOWN\r\n");
+    assert!(client.is_closed());
+    disk.open_log();
+    running.wait().unwrap();
+    let running = start_on(config(1), Arc::new(disk));
+    assert_eq!(Client::connect(&running).ask("WINDOW.GET e s count:1h"), Reply::Array(vec![Reply::Int(1)]));
+}
+
+#[test]
 fn a_second_server_does_not_get_the_directory() {
     let disk = MemDisk::new();
     let running = start_on(config(1), Arc::new(disk.clone()));
