@@ -58,8 +58,10 @@ fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
 
 fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
     let comparison = args.comparison().map_err(BenchError::Settings)?;
+    // Before the comparison, which leaves this thread fewer cores.
+    let setup = comparison.describe();
     let lines = compare::compare(&comparison)?;
-    println!("{}\n", comparison.describe());
+    println!("{}\n", setup.trim_end());
     println!("{}", report::side_by_side(&lines));
     print!("{}", report::table(&lines));
     write_json(args.load.json.as_deref(), &lines)?;

@@ -16,7 +16,7 @@ use windrow_window::Definition;
 
 use crate::catalogue_store::CatalogueStore;
 use crate::connection::ConnectionId;
-use crate::shard::Message;
+use crate::shard::{Message, ShardHandle};
 use crate::shared::Shared;
 
 /// A message to the admin thread.
@@ -25,8 +25,8 @@ pub(crate) enum AdminMessage {
     Create { definition: Definition, asker: Asker },
     /// STREAM.DROP.
     Drop { name: Vec<u8>, asker: Asker },
-    /// A shard uses another version of the catalogue now.
-    Adopted,
+    /// A shard uses another version of the catalogue now, or has its records: look again.
+    ShardMoved,
     /// No shard runs any more.
     Stop,
 }
@@ -75,7 +75,7 @@ impl Admin {
                     self.answer(asker, outcome);
                 }
                 // Late for a change that is not waited for any more.
-                AdminMessage::Adopted => {}
+                AdminMessage::ShardMoved => {}
                 AdminMessage::Stop => return self.store,
             }
         }
@@ -102,16 +102,21 @@ impl Admin {
         let version = catalogue.version;
         self.shared.publish_catalogue(Arc::new(catalogue));
         self.shared.wake_all();
-        self.wait_for_shards(version);
+        self.wait_for_shards(|shard| shard.uses_catalogue(version));
         Ok(())
     }
 
-    /// Waits until every shard uses the version. What a shard says counts, not how often it says it: a shard whose
+    /// Waits until every shard has its records.
+    pub(crate) fn wait_until_loaded(&mut self) {
+        self.wait_for_shards(ShardHandle::is_loaded);
+    }
+
+    /// Waits until `holds` of every shard. What a shard says counts, not how often it says it: a shard whose
     /// thread starts only now has the newest catalogue from the beginning.
-    fn wait_for_shards(&mut self, version: u64) {
-        while self.shared.shards.iter().any(|shard| !shard.uses_catalogue(version)) {
+    fn wait_for_shards(&mut self, holds: impl Fn(&ShardHandle) -> bool) {
+        while !self.shared.shards.iter().all(&holds) {
             match self.messages.recv_timeout(LOOK_EVERY) {
-                Ok(AdminMessage::Adopted) => {}
+                Ok(AdminMessage::ShardMoved) => {}
                 Ok(AdminMessage::Stop) => {
                     self.postponed.push_front(AdminMessage::Stop);
                     return;

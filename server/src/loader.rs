@@ -78,6 +78,9 @@ fn replay(
 ) -> Result<Replayed, ServerError> {
     let loading = &shared.loading;
     let mut on_frame = |frame: ReplayedFrame<'_>| {
+        if shared.ending.is_requested() {
+            return Err("the server was asked to end".into());
+        }
         let first = frame.first.pack();
         for (op, position) in op::iter(frame.ops).zip(first..) {
             let op = op?;

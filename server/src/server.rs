@@ -288,6 +288,11 @@ impl Assembly {
             spawn("admin".to_owned(), move || {
                 let outcome = administer(&shared, recovery, file_streams, &signals, admin_messages);
                 outcome.unwrap_or_else(|error| {
+                    if shared.ending.is_requested() {
+                        // Asked to end while it was loading: nothing is lost, the log is as it was.
+                        tracing::info!("loading was not finished: {error}");
+                        return None;
+                    }
                     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     shared.ending.request();
                     shared.wake_all();
@@ -327,6 +332,8 @@ fn administer(
     for definition in file_streams {
         admin.create(definition).map_err(ServerError::StreamOfFile)?;
     }
+    // Data commands are served by all shards or by none.
+    admin.wait_until_loaded();
     shared.loading.finish();
     shared.wake_all();
     tracing::info!("ready to accept connections on port {}", shared.port);

@@ -16,6 +16,8 @@ use crate::shared::Shared;
 const EVERYSEC_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest sleep: a change of `appendfsync` is seen after this at the latest.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Between two slices of a segment's preparation, so that they do not crowd out what the server is there for.
+const SLICE_PAUSE: Duration = Duration::from_millis(1);
 /// After a segment could not be prepared (disk full), wait so long.
 const SPARE_RETRY: Duration = Duration::from_millis(200);
 
@@ -61,7 +63,7 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
     let mut has_warned = false;
     while !signal.stop.load(Ordering::Acquire) {
         let wants_sync = wants_sync(shared, signal, &syncer, last_sync);
-        match step(&mut syncer, wants_sync, spare_after) {
+        let is_preparing = match step(&mut syncer, wants_sync, spare_after) {
             Ok(Step { synced, spare }) => {
                 if synced {
                     last_sync = Instant::now();
@@ -85,21 +87,19 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
                 if synced || spare == SpareState::MadeReady {
                     shared.shards[shard].wake();
                 }
-                if spare == SpareState::Preparing {
-                    continue;
-                }
+                spare == SpareState::Preparing
             }
             Err(error) => {
                 tracing::error!("shard {shard}: {error}");
                 shared.wake_all();
                 return syncer;
             }
-        }
+        };
         let may_sleep = signal
             .gate
             .prepare_sleep(|| signal.stop.load(Ordering::Acquire) || wants_sync_now(shared, signal, &syncer));
         if may_sleep {
-            thread::park_timeout(SLEEP_MAX);
+            thread::park_timeout(if is_preparing { SLICE_PAUSE } else { SLEEP_MAX });
         }
         signal.gate.awake();
     }

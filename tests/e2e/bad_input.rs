@@ -1,6 +1,8 @@
 //! Bad input gets an error that says what is wrong; it never ends the process, nor anyone else's connection.
 
 use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -41,6 +43,12 @@ const REFUSED: &[&str] = &[
     "EVENT.ADD e s * n 9223372036854775808",
     "EVENT.ADD e s * n -9223372036854775809",
     "EVENT.ADD e s * n +1e3",
+    "EVENT.ADD e s * n +5",
+    "EVENT.ADD e s * n --5",
+    "EVENT.ADD e s * n 0x5",
+    "EVENT.ADD e s * n -",
+    "EVENT.ADD e s +5",
+    "EVENT.ADD e s -",
     "EVENT.ADD e s ID x *",
     "EVENT.MADD",
     "EVENT.MADD s",
@@ -136,6 +144,40 @@ fn an_entity_has_one_to_1024_bytes_of_any_kind(#[values(1, 4)] shards: usize) {
             assert!(error.contains("1024") || error.contains("1,024"), "the limit is not named: {error}");
         }
     }
+}
+
+#[rstest]
+fn values_are_as_long_and_as_plain_as_they_may_be(#[values(1, 4)] shards: usize) {
+    let server = Launch::shards(shards).start();
+    let mut conn = server.connect();
+    conn.ok(STREAM);
+    let long = [b'x'; 1025];
+    let huge = [b'1'; 1 << 16];
+    for (field, value) in [
+        (b"t", &long[..]),
+        (b"f", b""),
+        (b"f", b" 1"),
+        (b"f", b"1 "),
+        (b"f", b"1\n"),
+        (b"f", b"\xff"),
+        (b"f", b"1e"),
+        (b"n", b""),
+        (b"n", b" 5"),
+        (b"n", b"5\0"),
+        (b"n", &huge),
+    ] {
+        let reply = conn.args(&[b"EVENT.ADD", b"e", b"s", b"*", field, value]);
+        let error = reply.error().unwrap_or_else(|| panic!("{}: {reply:?}", String::from_utf8_lossy(value)));
+        assert!(error.len() < 1000, "an error repeats what it was sent only so far: {} bytes", error.len());
+    }
+    assert_eq!(counts(&mut conn, b"e"), [0, 0]);
+    for (field, value) in
+        [(b"t", &long[..1024]), (b"t", b""), (b"t", b"\0\r\n\xff"), (b"n", b"-007"), (b"f", b"-1e-300")]
+    {
+        assert_eq!(conn.args(&[b"EVENT.ADD", b"e", b"s", b"*", field, value]), Reply::Simple("OK".into()));
+    }
+    assert_eq!(counts(&mut conn, b"e"), [5, 5]);
+    assert_eq!(conn.cmd("WINDOW.GET e s sum(n):all").into_elements()[0], Reply::Int(-7));
 }
 
 #[rstest]
@@ -308,6 +350,50 @@ fn a_client_that_never_reads_is_held_back_or_dropped_alone(#[values(1, 4)] shard
         [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
     assert!(expected.contains(&kind), "{kind:?} after {sent_bytes} bytes");
     assert_unharmed(&mut server, &mut other);
+}
+
+#[rstest]
+fn clients_that_never_read_the_rows_of_other_shards_hold_nobody_up(#[values(1, 4)] shards: usize) {
+    let mut server = Launch::shards(shards).start();
+    let mut other = server.connect();
+    other.ok(STREAM);
+    let entities: Vec<String> = (0..500).map(|entity| format!("e{entity}")).collect();
+    let rows: String = entities.iter().map(|entity| format!(" {entity} * 1")).collect();
+    let mut command = encode_words(&format!("EVENT.MADD s FIELDS 1 n EVENTS{rows}"));
+    command.extend(encode_words(&format!("WINDOW.MGET 500 {} s", entities.join(" "))));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut deaf = server.connect().writer().unwrap();
+            deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+            let (command, done) = (&command, &done);
+            scope.spawn(move || while !done.load(Ordering::Relaxed) && deaf.write_all(command).is_ok() {});
+        }
+        for round in 0..3000 {
+            let entity = &entities[round % 500];
+            other.ok(&format!("EVENT.ADD {entity} s * n 1"));
+            assert!(counts(&mut other, entity.as_bytes())[1] >= 1);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_unharmed(&mut server, &mut other);
+}
+
+#[rstest]
+fn replies_still_come_when_the_client_has_said_that_it_sends_no_more(#[values(1, 4)] shards: usize) {
+    let server = Launch::shards(shards).start();
+    server.connect().ok(STREAM);
+    for commands in [1, 1000, 20_000] {
+        let mut conn = server.connect();
+        let pipeline: Vec<u8> =
+            (0..commands).flat_map(|number| encode_words(&format!("EVENT.ADD e{number} s *"))).collect();
+        conn.send(&pipeline).unwrap();
+        conn.writer().unwrap().shutdown(Shutdown::Write).unwrap();
+        for _ in 0..commands {
+            assert_eq!(conn.read().unwrap(), Reply::Simple("OK".into()));
+        }
+        assert!(conn.is_closed_by_server());
+    }
 }
 
 /// The server runs, an older connection works, and so does a new one.

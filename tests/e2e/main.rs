@@ -13,5 +13,6 @@ mod load;
 mod model;
 mod ordering;
 mod readme;
+mod settings;
 mod streams;
 mod windows;

@@ -49,13 +49,7 @@ impl Launch {
         let mut failure = String::new();
         for _ in 0..START_ATTEMPTS {
             let port = free_port();
-            let mut command = Command::new(binary());
-            command
-                .args(["serve", "--port", &port.to_string(), "--shards", &self.shards.to_string()])
-                .arg("--dir")
-                .arg(home.data())
-                .args(&self.arguments);
-            let mut child = home.spawn(command);
+            let mut child = home.spawn(self.command(&home, port));
             match wait_until_ready(&mut child, port) {
                 Ok(()) => return Server { child, port, home: Some(home) },
                 Err(error) => failure = format!("{error}\n{}", home.log_tail()),
@@ -67,6 +61,30 @@ impl Launch {
             }
         }
         panic!("windrow did not start: {failure}");
+    }
+
+    /// Starts on the directory of an earlier server and kills it (kill -9) after this long, ready or not.
+    ///
+    /// # Panics
+    /// When it ended by itself before.
+    pub fn start_and_kill_after(&self, home: Home, after: Duration) -> Home {
+        let mut child = home.spawn(self.command(&home, free_port()));
+        std::thread::sleep(after);
+        let ended = child.try_wait().expect("a child can be asked");
+        assert!(ended.is_none(), "windrow ended with {ended:?} at its start:\n{}", home.log_tail());
+        child.kill().expect("the server's own process can be killed");
+        child.wait().expect("a killed process can be awaited");
+        home
+    }
+
+    fn command(&self, home: &Home, port: u16) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(["serve", "--port", &port.to_string(), "--shards", &self.shards.to_string()])
+            .arg("--dir")
+            .arg(home.data())
+            .args(&self.arguments);
+        command
     }
 }
 

@@ -34,6 +34,8 @@ fn a_comparison_starts_its_servers_and_stops_them() {
     ));
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
+    let apart = std::thread::available_parallelism().unwrap().get() >= 2;
+    assert_eq!(table.contains("servers on core 0, the generator elsewhere"), apart, "{table}");
     assert_eq!(table.matches("| null |").count(), 4, "{table}");
     assert!(
         table.contains("| null /s | null /s | ratio |") && table.contains("| madd:8, pipeline 4 |"),

@@ -10,6 +10,8 @@ pub(crate) mod size;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use windrow_memory::STORE_BYTES_MIN;
+
 pub use example::example_toml;
 pub use flags::{arguments, from_matches};
 pub(crate) use setting::FIXED;
@@ -142,6 +144,15 @@ impl Config {
                 "client-output-soft-limit ({}) is above client-output-hard-limit ({})",
                 size::format(self.output_soft_bytes),
                 size::format(self.output_hard_bytes)
+            ));
+        }
+        let least_bytes = (STORE_BYTES_MIN * self.shard_count()) as u64;
+        if self.maxmemory_bytes > 0 && self.maxmemory_bytes < least_bytes {
+            return Err(format!(
+                "maxmemory ({}) is too little for {} shards: give at least {}, or 0 for no limit",
+                size::format(self.maxmemory_bytes),
+                self.shard_count(),
+                size::format(least_bytes)
             ));
         }
         Ok(())

@@ -161,7 +161,7 @@ impl Core {
     #[inline]
     pub(super) fn answer_write(&mut self, op: &[u8], hint: Hint, out: &mut Vec<u8>) -> u64 {
         let engine = self.engine.as_mut().expect("data commands are served once the shard is loaded");
-        if let Err(refusal) = self.group.admit(op.len()) {
+        if let Err(refusal) = self.group.admit(op.len(), self.now_ms) {
             self.counters.errors += 1;
             reply::error_display(out, refusal);
             return 0;

@@ -51,6 +51,8 @@ pub(crate) struct LogGroup {
     /// Room for operations, asked from the log once a tick.
     room_bytes: usize,
     has_failed: bool,
+    /// Something was written since this was last asked.
+    has_written: bool,
     /// The last answer of [`LogGroup::releasable`] before a failure.
     kept: u64,
 }
@@ -66,6 +68,7 @@ impl LogGroup {
             epoch_start: 0,
             room_bytes: 0,
             has_failed: false,
+            has_written: false,
             kept: 0,
         }
     }
@@ -80,16 +83,17 @@ impl LogGroup {
 
     /// Whether an operation of so many bytes may be applied now.
     #[inline]
-    pub(super) fn admit(&mut self, op_bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn admit(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
         if self.bytes.len() + op_bytes <= self.room_bytes && !self.has_failed {
             return Ok(());
         }
-        self.look_again(op_bytes)
+        self.look_again(op_bytes, now_ms)
     }
 
     #[cold]
-    fn look_again(&mut self, op_bytes: usize) -> Result<(), Refusal> {
-        if self.has_failed || self.is_poisoned() {
+    fn look_again(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
+        // What is collected may fill a segment to its end, with room behind it.
+        if self.has_failed || self.is_poisoned() || self.write(now_ms).is_err() {
             return Err(Refusal::Failed);
         }
         // The sync thread may have made a spare segment since.
@@ -138,6 +142,7 @@ impl LogGroup {
         }
         let count = u32::try_from(self.count).expect("a group is bounded by its bytes");
         log.append(now_ms, count, &self.bytes)?;
+        self.has_written = true;
         self.written += self.count;
         self.count = 0;
         self.bytes.clear();
@@ -181,9 +186,10 @@ impl LogGroup {
         Some(self.kept)
     }
 
+    /// Whether something was written since this was last asked.
     #[inline]
-    pub(super) fn has_operations(&self) -> bool {
-        self.count > 0
+    pub(super) fn take_has_written(&mut self) -> bool {
+        std::mem::take(&mut self.has_written)
     }
 
     /// The log, for its last sync.
@@ -193,5 +199,73 @@ impl LogGroup {
 
     pub(super) fn log_mut(&mut self) -> Option<&mut ShardLog> {
         if self.has_failed { None } else { self.log.as_mut() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use windrow_storage::disk::MemDisk;
+    use windrow_storage::{LogSyncer, Recovery, StorageOptions};
+
+    use super::*;
+
+    const SEGMENT_BYTES: u64 = 64 << 10;
+
+    fn group(disk: MemDisk) -> (LogGroup, LogSyncer) {
+        let options = StorageOptions {
+            segment_bytes: SEGMENT_BYTES,
+            first_segment_bytes: SEGMENT_BYTES,
+            ..StorageOptions::new(7)
+        };
+        let recovery = Recovery::open(Arc::new(disk), Path::new("/data"), options, 1).unwrap();
+        let replayed = recovery.replay(&mut |_| Ok(()), &mut |_, _| {}).unwrap();
+        let mut started = replayed.start(1, 0).unwrap();
+        let (log, mut syncer) = started.logs.pop().unwrap();
+        while syncer.wants_spare() {
+            syncer.prepare_spare().unwrap();
+        }
+        let mut group = LogGroup::new();
+        group.start(log, started.directory.poison().clone());
+        (group, syncer)
+    }
+
+    #[test]
+    fn a_tick_with_more_than_a_segment_is_written_in_several_frames_up_to_the_last_room() {
+        let (mut group, mut syncer) = group(MemDisk::new());
+        let op = [1; 1000];
+        let mut admitted = 0;
+        while group.admit(op.len(), 5).is_ok() {
+            admitted += 1;
+            assert_eq!(group.push(&op), admitted);
+        }
+        // Two segments of 64 KiB, less their headers and frames.
+        assert!((110..=128).contains(&admitted), "{admitted} operations of 1000 bytes were admitted");
+        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom));
+        while syncer.wants_spare() {
+            syncer.prepare_spare().unwrap();
+        }
+        assert_eq!(group.admit(op.len(), 5), Ok(()));
+        group.push(&op);
+        group.write(6).unwrap();
+        assert_eq!(group.releasable(AppendFsync::No, 6), admitted + 1);
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_admitted_and_nothing_waits() {
+        let disk = MemDisk::new();
+        let (mut group, mut syncer) = group(disk.clone());
+        group.admit(3, 5).unwrap();
+        group.push(&[1; 3]);
+        group.write(5).unwrap();
+        assert_eq!(group.releasable(AppendFsync::Always, 5), 0);
+        disk.lose_syncs(0, 1);
+        assert!(syncer.sync().is_err());
+        assert_eq!(group.take_failure(), Some(0));
+        assert_eq!(group.take_failure(), None);
+        assert_eq!(group.admit(3, 5), Err(Refusal::Failed));
+        assert_eq!(group.releasable(AppendFsync::Always, 5), u64::MAX);
     }
 }

@@ -1,7 +1,7 @@
 //! What other threads see of a shard: its mailbox, its waker, its numbers.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use mio::Waker;
 use windrow_memory::gate::Gate;
@@ -40,6 +40,7 @@ pub(crate) struct ShardNumbers {
     pub(crate) tick_since_ms: AtomicU64,
     /// The catalogue version that the shard uses; [`NO_CATALOGUE`] before its thread runs.
     catalogue_version: AtomicU64,
+    is_loaded: AtomicBool,
 }
 
 const NO_CATALOGUE: u64 = u64::MAX;
@@ -56,6 +57,16 @@ impl ShardHandle {
     /// The shard uses this version of the catalogue from now on.
     pub(super) fn set_catalogue(&self, version: u64) {
         self.numbers.catalogue_version.store(version, Release);
+    }
+
+    /// The shard has its records.
+    pub(super) fn set_loaded(&self) {
+        self.numbers.is_loaded.store(true, Release);
+    }
+
+    /// Whether the shard has its records.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.numbers.is_loaded.load(Acquire)
     }
 
     /// Whether the shard uses this version of the catalogue, or a later one.

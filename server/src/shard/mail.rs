@@ -25,6 +25,8 @@ impl ShardLoop {
                     self.core.group.start(loaded.log, loaded.poison);
                     self.core.apply_maxmemory();
                     self.publish_engine();
+                    self.shared.shards[self.core.id].set_loaded();
+                    self.say_catalogue();
                 }
                 Message::Answered { connection, reply } => self.answer_parked(connection, &reply),
                 Message::Kill(id) => {
@@ -101,7 +103,7 @@ impl ShardLoop {
     pub(super) fn say_catalogue(&self) {
         self.shared.shards[self.core.id].set_catalogue(self.core.catalogue.version);
         // The admin thread outlives the shards' loops; if it has gone, nobody waits for this.
-        let _ = self.shared.admin.send(AdminMessage::Adopted);
+        let _ = self.shared.admin.send(AdminMessage::ShardMoved);
     }
 }
 

@@ -36,6 +36,9 @@ const SLEEP: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 1024;
 /// Connections that get a turn in one tick.
 const TURNS_PER_TICK: usize = 256;
+/// No further turn begins in a tick that has executed so many commands and rows: a fraction of a millisecond, which is
+/// what another connection waits for its turn.
+const WORK_PER_TICK: usize = 512;
 /// Upkeep that is not needed at once happens this often.
 const UPKEEP_EVERY_MS: u64 = 10;
 /// Records that one slice of expiry looks at.
@@ -203,15 +206,16 @@ impl ShardLoop {
             if event.is_readable() {
                 connection.is_readable = true;
             }
-            if event.is_read_closed() {
+            if event.is_read_closed() || event.is_error() {
                 connection.is_readable = true;
                 connection.is_read_closed = true;
             }
+            let is_readable = connection.is_readable;
             if event.is_writable() && !connection.is_writable {
                 connection.is_writable = true;
                 self.touch(index);
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
+            if is_readable {
                 self.enqueue(index);
             }
         }
@@ -243,11 +247,15 @@ impl ShardLoop {
         if self.drain_since_ms.is_some() {
             return;
         }
+        let mut left = WORK_PER_TICK;
         for _ in 0..self.ready.len().min(TURNS_PER_TICK) {
             let Some(index) = self.ready.pop_front() else { break };
             if let Some(connection) = self.connections.at(index) {
                 connection.is_queued = false;
-                self.turn(index);
+                left = left.saturating_sub(self.turn(index));
+            }
+            if left == 0 {
+                break;
             }
         }
         self.run_staged();
@@ -256,9 +264,9 @@ impl ShardLoop {
     // 4. The log.
 
     pub(super) fn write_group(&mut self) {
-        let has_group = self.core.group.has_operations();
         let outcome = self.core.group.write(self.core.now_ms);
-        if has_group && outcome.is_ok() && self.core.config.appendfsync == crate::config::AppendFsync::Always
+        if self.core.group.take_has_written()
+            && self.core.config.appendfsync == crate::config::AppendFsync::Always
         {
             self.sync.wake();
         }

@@ -3,22 +3,22 @@
 
 use windrow_protocol::{Limits, Parsed, reply};
 
-use super::job::ROWS_PER_TURN;
+use super::job::{JobReply, ROWS_PER_TURN};
 use super::tick::ShardLoop;
 use crate::clock::uptime_ms;
 use crate::commands::{self, Flow, JobTurn};
 use crate::connection::{Filled, ReplyMode, State};
 
 /// Commands and rows that one connection gets done in one turn.
-const WORK_PER_TURN: usize = 1024;
+const WORK_PER_TURN: usize = 512;
 /// Argument lists kept for connections with unfinished commands.
 const SPARE_ARGS_MAX: usize = 64;
 /// Unexecuted input beyond this is not added to before commands of it are executed.
 const UNEXECUTED_BYTES_MAX: usize = 64 << 10;
 
 impl ShardLoop {
-    /// Gives a connection its turn.
-    pub(super) fn turn(&mut self, index: u32) {
+    /// Gives a connection its turn; gives how many commands and rows were executed.
+    pub(super) fn turn(&mut self, index: u32) -> usize {
         self.core.now_ms = self.shared.clock.now_ms();
         self.fill(index);
         let mut left = WORK_PER_TURN;
@@ -50,6 +50,7 @@ impl ShardLoop {
             }
             Next::Message => {}
         }
+        WORK_PER_TURN - left
     }
 
     /// Reads from the socket once, if there may be something and there is room for it.
@@ -99,7 +100,11 @@ impl ShardLoop {
         if session.state != State::Open {
             return Next::Message;
         }
-        if session.output.unsent_bytes() + session.slots.gathered_bytes() > core.soft_output_bytes() {
+        // A job that gathers its rows must go on, or what is gathered never leaves; the hard bound ends it.
+        let gathers = session.job.as_ref().is_some_and(|job| matches!(job.reply, JobReply::Slot(_)));
+        if session.output.unsent_bytes() + session.slots.gathered_bytes() > core.soft_output_bytes()
+            && !gathers
+        {
             // The flush gives it a turn when the client has read.
             connection.is_held_by_output = true;
             return Next::Message;
@@ -123,7 +128,6 @@ impl ShardLoop {
                 Next::NoCredit
             } else if rows == rows_max {
                 // Other connections come first.
-                *left = 0;
                 Next::Later
             } else {
                 Next::Go

@@ -84,6 +84,20 @@ fn one_reply_past_the_hard_limit_closes_the_client() {
 }
 
 #[test]
+fn a_gathered_reply_above_the_soft_limit_and_below_the_hard_one_arrives() {
+    for shards in [1, 2] {
+        let mut config = config(shards);
+        config.output_soft_bytes = 64 << 10;
+        let running = start_on(config, Arc::new(MemDisk::new()));
+        let mut client = Client::connect(&running);
+        client.ask("STREAM.CREATE s WINDOWS 1h@1m AGGREGATE count").assert_ok();
+        let entities: String = (0..40_000).map(|i| format!(" e{i}")).collect();
+        let rows = client.ask(&format!("WINDOW.MGET 40000{entities} s")).array();
+        assert_eq!(rows.len(), 40_000);
+    }
+}
+
+#[test]
 fn half_a_command_and_silence_costs_its_bytes_and_ends_with_the_timeout() {
     let running = start(2);
     let mut half = Client::connect(&running);

@@ -53,7 +53,7 @@ fn a_failed_log_write_leaves_the_outcome_unknown_and_refuses_writes_for_good() {
         for i in 0..20 {
             client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
         }
-        // Let spares and statements of durability be finished: the next write is that of the event.
+        // Whichever write of the log comes first fails: that of the event, or one that refuses it.
         disk.inject(Call::Write, disk.calls(Call::Write), u64::MAX, Fault::Io);
         let mut bytes = Vec::new();
         command(&mut bytes, "EVENT.ADD e1 s *");
@@ -150,6 +150,25 @@ fn until_the_log_is_read_data_commands_answer_loading() {
     eventually("the log is loaded", || client.ask("PING") == Reply::Simple("PONG".to_owned()));
     assert_eq!(client.ask("WINDOW.GET e49 s count:1h"), Reply::Array(vec![Reply::Int(1)]));
     assert_eq!(client.ask("DBSIZE"), Reply::Int(50));
+}
+
+#[test]
+fn a_server_that_is_loading_can_be_ended() {
+    let disk = GatedDisk::default();
+    let running = start_on(config(2), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    client.ask("EVENT.ADD e s *").assert_ok();
+    running.shutdown().unwrap();
+    disk.close_log();
+    let running = Server::start_on(config(2), Arc::new(disk.clone()), Clock::system()).unwrap();
+    let mut client = Client::connect(&running);
+    client.send(b"SHUTDOWN\r\n");
+    assert!(client.is_closed());
+    disk.open_log();
+    running.wait().unwrap();
+    let running = start_on(config(1), Arc::new(disk));
+    assert_eq!(Client::connect(&running).ask("WINDOW.GET e s count:1h"), Reply::Array(vec![Reply::Int(1)]));
 }
 
 #[test]

@@ -82,16 +82,28 @@ fn a_full_memory_refuses_new_entities_and_serves_the_others() {
     let running = start(2);
     let mut client = Client::connect(&running);
     client.ask("STREAM.CREATE s WINDOWS 1h@1m AGGREGATE count").assert_ok();
-    for i in 0..50 {
-        client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
+    client.ask("CONFIG SET maxmemory 1b").assert_error("is too little for 2 shards");
+    client.ask("CONFIG SET maxmemory 12mb").assert_ok();
+    // Rows are refused one by one once a shard's half is full.
+    let rows = |from: u32| (from..from + 1000).map(|i| format!(" e{i} *")).collect::<String>();
+    let mut refused = None;
+    for thousand in 0..200 {
+        let replies = client.ask(&format!("EVENT.MADD s FIELDS 0 EVENTS{}", rows(thousand * 1000))).array();
+        let first = replies.iter().position(|reply| *reply != Reply::Simple("OK".into()));
+        if let Some(first) = first {
+            replies[first].assert_error("OOM command not allowed");
+            refused = Some(thousand * 1000 + first as u32);
+            break;
+        }
     }
-    client.ask("CONFIG SET maxmemory 1b").assert_ok();
-    for i in 50..60 {
-        client.ask(&format!("EVENT.ADD e{i} s *")).assert_error("OOM command not allowed");
-    }
-    assert_eq!(client.ask("WINDOW.GET e7 s count:1h"), Reply::Array(vec![Reply::Int(1)]));
+    let refused = refused.expect("12 MB do not hold 200,000 entities");
+    let count =
+        |client: &mut Client, entity: u32| client.ask(&format!("WINDOW.GET e{entity} s count:1h")).array();
+    assert_eq!(count(&mut client, refused), [Reply::Int(0)]);
+    client.ask("EVENT.ADD e7 s *").assert_ok();
+    assert_eq!(count(&mut client, 7), [Reply::Int(2)], "entities that are there go on");
     client.ask("CONFIG SET maxmemory 0").assert_ok();
-    client.ask("EVENT.ADD e55 s *").assert_ok();
+    client.ask(&format!("EVENT.ADD e{refused} s *")).assert_ok();
 }
 
 #[test]
