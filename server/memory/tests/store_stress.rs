@@ -15,7 +15,7 @@ use windrow_memory::{
 
 /// These are there throughout; as many again come and go.
 const LASTING: u64 = 4_000;
-const OPERATIONS: u64 = 400_000;
+const OPERATIONS: u64 = 1_500_000;
 const READERS: usize = 2;
 /// Each reader goes round at least this often, even if it gets to run only after the owner.
 const ROUNDS_MIN: u64 = 1_000;

@@ -1,7 +1,7 @@
 //! The store as a whole: records that move or go while they are read, and slots that are used again.
 
 use super::{index::hash_in, search};
-use crate::{Contended, Domain, Handle, Key, Participant, Reader, STORE_BYTES_MIN, Store};
+use crate::{Contended, Cursor, Domain, Handle, Key, Participant, Reader, STORE_BYTES_MIN, Scan, Store};
 use loom::{
     sync::{
         Arc,
@@ -32,6 +32,21 @@ impl Reading {
     /// The same by one look that finds it or proves that it is not there.
     pub(super) fn look(&self, hash: u64) -> Result<Option<u64>, Contended> {
         self.reader.look_once(&key(hash), |record| record.get(0))
+    }
+
+    /// How often a walk comes by a record.
+    pub(super) fn times_walked_over(&self, hash: u64) -> Result<usize, Contended> {
+        let mut scan = Scan::default();
+        let mut times = 0;
+        let mut cursor = Some(Cursor::START);
+        while let Some(from) = cursor {
+            cursor = self.reader.scan(&self.participant, &mut scan, from, 8)?;
+            for row in scan.rows() {
+                let of = self.reader.read_at(&self.participant, *row, |record| record.hash())?;
+                times += usize::from(of == Some(hash));
+            }
+        }
+        Ok(times)
     }
 
     fn read_at(&self, handle: Handle) -> Result<Option<u64>, Contended> {

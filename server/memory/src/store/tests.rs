@@ -383,6 +383,64 @@ fn sparse_chunks_are_emptied_and_their_records_stay() {
     assert_eq!(store.evacuate(1_000, |_, _| ()), 0, "what is left is not worth moving");
 }
 
+/// A plain model beside the store, over everything an owner does.
+#[test]
+fn store_agrees_with_a_map_over_a_long_random_walk() {
+    for seed in 1..=4u64 {
+        let (mut store, mut participant) = store(64 * CHUNK_BYTES);
+        let reader = store.reader();
+        let mut map: HashMap<u64, u64> = HashMap::new();
+        let mut state = seed;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for step in 0..60_000u64 {
+            // Waves, so that chunks fill and empty.
+            let entity = random(if (step / 10_000) % 2 == 0 { 8_000 } else { 500 });
+            let bytes = entity.to_be_bytes();
+            let key = key(1, &bytes);
+            let found = store.find(&key);
+            assert_eq!(
+                found.map(|handle| store.record(handle).get(0)),
+                map.get(&entity).copied(),
+                "seed {seed}"
+            );
+            match (found, random(8)) {
+                (None, _) => {
+                    store.insert(&key, 0, 1 + random(40) as usize, |edit| edit.set(0, step)).unwrap();
+                    map.insert(entity, step);
+                }
+                (Some(handle), 0..2) => {
+                    store.remove(handle);
+                    map.remove(&entity);
+                }
+                (Some(handle), 2..5) => {
+                    store.resize(handle, 1 + random(120) as usize).unwrap();
+                }
+                (Some(handle), _) => {
+                    store.edit(handle).set(0, step);
+                    map.insert(entity, step);
+                }
+            }
+            let read = reader.read(&participant, &key, |record| record.get(0));
+            assert_eq!(read, Ok(map.get(&entity).copied()), "seed {seed}");
+            if random(20) == 0 {
+                store.evacuate(32, |_, _| ());
+                participant.quiescent();
+                store.collect();
+            }
+        }
+        let mut walked: Vec<u64> =
+            walk(&store, 256, |_| ()).iter().map(|row| store.record(*row).get(0)).collect();
+        let mut expected: Vec<u64> = map.values().copied().collect();
+        walked.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(walked, expected, "seed {seed}");
+        assert_eq!(store.usage().records, map.len());
+    }
+}
+
 fn walk(store: &Store, rows_max: usize, mut between: impl FnMut(&[Handle])) -> Vec<Handle> {
     let mut scan = Scan::default();
     let mut rows = Vec::new();
