@@ -290,11 +290,12 @@ impl Store {
         self.reclaimer.retire(block);
     }
 
-    /// Frees a bounded number of slots that no one can reach any more; returns how many. Once a tick. The owner's own handles
-    /// of records that it moved or removed end here.
-    pub fn collect(&mut self) -> usize {
+    /// Frees at most `slots_max` slots that no one can reach any more; returns how many. Once a tick, with room for at least as
+    /// many as a tick may retire, or they pile up. The owner's own handles of records that it moved or removed end
+    /// here.
+    pub fn collect(&mut self, slots_max: usize) -> usize {
         let slots = &mut self.slots;
-        self.reclaimer.collect(|handle| slots.free(handle))
+        self.reclaimer.collect(slots_max, |handle| slots.free(handle))
     }
 
     /// How the memory is used.
