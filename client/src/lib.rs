@@ -1,1 +1,61 @@
-//! See ARCHITECTURE.md.
+//! Async client for Windrow: typed events and features over one multiplexed
+//! connection.
+//!
+//! ```
+//! use windrow_client::{Client, Event, EventReply, FieldType, StreamDefinition};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # // Without a server this example is compiled only, and says so; the test script starts one and sets this.
+//! # let Ok(addr) = std::env::var("WINDROW_ADDR") else {
+//! #     eprintln!("NOT RUN, only compiled: WINDROW_ADDR is not set to the address of a server");
+//! #     return Ok(());
+//! # };
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(example(&addr))?;
+//! # Ok(())
+//! # }
+//! # async fn example(addr: &str) -> Result<(), windrow_client::Error> {
+//! let client = Client::builder(addr).client_name("fraud-model").connect().await?;
+//!
+//! let purchases = StreamDefinition::new("client_example")
+//!     .field("amount", FieldType::Float)
+//!     .windows(["5m@5s", "1h@1m"])
+//!     .aggregates(["count", "sum(amount)"]);
+//! client.create_stream(&purchases).await?;
+//!
+//! let reply = client.add(Event::new("user:42", "client_example").now().field("amount", 12.5)).await?;
+//! assert_eq!(reply, EventReply::Ok);
+//!
+//! let row = client.window("user:42", "client_example").features(["count:5m", "sum(amount):1h"]).get().await?;
+//! assert_eq!(row.int("count:5m"), Some(1));
+//! assert_eq!(row.float("sum(amount):1h"), Some(12.5));
+//! # client.drop_stream("client_example").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Clones of a [`Client`] share its connection: calls made at the same time are pipelined. For the highest rate
+//! of events, [`Client::batcher`] puts events of many tasks into one command. What is sent is never silently
+//! sent again; [`Error::ConnectionLost`] says whether a command may have been applied.
+
+mod backoff;
+mod batch;
+mod client;
+mod codec;
+mod connection;
+mod error;
+mod event;
+mod options;
+pub mod scan;
+mod stream;
+mod value;
+mod window;
+
+pub use batch::{BATCH_EVENTS_MAX, BatchOptions, Batcher};
+pub use client::Client;
+pub use codec::{ARGS_MAX, COMMAND_BYTES_MAX, Protocol};
+pub use error::{Error, ErrorCode, ServerError};
+pub use event::{ENTITY_BYTES_MAX, Event, EventReply, FieldValue};
+pub use options::{ClientBuilder, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_LIMIT};
+pub use stream::{Clock, FieldType, SkewPolicy, StreamDefinition, StreamInfo};
+pub use value::{Row, Value};
+pub use window::{Edge, ManyQuery, RangeQuery, WindowQuery};

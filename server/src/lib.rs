@@ -1,1 +1,43 @@
-//! See ARCHITECTURE.md.
+//! The Windrow server: connections, routing, shard loops. The binary is `windrow`.
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | [`server`] | starting and ending a server |
+//! | [`config`] | the table of settings: command line, TOML, CONFIG |
+//! | [`streams_file`] | stream definitions in TOML |
+//! | [`clock`] | the server's clock |
+//! | [`logging`] | messages to standard error |
+//! | [`error`] | why a server does not run |
+//! | [`demo`] | `windrow demo`: a server with real events in it |
+//! | `shard` | a shard's thread: the phases of a tick |
+//! | `connection` | one client's input, output, reply slots |
+//! | `commands` | what each command does with its arguments |
+//! | `route` | batches, rings and credits between shards |
+//! | `loader`, `sync_thread` | from the log to shards; syncing the log |
+//! | `admin`, `catalogue_store` | changes of the catalogue |
+//! | `watchdog`, `affinity`, `shared` | stuck ticks; pinning; what all threads share |
+
+mod admin;
+mod affinity;
+mod catalogue_store;
+pub mod clock;
+mod commands;
+pub mod config;
+mod connection;
+pub mod demo;
+pub mod error;
+mod loader;
+pub mod logging;
+mod route;
+pub mod server;
+mod shard;
+mod shared;
+pub mod streams_file;
+mod sync_thread;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+pub use config::Config;
+pub use error::ServerError;
+pub use server::{Running, Server};

@@ -1,1 +1,25 @@
-//! See ARCHITECTURE.md.
+//! One shard of Windrow: operations in, outcomes out. Deterministic: the same operations in the same order give the same state.
+//!
+//! Nothing here reads a clock, a file, a socket or a random number: time and bytes are arguments, so that the server, the
+//! replay of a log and a simulation run the same code.
+//!
+//! - [`catalogue`]: which streams there are.
+//! - [`args`], [`madd`], [`form`]: from the arguments of EVENT.ADD and EVENT.MADD to operations, or what is wrong with them.
+//! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
+//! - [`shard`]: the records of one shard; [`record`], the room they live in; [`stats`], what is counted.
+//! - [`slot`]: which shard an entity belongs to.
+
+pub mod args;
+pub mod catalogue;
+pub mod form;
+pub mod madd;
+pub mod op;
+pub mod record;
+pub mod shard;
+pub mod slot;
+pub mod stats;
+
+pub use catalogue::{Catalogue, LayoutId, Stream, StreamId};
+pub use form::FormError;
+pub use shard::{Outcome, Shard, ShardConfig};
+pub use stats::StreamStats;

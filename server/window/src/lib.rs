@@ -1,1 +1,35 @@
-//! See ARCHITECTURE.md.
+//! Windows over a record's words: what a stream is, which buckets it keeps, how an event changes them and what a window holds.
+//!
+//! Everything here is a pure function of its arguments. A record's *body* is a slice of 64-bit words ([`Words`]); who owns
+//! these words, how a reader sees them while they change and how they grow is the caller's business.
+//!
+//! Read in this order:
+//!
+//! - [`duration`], [`timestamp`]: units of time and their text.
+//! - [`aggregate`], [`definition`]: what STREAM.CREATE says.
+//! - [`layout`]: the definition compiled to tiers, columns and shapes of a ring.
+//! - [`body`]: the words of one record, and how an event is judged, placed and added.
+//! - [`query`], [`window`]: which buckets a read covers, and what they give.
+
+pub mod aggregate;
+pub mod body;
+pub mod column;
+pub mod definition;
+pub mod duration;
+pub mod error;
+pub mod layout;
+pub mod query;
+pub mod range;
+pub mod timestamp;
+pub mod value;
+pub mod window;
+pub mod words;
+
+pub use aggregate::{Aggregate, Length};
+pub use definition::{ClockMode, Definition, FieldType, SkewAction};
+pub use error::{DefinitionError, QueryError};
+pub use layout::{Layout, Tier};
+pub use query::{At, Feature, Query, ReadTime};
+pub use range::RangeQuery;
+pub use value::Value;
+pub use words::{Words, WordsMut};

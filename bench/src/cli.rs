@@ -1,0 +1,320 @@
+//! The command line.
+
+use crate::arrivals::Spacing;
+use crate::compare::{Comparison, Contender};
+use crate::control::Greeting;
+use crate::entities::Distribution;
+use crate::run::{Background, Load, Server};
+use crate::workload::{Mode, Target};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Requests under way on a connection in an open loop, unless said otherwise: enough that a server that keeps
+/// up never runs into it.
+const OPEN_LOOP_PIPELINE: usize = 64;
+
+/// Load generator for Windrow, and for Redis doing the same work.
+#[derive(Debug, Parser)]
+#[command(name = "windrow-bench", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure one server that is running already.
+    Run(RunArgs),
+    /// Start several servers and give them the same load in turns: medians and ratios.
+    Compare(CompareArgs),
+    /// Answer +OK to every command: what the machine allows a server that does no work.
+    Null(NullArgs),
+}
+
+/// The shape of the load.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// Connections, shared out among threads.
+    #[arg(long, short = 'c', default_value_t = 50)]
+    connections: usize,
+    /// Threads of the generator.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Count of entities.
+    #[arg(long, short = 'e', default_value_t = 1_000_000)]
+    entities: u64,
+    /// How often each entity occurs: uniform, or zipf:<theta>.
+    #[arg(long, default_value_t = Distribution::Uniform)]
+    distribution: Distribution,
+    /// What keys begin with.
+    #[arg(long, default_value = "user:")]
+    key_prefix: String,
+    /// Length of a key in bytes.
+    #[arg(long, default_value_t = 12)]
+    key_size: usize,
+    /// Measured time in seconds.
+    #[arg(long, short = 'd', default_value_t = 10.0)]
+    duration: f64,
+    /// A count of requests, measured from the first, instead of a time.
+    #[arg(long, short = 'n', conflicts_with = "duration", conflicts_with = "warmup")]
+    requests: Option<u64>,
+    /// Time before the measuring, in seconds.
+    #[arg(long, default_value_t = 2.0)]
+    warmup: f64,
+    /// Longest wait for replies after the end, in seconds.
+    #[arg(long, default_value_t = 10.0)]
+    drain: f64,
+    /// Open loop: requests a second, all together. Latency counts from when a request was due, however late it
+    /// could be sent. Without: closed loop.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// How arrivals of an open loop are spaced.
+    #[arg(long, default_value = "poisson", requires = "rate")]
+    arrivals: Spacing,
+    /// Other requests meanwhile, evenly spaced: <mode>@<requests a second>, such as events:64@7812.
+    #[arg(long, requires = "rate", value_parser = background)]
+    background: Option<(Mode, f64)>,
+    /// Connections of the background.
+    #[arg(long, default_value_t = 10)]
+    background_connections: usize,
+    /// Of every random choice.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Give each entity an event in every bucket before the measuring.
+    #[arg(long)]
+    fill: bool,
+    /// Write the results to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl LoadArgs {
+    fn load(&self, pipeline: Option<usize>) -> Result<Load, String> {
+        let seconds = |name: &str, seconds: f64| {
+            Duration::try_from_secs_f64(seconds).map_err(|error| format!("--{name} {seconds}: {error}"))
+        };
+        Ok(Load {
+            connections: self.connections,
+            pipeline: pipeline.unwrap_or(if self.rate.is_some() { OPEN_LOOP_PIPELINE } else { 1 }),
+            threads: self.threads,
+            entities: self.entities,
+            distribution: self.distribution,
+            key_prefix: self.key_prefix.clone(),
+            key_bytes: self.key_size,
+            rate: self.rate.map(|rate| (rate, self.arrivals)),
+            background: self.background.map(|(mode, rate_per_s)| Background {
+                mode,
+                rate_per_s,
+                connections: self.background_connections,
+            }),
+            warmup: seconds("warmup", self.warmup)?,
+            duration: seconds("duration", self.duration)?,
+            drain: seconds("drain", self.drain)?,
+            requests: self.requests,
+            seed: self.seed,
+        })
+    }
+}
+
+fn background(text: &str) -> Result<(Mode, f64), String> {
+    let (mode, rate) =
+        text.split_once('@').ok_or_else(|| format!("{text:?} needs a rate, such as events:64@7812"))?;
+    Ok((mode.parse()?, rate.parse().map_err(|error| format!("{rate:?} is no rate: {error}"))?))
+}
+
+/// `windrow-bench run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Whose commands to send.
+    #[arg(long, default_value = "windrow")]
+    target: Target,
+    /// The server.
+    #[arg(long, default_value = "127.0.0.1:7379")]
+    addr: String,
+    /// The ACL user.
+    #[arg(long, requires = "password")]
+    user: Option<String>,
+    /// The password.
+    #[arg(long)]
+    password: Option<String>,
+    /// Speak RESP3 instead of RESP2.
+    #[arg(long)]
+    resp3: bool,
+    /// Its process id on this machine: its CPU time and memory are shown.
+    #[arg(long)]
+    server_pid: Option<u32>,
+    /// events, events:<n> (pipelined in one go), madd:<n>, reads, mget:<n>, mixed:<share of reads>; of Redis also set, get.
+    #[arg(long, short = 'm', default_value_t = Mode::Events)]
+    mode: Mode,
+    /// Requests under way on each connection; in an open loop, the most [default: 1, open loop 64].
+    #[arg(long, short = 'P')]
+    pipeline: Option<usize>,
+    /// Bind the generator to this core.
+    #[arg(long)]
+    pub core: Option<usize>,
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+impl RunArgs {
+    /// Server, mode, load, and whether to fill.
+    ///
+    /// # Errors
+    ///
+    /// A time that is none.
+    pub fn plan(&self) -> Result<(Server, Mode, Load, bool), String> {
+        let server = Server {
+            addr: self.addr.clone(),
+            target: self.target,
+            greeting: Greeting {
+                username: self.user.clone(),
+                password: self.password.clone(),
+                resp3: self.resp3,
+            },
+            pid: self.server_pid,
+        };
+        Ok((server, self.mode, self.load.load(self.pipeline)?, self.load.fill))
+    }
+}
+
+/// `windrow-bench compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Who takes part, in the order of each round; ratios are of the first.
+    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "plain", "null"])]
+    contenders: Vec<Contender>,
+    /// Modes to compare, as for run.
+    #[arg(long, short = 'm', value_delimiter = ',', default_values_t = [Mode::Events, Mode::Reads])]
+    mode: Vec<Mode>,
+    /// Pipelines to compare, each with each mode [default: 1,16,64; open loop 64].
+    #[arg(long, short = 'P', value_delimiter = ',')]
+    pipeline: Vec<usize>,
+    /// Rounds of each line.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The Windrow binary.
+    #[arg(long, default_value = "windrow")]
+    windrow_bin: PathBuf,
+    /// Further arguments of Windrow, split at spaces.
+    #[arg(long, default_value = "--shards 1", allow_hyphen_values = true)]
+    windrow_args: String,
+    /// The Redis binary. It runs without persistence unless --redis-args says otherwise.
+    #[arg(long, default_value = "redis-server")]
+    redis_bin: PathBuf,
+    /// Further arguments of Redis, split at spaces, such as "--appendonly yes".
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    redis_args: String,
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+impl CompareArgs {
+    /// The comparison described.
+    ///
+    /// # Errors
+    ///
+    /// A time that is none.
+    pub fn comparison(&self) -> Result<Comparison, String> {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let pipelines = match (&self.pipeline[..], self.load.rate) {
+            ([], Some(_)) => vec![OPEN_LOOP_PIPELINE],
+            ([], None) => vec![1, 16, 64],
+            (pipelines, _) => pipelines.to_vec(),
+        };
+        Ok(Comparison {
+            contenders: self.contenders.clone(),
+            modes: self.mode.clone(),
+            pipelines,
+            rounds: self.rounds,
+            fill: self.load.fill,
+            load: self.load.load(None)?,
+            windrow_bin: self.windrow_bin.clone(),
+            windrow_args: words(&self.windrow_args),
+            redis_bin: self.redis_bin.clone(),
+            redis_args: words(&self.redis_args),
+        })
+    }
+}
+
+/// `windrow-bench null`
+#[derive(Debug, Args)]
+pub struct NullArgs {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:7380")]
+    pub listen: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Command {
+        Cli::try_parse_from(line.split(' ')).unwrap().command
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_takes_its_settings_from_the_flags() {
+        let line = "windrow-bench run --target redis --addr h:1 -m mget:100 -P 16 -c 8 --entities 500 --distribution \
+                    zipf:0.99 --rate 20000 --arrivals constant --background events:64@500 --duration 0.5 --warmup 0 --fill --server-pid 42";
+        let Command::Run(args) = parse(line) else { panic!("not a run") };
+        let (server, mode, load, fill) = args.plan().unwrap();
+        assert_eq!((server.target, server.addr.as_str(), server.pid), (Target::Redis, "h:1", Some(42)));
+        assert_eq!((mode, load.pipeline, load.connections, load.entities), (Mode::Mget(100), 16, 8, 500));
+        assert_eq!(load.distribution, Distribution::Zipf { theta: 0.99 });
+        assert_eq!(load.rate, Some((20_000.0, Spacing::Constant)));
+        let background = Background { mode: Mode::Pipelined(64), rate_per_s: 500.0, connections: 10 };
+        assert_eq!(load.background, Some(background));
+        assert_eq!((load.duration, load.warmup, fill), (Duration::from_millis(500), Duration::ZERO, true));
+    }
+
+    #[test]
+    fn a_closed_loop_has_a_pipeline_of_one_and_an_open_loop_room() {
+        for (line, pipeline) in
+            [("windrow-bench run", 1), ("windrow-bench run --rate 100", OPEN_LOOP_PIPELINE)]
+        {
+            let Command::Run(args) = parse(line) else { panic!("not a run") };
+            assert_eq!(args.plan().unwrap().2.pipeline, pipeline);
+        }
+    }
+
+    #[test]
+    fn a_comparison_lists_modes_and_pipelines() {
+        let line = "windrow-bench compare --contenders windrow,zset -m events,madd:64 -P 1,64 --rounds 5";
+        let Command::Compare(args) = parse(line) else { panic!("not a comparison") };
+        let comparison = args.comparison().unwrap();
+        assert_eq!(comparison.contenders, [Contender::Windrow, Contender::Zset]);
+        assert_eq!(comparison.modes, [Mode::Events, Mode::Madd(64)]);
+        assert_eq!((comparison.pipelines, comparison.rounds), (vec![1, 64], 5));
+        assert_eq!(comparison.windrow_args, ["--shards", "1"]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for bad in [
+            "windrow-bench",
+            "windrow-bench run -m nonsense",
+            "windrow-bench run --distribution zipf",
+            "windrow-bench run --arrivals constant",
+            "windrow-bench run -n 5 -d 5",
+            "windrow-bench run --background events@5",
+            "windrow-bench run --rate 5 --background events",
+            "windrow-bench run --user risk",
+        ] {
+            assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
+        }
+        let Command::Run(args) = parse("windrow-bench run --duration=-1") else { panic!("not a run") };
+        assert!(args.plan().is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! CPU time and memory of a process from `/proc`, and pinning to cores.
+
+use crate::error::BenchError;
+use crate::measure::ProcessUse;
+use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::fs;
+
+/// User and system time so far, and resident memory now.
+///
+/// # Errors
+///
+/// There is no such process, or its `/proc` entry reads unlike proc(5).
+pub fn process_use(pid: u32) -> Result<ProcessUse, BenchError> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).map_err(BenchError::io(format!("read {path}")))?;
+    parse_stat(&stat, clock_ticks_per_second(), page_size() as u64)
+        .ok_or_else(|| BenchError::Server(format!("{path} is not in the form of proc(5): {stat:?}")))
+}
+
+/// Fields 14, 15 and 24 of proc(5). The name in parentheses may itself hold spaces and parentheses.
+fn parse_stat(stat: &str, ticks_per_s: u64, page_bytes: u64) -> Option<ProcessUse> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    let ticks = number(14)? + number(15)?;
+    #[expect(clippy::cast_precision_loss, reason = "ticks are far below 2^53")]
+    let cpu_s = ticks as f64 / ticks_per_s as f64;
+    Some(ProcessUse { cpu_s, rss_bytes: number(24)? * page_bytes })
+}
+
+/// Cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Binds the calling thread, and the processes and threads it starts from now on, to one core.
+///
+/// # Errors
+///
+/// The core does not exist or is not allowed.
+pub fn pin(core: usize) -> Result<(), BenchError> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    apply(&set)
+}
+
+/// Binds the calling thread to all cores it may use now except one.
+///
+/// # Errors
+///
+/// There is no other core.
+pub fn pin_away_from(core: usize) -> Result<(), BenchError> {
+    let mut set = sched_getaffinity(None).map_err(|error| pin_error(error.into()))?;
+    set.unset(core);
+    apply(&set)
+}
+
+fn apply(set: &CpuSet) -> Result<(), BenchError> {
+    sched_setaffinity(None, set).map_err(|error| pin_error(error.into()))
+}
+
+fn pin_error(source: std::io::Error) -> BenchError {
+    BenchError::Io { what: "bind to cores".to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_is_read_behind_a_name_with_parentheses() {
+        let stat =
+            "42 (a (b) c) S 1 42 42 0 -1 4194304 100 0 0 0 250 150 0 0 20 0 1 0 12345 1000000 77 184467";
+        let found = parse_stat(stat, 100, 4096).unwrap();
+        assert!((found.cpu_s - 4.0).abs() < 1e-9);
+        assert_eq!(found.rss_bytes, 77 * 4096);
+        assert!(parse_stat("42 (short) S 1", 100, 4096).is_none());
+    }
+
+    #[test]
+    fn this_process_can_be_read() {
+        assert!(process_use(std::process::id()).unwrap().rss_bytes > 0);
+        assert!(process_use(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! Which entity comes next: uniform, Zipf, or one after another.
+
+use crate::error::BenchError;
+use rand::rngs::SmallRng;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_distr::{Distribution as _, Zipf};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Zipf ranks are drawn once, so many of them, and replayed: drawing one costs more than all the rest of a
+/// request. A power of two, so that the position wraps with a mask.
+const RANKS: usize = 1 << 22;
+
+/// Spreads ranks over entities, so that hot ones are not neighbours: a prime, hence a permutation modulo any
+/// count of entities that is not its multiple.
+const SPREAD: u64 = 2_654_435_761;
+
+/// How often each entity occurs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// All alike.
+    Uniform,
+    /// The entity of rank k in proportion to 1 / k^theta.
+    Zipf {
+        /// The exponent.
+        theta: f64,
+    },
+}
+
+impl FromStr for Distribution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "uniform" {
+            return Ok(Self::Uniform);
+        }
+        let theta = text.strip_prefix("zipf:").and_then(|theta| theta.parse::<f64>().ok());
+        match theta {
+            Some(theta) if theta.is_finite() && theta > 0.0 => Ok(Self::Zipf { theta }),
+            _ => Err(format!("{text:?} is neither uniform nor zipf:<theta>, such as zipf:0.99")),
+        }
+    }
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform => f.write_str("uniform"),
+            Self::Zipf { theta } => write!(f, "zipf:{theta}"),
+        }
+    }
+}
+
+/// Draws entity numbers below a count.
+#[derive(Clone, Debug)]
+pub struct EntitySource {
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Uniform { rng: SmallRng, entities: u64 },
+    Replayed { drawn: Arc<[u32]>, at: usize },
+    Sequential { next: u64, end: u64 },
+}
+
+impl EntitySource {
+    /// One source for each of `threads`, which do not follow each other's draws.
+    ///
+    /// # Errors
+    ///
+    /// No entities, or more than 2³² of them.
+    pub fn for_threads(
+        distribution: Distribution,
+        entities: u64,
+        threads: usize,
+        seed: u64,
+    ) -> Result<Vec<Self>, BenchError> {
+        if entities == 0 || u32::try_from(entities - 1).is_err() {
+            return Err(BenchError::Settings(format!("{entities} entities; it must be 1 to 4294967296")));
+        }
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let kinds: Vec<Kind> = match distribution {
+            Distribution::Uniform => (0..threads)
+                .map(|_| Kind::Uniform { rng: SmallRng::seed_from_u64(rng.next_u64()), entities })
+                .collect(),
+            Distribution::Zipf { theta } => {
+                let drawn = zipf(entities, theta, &mut rng)?;
+                (0..threads)
+                    .map(|n| Kind::Replayed { drawn: drawn.clone(), at: n * (RANKS / threads) })
+                    .collect()
+            }
+        };
+        Ok(kinds.into_iter().map(|kind| Self { kind }).collect())
+    }
+
+    /// Every entity from `start` to `end`, in order, then from the start of them all again.
+    pub fn sequential(start: u64, end: u64) -> Self {
+        Self { kind: Kind::Sequential { next: start, end } }
+    }
+
+    /// The next entity.
+    #[expect(clippy::should_implement_trait, reason = "endless, and the hot path wants no Option")]
+    pub fn next(&mut self) -> u64 {
+        match &mut self.kind {
+            Kind::Uniform { rng, entities } => rng.random_range(0..*entities),
+            Kind::Replayed { drawn, at } => {
+                *at = (*at + 1) & (RANKS - 1);
+                u64::from(drawn[*at])
+            }
+            Kind::Sequential { next, end } => {
+                let entity = *next;
+                *next = if entity + 1 >= *end { 0 } else { entity + 1 };
+                entity
+            }
+        }
+    }
+}
+
+fn zipf(entities: u64, theta: f64, rng: &mut SmallRng) -> Result<Arc<[u32]>, BenchError> {
+    #[expect(clippy::cast_precision_loss, reason = "entities are below 2^32")]
+    let zipf = Zipf::new(entities as f64, theta)
+        .map_err(|error| BenchError::Settings(format!("zipf:{theta} over {entities} entities: {error}")))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ranks are 1 to entities, below 2^32"
+    )]
+    let draw = || (((zipf.sample(rng) as u64 - 1) * SPREAD) % entities) as u32;
+    Ok(std::iter::repeat_with(draw).take(RANKS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frequencies(distribution: Distribution, entities: u64, draws: usize) -> Vec<f64> {
+        let mut source = EntitySource::for_threads(distribution, entities, 1, 1).unwrap().pop().unwrap();
+        let mut counts = vec![0_u32; usize::try_from(entities).unwrap()];
+        for _ in 0..draws {
+            counts[usize::try_from(source.next()).unwrap()] += 1;
+        }
+        counts.into_iter().map(|count| f64::from(count) / draws as f64).collect()
+    }
+
+    #[test]
+    fn zipf_frequencies_follow_the_power_law() {
+        const ENTITIES: u64 = 10_000;
+        for theta in [0.8, 0.99, 1.2] {
+            let frequencies = frequencies(Distribution::Zipf { theta }, ENTITIES, RANKS);
+            let harmonic: f64 = (1..=ENTITIES).map(|rank| (rank as f64).powf(-theta)).sum();
+            for rank in [1_u64, 2, 3, 10, 100, 1000] {
+                let entity = usize::try_from(((rank - 1) * SPREAD) % ENTITIES).unwrap();
+                let expected = (rank as f64).powf(-theta) / harmonic;
+                // Five standard deviations of a binomial count: fails by chance once in millions; the seed is fixed.
+                let tolerance = 5.0 * (expected / RANKS as f64).sqrt();
+                let found = frequencies[entity];
+                assert!(
+                    (found - expected).abs() < tolerance,
+                    "theta {theta} rank {rank}: {found} for {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_are_spread_one_to_one() {
+        const ENTITIES: u64 = 1_000_000;
+        let mut seen = vec![false; 1_000_000];
+        for rank in 0..ENTITIES {
+            let entity = usize::try_from((rank * SPREAD) % ENTITIES).unwrap();
+            assert!(!std::mem::replace(&mut seen[entity], true), "rank {rank} shares an entity");
+        }
+    }
+
+    #[test]
+    fn uniform_frequencies_are_alike() {
+        const DRAWS: usize = 1_000_000;
+        let expected = 1.0 / 100.0;
+        let tolerance = 5.0 * (expected / DRAWS as f64).sqrt();
+        for frequency in frequencies(Distribution::Uniform, 100, DRAWS) {
+            assert!((frequency - expected).abs() < tolerance, "{frequency}");
+        }
+    }
+
+    #[test]
+    fn threads_draw_differently() {
+        for distribution in [Distribution::Uniform, Distribution::Zipf { theta: 0.99 }] {
+            let mut sources = EntitySource::for_threads(distribution, 1_000_000, 2, 1).unwrap();
+            let mut take = |n: usize| (0..10).map(|_| sources[n].next()).collect::<Vec<_>>();
+            assert_ne!(take(0), take(1));
+        }
+    }
+
+    #[test]
+    fn sequential_visits_each_entity_once() {
+        let mut source = EntitySource::sequential(3, 6);
+        assert_eq!([source.next(), source.next(), source.next()], [3, 4, 5]);
+    }
+
+    #[test]
+    fn distributions_parse_and_print_alike() {
+        for text in ["uniform", "zipf:0.99"] {
+            assert_eq!(text.parse::<Distribution>().unwrap().to_string(), text);
+        }
+        for bad in ["zipf", "zipf:", "zipf:-1", "zipf:nan", "normal"] {
+            assert!(bad.parse::<Distribution>().is_err(), "{bad}");
+        }
+    }
+}

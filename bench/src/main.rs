@@ -1,0 +1,78 @@
+//! `windrow-bench`: see `windrow-bench --help`.
+
+use clap::Parser;
+use serde::Serialize;
+use std::path::Path;
+use std::process::ExitCode;
+use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs};
+use windrow_bench::error::BenchError;
+use windrow_bench::null::NullResponder;
+use windrow_bench::{compare, cpu, report, run};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run_one(&args),
+        Command::Compare(args) => run_comparison(&args),
+        Command::Null(args) => NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("windrow-bench: some replies were wrong or missing; the figures above do not count");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("windrow-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True: all replies came and were right.
+fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
+    let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
+    if let Some(core) = args.core {
+        cpu::pin(core)?;
+    }
+    run::prepare(&server)?;
+    if fill {
+        let filled = run::fill(&server, mode, &load)?;
+        print!(
+            "{}",
+            report::summary(&format!("fill {} entities of {}", load.entities, server.addr), &filled)
+        );
+    }
+    let summary = run::measure(&server, mode, &load)?;
+    let title = format!(
+        "{mode} on {}: {} connections, {}, {} entities {}",
+        server.addr,
+        load.connections,
+        load.pace(),
+        load.entities,
+        load.distribution
+    );
+    print!("{}", report::summary(&title, &summary));
+    write_json(args.load.json.as_deref(), &summary)?;
+    Ok(summary.is_clean())
+}
+
+fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
+    let comparison = args.comparison().map_err(BenchError::Settings)?;
+    // Before the comparison, which leaves this thread fewer cores.
+    let setup = comparison.describe();
+    let lines = compare::compare(&comparison)?;
+    println!("{}\n", setup.trim_end());
+    println!("{}", report::side_by_side(&lines));
+    print!("{}", report::table(&lines));
+    write_json(args.load.json.as_deref(), &lines)?;
+    let complaints = report::complaints(&lines);
+    eprint!("{complaints}");
+    Ok(complaints.is_empty())
+}
+
+fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {
+    let Some(path) = path else { return Ok(()) };
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| BenchError::Settings(error.to_string()))?;
+    std::fs::write(path, text).map_err(BenchError::io(format!("write {}", path.display())))
+}

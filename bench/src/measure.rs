@@ -1,0 +1,280 @@
+//! What a run found out.
+
+use crate::replies::Verdicts;
+use crate::workload::{Request, Workload};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Longest latency told apart from longer ones.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+
+/// Decimal digits that a latency is kept with.
+const LATENCY_DIGITS: u8 = 3;
+
+/// What one thread measured of one kind of request.
+#[derive(Clone, Debug)]
+pub struct KindMeasured {
+    /// Latency of each request in nanoseconds: by when it was sent (closed loop) or due (open loop).
+    pub latency: Histogram<u64>,
+    /// Requests answered within the measured time.
+    pub requests: u64,
+}
+
+impl KindMeasured {
+    /// Notes a latency that `count` requests had.
+    #[inline]
+    pub fn record(&mut self, latency_ns: u64, count: u64) {
+        self.latency.saturating_record_n(latency_ns.max(1), count);
+    }
+}
+
+/// What one thread measured.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// By index of the workload's requests.
+    pub kinds: Vec<KindMeasured>,
+    /// Requests that had no reply when the run was given up; in `latency` with the time they waited so far.
+    pub unfinished: u64,
+    /// What was wrong with replies.
+    pub verdicts: Verdicts,
+    /// When the last reply was there, in nanoseconds since the start.
+    pub finished_ns: u64,
+}
+
+impl Measured {
+    /// Nothing yet, of so many kinds of requests.
+    pub fn new(kinds: usize) -> Self {
+        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS);
+        let kind = KindMeasured { latency: latency.expect("constant bounds are valid"), requests: 0 };
+        Self { kinds: vec![kind; kinds], unfinished: 0, verdicts: Verdicts::default(), finished_ns: 0 }
+    }
+
+    /// Adds what another thread measured of the same kinds.
+    pub fn merge(&mut self, other: Self) {
+        assert_eq!(self.kinds.len(), other.kinds.len(), "threads of one run have one workload");
+        for (kind, other) in self.kinds.iter_mut().zip(other.kinds) {
+            kind.latency.add(&other.latency).expect("all histograms have the same bounds");
+            kind.requests += other.requests;
+        }
+        self.unfinished += other.unfinished;
+        self.verdicts.merge(other.verdicts);
+        self.finished_ns = self.finished_ns.max(other.finished_ns);
+    }
+}
+
+/// A process's use of the machine.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ProcessUse {
+    /// User and system time.
+    pub cpu_s: f64,
+    /// Resident memory.
+    pub rss_bytes: u64,
+}
+
+impl ProcessUse {
+    /// CPU time since an earlier look, and memory now.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self { cpu_s: self.cpu_s - earlier.cpu_s, rss_bytes: self.rss_bytes }
+    }
+}
+
+/// What a run took of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Measured time.
+    pub seconds: f64,
+    /// The server in that time, if its process is known.
+    pub server: Option<ProcessUse>,
+    /// The generator in that time: near a whole core for each of its threads, it is the bottleneck.
+    pub generator: ProcessUse,
+}
+
+/// A run in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Measured time.
+    pub seconds: f64,
+    /// What was asked for, all its kinds of requests together.
+    #[serde(flatten)]
+    pub total: Figures,
+    /// Each kind by itself, and the background, where there is more than one.
+    pub kinds: Vec<(String, Figures)>,
+    /// Operations per second of the server's CPU time; unknown beside a background, whose share is not known.
+    pub rate_per_cpu_s: Option<f64>,
+    /// The server's use of the machine, if its process is known.
+    pub server: Option<ProcessUse>,
+    /// The generator's own.
+    pub generator: ProcessUse,
+    /// Requests that never got a reply.
+    pub unfinished: u64,
+    /// Wrong replies.
+    pub errors: u64,
+    /// The first of them.
+    pub first_error: Option<String>,
+    /// A reply as it came, where replies are not known beforehand.
+    pub sample: Option<String>,
+}
+
+/// Rate and latency of some requests.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Events or rows answered within the measured time.
+    pub operations: u64,
+    /// … per second.
+    pub rate_per_s: f64,
+    /// Requests answered within the measured time.
+    pub requests: u64,
+    /// Requests sent (closed loop) or due (open loop) in it: those that the percentiles are of.
+    pub requests_timed: u64,
+    /// Percentiles of their latency.
+    pub latency: Latency,
+}
+
+/// Percentiles in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Latency {
+    pub p50_us: f64,
+    pub p90_us: f64,
+    pub p99_us: f64,
+    pub p999_us: f64,
+    pub p9999_us: f64,
+    pub max_us: f64,
+}
+
+impl Figures {
+    fn of(kinds: &[(&KindMeasured, &Request)], seconds: f64) -> Self {
+        let operations = kinds.iter().map(|(measured, request)| measured.requests * request.operations).sum();
+        let requests = kinds.iter().map(|(measured, _)| measured.requests).sum();
+        let mut latency = Measured::new(1).kinds.swap_remove(0).latency;
+        for (measured, _) in kinds {
+            latency.add(&measured.latency).expect("all histograms have the same bounds");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+        let rate_per_s = operations as f64 / seconds;
+        Self {
+            operations,
+            rate_per_s,
+            requests,
+            requests_timed: latency.len(),
+            latency: Latency::of(&latency),
+        }
+    }
+}
+
+impl Summary {
+    /// Sums a run up.
+    pub fn new(measured: &Measured, workload: &Workload, machine: Machine) -> Self {
+        let Machine { seconds, server, generator } = machine;
+        let kinds: Vec<_> = measured.kinds.iter().zip(&workload.requests).collect();
+        let total = Figures::of(&kinds[..workload.foreground], seconds);
+        let each = kinds.iter().map(|&kind| (kind.1.name.clone(), Figures::of(&[kind], seconds)));
+        let alone = kinds.len() == workload.foreground;
+        let cpu_s = server.map(|server| server.cpu_s).filter(|&cpu_s| cpu_s > 0.0 && alone);
+        Self {
+            seconds,
+            rate_per_cpu_s: cpu_s.map(|cpu_s| total.rate_per_s * seconds / cpu_s),
+            total,
+            kinds: if kinds.len() > 1 { each.collect() } else { Vec::new() },
+            server,
+            generator,
+            unfinished: measured.unfinished,
+            errors: measured.verdicts.errors,
+            first_error: measured.verdicts.first_error.clone(),
+            sample: measured.verdicts.sample.clone(),
+        }
+    }
+
+    /// Every reply came and was right.
+    pub fn is_clean(&self) -> bool {
+        self.errors == 0 && self.unfinished == 0
+    }
+}
+
+impl Latency {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "latencies are below 2^53 ns")]
+        let us = |ns: u64| ns as f64 / 1000.0;
+        let at = |quantile| us(histogram.value_at_quantile(quantile));
+        Self {
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            p9999_us: at(0.9999),
+            max_us: us(histogram.max()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::KeyFormat;
+    use crate::workload::{Mode, Target};
+
+    const USE: ProcessUse = ProcessUse { cpu_s: 0.5, rss_bytes: 1 };
+
+    fn workload(mode: Mode) -> Workload {
+        Workload::new(Target::Windrow, mode, &KeyFormat::new("user:", 12, 1).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn percentiles_are_those_of_what_was_recorded() {
+        let mut measured = Measured::new(1);
+        for us in 1..=10_000_u64 {
+            measured.kinds[0].record(us * 1000, 1);
+        }
+        let latency = Latency::of(&measured.kinds[0].latency);
+        for (found, expected) in [
+            (latency.p50_us, 5000.0),
+            (latency.p99_us, 9900.0),
+            (latency.p9999_us, 9999.0),
+            (latency.max_us, 10_000.0),
+        ] {
+            assert!((found / expected - 1.0).abs() < 0.002, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn merging_adds_everything() {
+        let mut one = Measured { unfinished: 3, ..Measured::new(2) };
+        one.kinds[1].record(1000, 5);
+        one.kinds[1].requests = 2;
+        let mut two = one.clone();
+        two.verdicts.errors = 7;
+        one.merge(two);
+        assert_eq!((one.unfinished, one.verdicts.errors), (6, 7));
+        assert_eq!(
+            (one.kinds[0].latency.len(), one.kinds[1].latency.len(), one.kinds[1].requests),
+            (0, 10, 4)
+        );
+    }
+
+    #[test]
+    fn rates_are_per_second_and_per_cpu_second() {
+        let mut measured = Measured::new(1);
+        measured.kinds[0].requests = 100;
+        let machine = Machine { seconds: 2.0, server: Some(USE), generator: USE };
+        let summary = Summary::new(&measured, &workload(Mode::Madd(10)), machine);
+        assert_eq!((summary.total.rate_per_s, summary.rate_per_cpu_s), (500.0, Some(2000.0)));
+        assert!(summary.kinds.is_empty() && summary.is_clean());
+        assert!(!Summary { errors: 1, ..summary.clone() }.is_clean());
+        assert!(!Summary { unfinished: 1, ..summary }.is_clean());
+    }
+
+    #[test]
+    fn a_background_is_shown_and_not_counted() {
+        let workload = workload(Mode::Reads).with_background(workload(Mode::Madd(10)));
+        let mut measured = Measured::new(2);
+        measured.kinds[0].record(1000, 1);
+        measured.kinds[1].record(9000, 1);
+        (measured.kinds[0].requests, measured.kinds[1].requests) = (1, 1);
+        let summary =
+            Summary::new(&measured, &workload, Machine { seconds: 1.0, server: Some(USE), generator: USE });
+        assert_eq!((summary.total.operations, summary.total.latency.max_us), (1, 1.0));
+        assert_eq!(summary.kinds[1].1.operations, 10);
+        assert_eq!(summary.rate_per_cpu_s, None);
+    }
+}

@@ -1,0 +1,262 @@
+//! The null responder: what this machine allows a server that does no work.
+//!
+//! One thread, one epoll loop. It counts the arguments of each command, looks at none, and answers `+OK`.
+
+use crate::error::BenchError;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// Most connections at a time; further ones are closed.
+const CONNECTIONS_MAX: usize = 60_000;
+
+/// Replies that a connection may leave unread before its commands are left unread too.
+const UNSENT_BYTES_MAX: usize = 4 << 20;
+
+/// Largest number a header may hold: arguments of a command, bytes of an argument.
+const NUMBER_MAX: usize = 512 << 20;
+
+/// A responder that is bound and not yet running.
+#[derive(Debug)]
+pub struct NullResponder {
+    poll: Poll,
+    listener: TcpListener,
+}
+
+impl NullResponder {
+    /// Binds to an address; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be bound.
+    pub fn bind(addr: SocketAddr) -> Result<Self, BenchError> {
+        let mut listener = TcpListener::bind(addr).map_err(BenchError::io(format!("listen on {addr}")))?;
+        let poll = Poll::new().map_err(BenchError::io("poll"))?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)
+            .map_err(BenchError::io("poll"))?;
+        Ok(Self { poll, listener })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say.
+    pub fn local_addr(&self) -> Result<SocketAddr, BenchError> {
+        self.listener.local_addr().map_err(BenchError::io("ask for the address"))
+    }
+
+    /// Answers until the process ends.
+    ///
+    /// # Errors
+    ///
+    /// Polling fails. Connections that fail are closed.
+    pub fn run(mut self) -> Result<(), BenchError> {
+        let mut events = Events::with_capacity(1024);
+        let mut peers: HashMap<usize, Peer> = HashMap::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut next = 0;
+        loop {
+            match self.poll.poll(&mut events, None) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result.map_err(BenchError::io("poll"))?,
+            }
+            for event in &events {
+                let token = event.token();
+                if token == LISTENER {
+                    self.accept(&mut peers, &mut next)?;
+                } else if let Some(peer) = peers.get_mut(&token.0)
+                    && peer.serve(&mut buffer).is_err()
+                {
+                    peers.remove(&token.0);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, peers: &mut HashMap<usize, Peer>, next: &mut usize) -> Result<(), BenchError> {
+        loop {
+            match self.listener.accept() {
+                Ok((mut stream, _)) => {
+                    if peers.len() == CONNECTIONS_MAX {
+                        continue;
+                    }
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    let ready = stream
+                        .set_nodelay(true)
+                        .and_then(|()| self.poll.registry().register(&mut stream, Token(*next), interest));
+                    if ready.is_ok() {
+                        peers.insert(*next, Peer { stream, counter: Counter::default(), out: Vec::new() });
+                        *next += 1;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(BenchError::io("accept")(error)),
+            }
+        }
+    }
+}
+
+struct Peer {
+    stream: TcpStream,
+    counter: Counter,
+    out: Vec<u8>,
+}
+
+impl Peer {
+    /// Reads, answers, writes; an error closes the connection.
+    fn serve(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.flush()?;
+        while self.out.len() < UNSENT_BYTES_MAX {
+            let count = match self.stream.read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let commands = self.counter.count(&buffer[..count]).ok_or(io::ErrorKind::InvalidData)?;
+            for _ in 0..commands {
+                self.out.extend_from_slice(b"+OK\r\n");
+            }
+            self.flush()?;
+            // A short read has emptied the socket: the kernel reports what comes after it.
+            if count < buffer.len() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.out.len() {
+            match self.stream.write(&self.out[at..]) {
+                Ok(count) => at += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if at == self.out.len() {
+            self.out.clear();
+        } else {
+            self.out.drain(..at);
+        }
+        Ok(())
+    }
+}
+
+/// Counts commands in a stream of bytes that may be cut anywhere.
+#[derive(Clone, Debug, Default)]
+struct Counter {
+    state: State,
+    /// The number of the header being read.
+    number: usize,
+    /// Arguments of the command still to come.
+    args: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum State {
+    /// At the start of a command.
+    #[default]
+    Command,
+    /// Inside `*<n>\r\n`, behind the star.
+    Count,
+    /// At the start of an argument.
+    Argument,
+    /// Inside `$<n>\r\n`, behind the dollar.
+    Length,
+    /// So many bytes of an argument and its CRLF are to be passed over.
+    Body(usize),
+}
+
+impl Counter {
+    /// Commands that end in `bytes`; `None` if these are no commands.
+    fn count(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (mut at, mut commands) = (0, 0);
+        while at < bytes.len() {
+            match self.state {
+                State::Command | State::Argument => {
+                    let (prefix, next) = if self.state == State::Command {
+                        (b'*', State::Count)
+                    } else {
+                        (b'$', State::Length)
+                    };
+                    if bytes[at] != prefix {
+                        return None;
+                    }
+                    at += 1;
+                    (self.number, self.state) = (0, next);
+                }
+                State::Count | State::Length => {
+                    let byte = bytes[at];
+                    at += 1;
+                    match byte {
+                        b'0'..=b'9' => self.number = self.number * 10 + usize::from(byte - b'0'),
+                        b'\r' => {}
+                        b'\n' if self.state == State::Length => self.state = State::Body(self.number + 2),
+                        b'\n' => {
+                            self.args = self.number;
+                            self.state = if self.args == 0 { State::Command } else { State::Argument };
+                        }
+                        _ => return None,
+                    }
+                    if self.number > NUMBER_MAX {
+                        return None;
+                    }
+                }
+                State::Body(left) => {
+                    let passed = left.min(bytes.len() - at);
+                    at += passed;
+                    if passed < left {
+                        self.state = State::Body(left - passed);
+                        break;
+                    }
+                    self.args -= 1;
+                    self.state = State::Argument;
+                    if self.args == 0 {
+                        commands += 1;
+                        self.state = State::Command;
+                    }
+                }
+            }
+        }
+        Some(commands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THREE: &[u8] =
+        b"*2\r\n$4\r\nECHO\r\n$7\r\na\r\n*1\r\n\r\n*1\r\n$4\r\nPING\r\n*2\r\n$0\r\n\r\n$1\r\nx\r\n";
+
+    #[test]
+    fn commands_are_counted_wherever_they_are_cut() {
+        assert_eq!(Counter::default().count(THREE), Some(3));
+        for cut in 0..THREE.len() {
+            let mut counter = Counter::default();
+            let first = counter.count(&THREE[..cut]).unwrap();
+            assert_eq!(first + counter.count(&THREE[cut..]).unwrap(), 3, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused() {
+        for bad in [&b"GET x\r\n"[..], b"*1\r\n+OK\r\n", b"*x\r\n", b"*1\r\n$99999999999\r\n"] {
+            assert_eq!(Counter::default().count(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Checks replies as they come: compared with the expected bytes where those are known, scanned otherwise.
+
+use windrow_client::scan::{ReplyScanner, ScanError};
+
+/// Bytes of a reply that are kept to show it.
+const SHOWN_BYTES: usize = 200;
+
+/// What the reply to one command must look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expect {
+    /// The reply, where there is only one right one.
+    exact: Vec<u8>,
+    /// RESP types allowed; empty: any.
+    kinds: &'static [u8],
+    /// Members of a sorted set, whose amounts are parsed and summed as the application would.
+    members: bool,
+}
+
+impl Expect {
+    /// `+OK`.
+    pub fn ok() -> Self {
+        Self { exact: b"+OK\r\n".to_vec(), kinds: b"", members: false }
+    }
+
+    /// An array of that many `+OK`.
+    pub fn ok_array(count: usize) -> Self {
+        let exact = [format!("*{count}\r\n").into_bytes(), b"+OK\r\n".repeat(count)].concat();
+        Self { exact, kinds: b"", members: false }
+    }
+
+    /// Any reply of one of these RESP types.
+    pub fn kind(kinds: &'static [u8]) -> Self {
+        Self { exact: Vec::new(), kinds, members: false }
+    }
+
+    /// Anything but an error.
+    pub fn anything() -> Self {
+        Self::kind(b"")
+    }
+
+    /// An array of `…:<amount>` members, to be summed.
+    pub fn members() -> Self {
+        Self { exact: Vec::new(), kinds: b"*", members: true }
+    }
+}
+
+/// What was found wrong, and a sample of what was right.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    /// Error replies, errors inside arrays, and replies other than expected.
+    pub errors: u64,
+    /// The first of them, as text.
+    pub first_error: Option<String>,
+    /// The first reply that was only scanned, as text: shows whether reads find anything.
+    pub sample: Option<String>,
+    /// Sum over the members read, so that summing them is not optimised away.
+    pub members_sum: f64,
+}
+
+impl Verdicts {
+    /// Adds those of another thread.
+    pub fn merge(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.first_error = self.first_error.take().or(other.first_error);
+        self.sample = self.sample.take().or(other.sample);
+        self.members_sum += other.members_sum;
+    }
+
+    fn wrong(&mut self, count: u64, text: impl FnOnce() -> String) {
+        self.errors += count;
+        self.first_error.get_or_insert_with(text);
+    }
+}
+
+/// Takes the first reply of `buf`: its length, or `None` if it is not whole yet.
+///
+/// `scanner` belongs to the connection; `buf` starts where the reply starts.
+///
+/// # Errors
+///
+/// The bytes are no RESP.
+#[inline]
+pub fn take(
+    buf: &[u8],
+    expect: &Expect,
+    scanner: &mut ReplyScanner,
+    verdicts: &mut Verdicts,
+) -> Result<Option<usize>, ScanError> {
+    if !expect.exact.is_empty() {
+        let exact = &expect.exact[..];
+        let have = buf.len().min(exact.len());
+        if buf[..have] == exact[..have] {
+            return Ok((have == exact.len()).then_some(have));
+        }
+    }
+    scan(buf, expect, scanner, verdicts)
+}
+
+fn scan(
+    buf: &[u8],
+    expect: &Expect,
+    scanner: &mut ReplyScanner,
+    verdicts: &mut Verdicts,
+) -> Result<Option<usize>, ScanError> {
+    let Some(found) = scanner.scan(buf)? else { return Ok(None) };
+    let reply = &buf[..found.bytes];
+    if let Some(at) = found.first_error_at {
+        verdicts.wrong(u64::from(found.errors), || line(&reply[at..]));
+    } else if !expect.exact.is_empty() {
+        verdicts.wrong(1, || {
+            format!("expected {:?}, got {:?}", shown(&expect.exact), difference(reply, &expect.exact))
+        });
+    } else if !expect.kinds.is_empty() && !expect.kinds.contains(&found.kind) {
+        verdicts.wrong(1, || format!("a reply of the wrong type: {:?}", shown(reply)));
+    } else {
+        if verdicts.sample.is_none() {
+            verdicts.sample = Some(shown(reply));
+        }
+        if expect.members {
+            verdicts.members_sum += sum_members(reply);
+        }
+    }
+    Ok(Some(found.bytes))
+}
+
+/// Sums the numbers behind the colon of each member: what a reader of the sorted-set pattern has to do.
+fn sum_members(reply: &[u8]) -> f64 {
+    let mut sum = 0.0;
+    for line in reply.split(|&byte| byte == b'\n') {
+        let colon = line.iter().rposition(|&byte| byte == b':');
+        if let Some(colon) = colon
+            && let Ok(text) = std::str::from_utf8(&line[colon + 1..])
+            && let Ok(amount) = text.trim_end().parse::<f64>()
+        {
+            sum += amount;
+        }
+    }
+    sum
+}
+
+/// The first line of `bytes`, for people.
+fn line(bytes: &[u8]) -> String {
+    shown(bytes.split(|&byte| byte == b'\r').next().unwrap_or(bytes))
+}
+
+/// The reply from the line where it leaves what was expected.
+fn difference(reply: &[u8], expected: &[u8]) -> String {
+    let same = reply.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    let start = reply[..same].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    shown(&reply[start..])
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds bytes in two parts cut everywhere; every cut must give the same verdicts and lengths.
+    fn take_all(stream: &[u8], expects: &[Expect]) -> Verdicts {
+        let mut outcome = None;
+        for cut in 0..=stream.len() {
+            let mut verdicts = Verdicts::default();
+            let mut scanner = ReplyScanner::new();
+            let (mut at, mut visible, mut next) = (0, cut, 0);
+            while next < expects.len() {
+                match take(&stream[at..visible], &expects[next], &mut scanner, &mut verdicts).unwrap() {
+                    Some(bytes) => {
+                        at += bytes;
+                        next += 1;
+                    }
+                    None => {
+                        assert!(visible < stream.len(), "cut at {cut}: reply {next} never became whole");
+                        visible = stream.len();
+                    }
+                }
+            }
+            assert_eq!(at, stream.len(), "cut at {cut}");
+            let found = (verdicts.errors, verdicts.first_error.clone(), verdicts.sample.clone());
+            assert_eq!(*outcome.get_or_insert_with(|| found.clone()), found, "cut at {cut}");
+            if cut == stream.len() {
+                return verdicts;
+            }
+        }
+        unreachable!("the last cut returns")
+    }
+
+    #[test]
+    fn right_replies_are_no_errors_wherever_they_are_split() {
+        let stream =
+            b"+OK\r\n*2\r\n+OK\r\n+OK\r\n*2\r\n:60\r\n$5\r\n12.50\r\n%1\r\n+a\r\n*1\r\n,1.5\r\n:1\r\n";
+        let expects =
+            [Expect::ok(), Expect::ok_array(2), Expect::kind(b"*"), Expect::kind(b"%*"), Expect::anything()];
+        let verdicts = take_all(stream, &expects);
+        assert_eq!((verdicts.errors, verdicts.first_error), (0, None));
+        assert_eq!(verdicts.sample.as_deref(), Some("*2\r\n:60\r\n$5\r\n12.50\r\n"));
+    }
+
+    #[test]
+    fn error_replies_are_counted_and_the_first_is_shown() {
+        let verdicts = take_all(
+            b"+OK\r\n-OOM full\r\n-ERR other\r\n",
+            &[Expect::ok(), Expect::ok(), Expect::anything()],
+        );
+        assert_eq!((verdicts.errors, verdicts.first_error.as_deref()), (2, Some("-OOM full")));
+    }
+
+    #[test]
+    fn an_event_that_was_not_counted_is_an_error() {
+        let verdicts = take_all(b"+LATE\r\n", &[Expect::ok()]);
+        assert_eq!(verdicts.errors, 1);
+        assert!(verdicts.first_error.unwrap().contains("LATE"));
+        let verdicts = take_all(b"*3\r\n+OK\r\n+CLAMPED\r\n+OK\r\n", &[Expect::ok_array(3)]);
+        assert_eq!(verdicts.errors, 1);
+        assert!(verdicts.first_error.unwrap().contains("CLAMPED"));
+    }
+
+    #[test]
+    fn each_failed_row_of_an_array_counts() {
+        let verdicts = take_all(b"*3\r\n+OK\r\n-ERR bad value\r\n-ERR worse\r\n", &[Expect::ok_array(3)]);
+        assert_eq!((verdicts.errors, verdicts.first_error.as_deref()), (2, Some("-ERR bad value")));
+    }
+
+    #[test]
+    fn a_reply_of_the_wrong_type_is_an_error() {
+        assert_eq!(take_all(b"+OK\r\n", &[Expect::kind(b"*")]).errors, 1);
+    }
+
+    #[test]
+    fn members_are_summed() {
+        let reply = b"*2\r\n$12\r\n1700-1:10.50\r\n$12\r\n1701-2:20.25\r\n";
+        let mut verdicts = Verdicts::default();
+        // Lengths that are too short would be no RESP; these are exact.
+        let taken = take(reply, &Expect::members(), &mut ReplyScanner::new(), &mut verdicts).unwrap();
+        assert_eq!(taken, Some(reply.len()));
+        assert!((verdicts.members_sum - 30.75).abs() < 1e-9, "{}", verdicts.members_sum);
+    }
+}

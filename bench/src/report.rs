@@ -1,0 +1,188 @@
+//! Results as text: for a terminal, and as a table for a README.
+
+use crate::compare::{ContenderResult, Line, Spread};
+use crate::measure::{Latency, Summary};
+use std::fmt::Write;
+
+/// A number with its digits in groups of three, without decimals.
+pub fn grouped(number: f64) -> String {
+    let digits = format!("{:.0}", number.max(0.0));
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in microseconds, in the unit that suits it.
+pub fn time(us: f64) -> String {
+    match us {
+        us if us < 10.0 => format!("{us:.1} µs"),
+        us if us < 1000.0 => format!("{us:.0} µs"),
+        us if us < 10_000.0 => format!("{:.2} ms", us / 1e3),
+        us if us < 1e6 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// One run for a terminal.
+pub fn summary(title: &str, summary: &Summary) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{title}");
+    let rate = grouped(summary.total.rate_per_s);
+    let _ = writeln!(text, "  rate        {rate} /s over {:.2} s", summary.seconds);
+    if let Some(server) = summary.server {
+        let busy = server.cpu_s / summary.seconds * 100.0;
+        let per_cpu_s = summary.rate_per_cpu_s.map(|rate| format!(", {} per CPU-second", grouped(rate)));
+        let _ = writeln!(text, "  server      {busy:.0} % of a core{}", per_cpu_s.unwrap_or_default());
+        let _ = writeln!(text, "  memory      {} MiB", grouped(server.rss_bytes as f64 / 1_048_576.0));
+    }
+    let own = summary.generator.cpu_s / summary.seconds * 100.0;
+    let _ = writeln!(text, "  generator   {own:.0} % of a core");
+    let _ = writeln!(text, "  latency     {}", percentiles(&summary.total.latency));
+    for (name, figures) in &summary.kinds {
+        let rate = grouped(figures.rate_per_s);
+        let _ = writeln!(text, "  {name:<11} {rate} /s, latency {}", percentiles(&figures.latency));
+    }
+    if let Some(sample) = &summary.sample {
+        let _ = writeln!(text, "  a reply     {sample:?}");
+    }
+    if !summary.is_clean() {
+        let _ = writeln!(text, "  WRONG       {} replies, {} missing", summary.errors, summary.unfinished);
+        if let Some(error) = &summary.first_error {
+            let _ = writeln!(text, "  the first   {error}");
+        }
+    }
+    text
+}
+
+fn percentiles(latency: &Latency) -> String {
+    let Latency { p50_us, p90_us, p99_us, p999_us, p9999_us, max_us } = *latency;
+    let [p50, p90, p99, p999, p9999, max] = [p50_us, p90_us, p99_us, p999_us, p9999_us, max_us].map(time);
+    format!("p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  p99.99 {p9999}  max {max}")
+}
+
+/// The first two contenders side by side as a Markdown table: a row for each line that both took part in.
+pub fn side_by_side(lines: &[Line]) -> String {
+    let both =
+        |line: &Line| (line.results.len() > 1).then(|| [line.results[0].clone(), line.results[1].clone()]);
+    let pairs: Vec<_> = lines.iter().filter_map(|line| Some((line, both(line)?))).collect();
+    let Some((_, [first, second])) = pairs.first() else { return String::new() };
+    let (a, b) = (first.contender.title(), second.contender.title());
+    let mut text = format!(
+        "| workload | {a} /s | {b} /s | ratio | {a} per CPU-second | {b} per CPU-second | ratio | \
+         {a} p50 / p99 / p99.9 | {b} p50 / p99 / p99.9 |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    );
+    for (line, [a, b]) in pairs {
+        let cpu = |result: &ContenderResult| result.median.rate_per_cpu_s.map_or_else(String::new, grouped);
+        let short = |spread: Option<Spread>| {
+            spread.map_or_else(String::new, |spread| format!("**{:.1}×**", spread.median))
+        };
+        let latency = |result: &ContenderResult| {
+            let latency = &result.median.latency;
+            format!("{} / {} / {}", time(latency.p50_us), time(latency.p99_us), time(latency.p999_us))
+        };
+        let (rate_a, rate_b) = (grouped(a.median.rate_per_s), grouped(b.median.rate_per_s));
+        let _ = writeln!(
+            text,
+            "| {}, pipeline {} | {rate_a} | {rate_b} | {} | {} | {} | {} | {} | {} |",
+            line.mode,
+            line.pipeline,
+            short(b.rate_ratio),
+            cpu(&a),
+            cpu(&b),
+            short(b.cpu_ratio),
+            latency(&a),
+            latency(&b),
+        );
+    }
+    text
+}
+
+/// A comparison as a Markdown table: a row for each contender of each line, with the spread of the ratios.
+pub fn table(lines: &[Line]) -> String {
+    let mut text = String::from(
+        "| workload | server | rate /s | ratio | per CPU-second | ratio | p50 | p99 | p99.9 | max | RSS MiB |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for line in lines {
+        for result in &line.results {
+            row(&mut text, line, result);
+        }
+    }
+    text.push_str(
+        "\nRatio: the first server's over this one's, median of the rounds (least–greatest). Above 1, the first is \
+         faster.\n",
+    );
+    text
+}
+
+fn row(text: &mut String, line: &Line, result: &ContenderResult) {
+    let median = &result.median;
+    let ratio = |spread: Option<Spread>| {
+        spread.map_or_else(String::new, |spread| {
+            format!("{:.2} ({:.2}–{:.2})", spread.median, spread.min, spread.max)
+        })
+    };
+    let _ = writeln!(
+        text,
+        "| {} pipeline {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        line.mode,
+        line.pipeline,
+        result.contender.title(),
+        grouped(median.rate_per_s),
+        ratio(result.rate_ratio),
+        median.rate_per_cpu_s.map_or_else(String::new, grouped),
+        ratio(result.cpu_ratio),
+        time(median.latency.p50_us),
+        time(median.latency.p99_us),
+        time(median.latency.p999_us),
+        time(median.latency.max_us),
+        median.rss_bytes.map_or_else(String::new, |bytes| grouped(bytes / 1_048_576.0)),
+    );
+}
+
+/// What was wrong in a comparison, for people; empty if nothing was.
+pub fn complaints(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        for result in &line.results {
+            for round in result.rounds.iter().filter(|round| !round.is_clean()) {
+                let _ = writeln!(
+                    text,
+                    "WRONG: {} pipeline {} on {}: {} replies, {} missing; the first: {}",
+                    line.mode,
+                    line.pipeline,
+                    result.contender.title(),
+                    round.errors,
+                    round.unfinished,
+                    round.first_error.as_deref().unwrap_or("none")
+                );
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0.0, "0"), (999.4, "999"), (1000.0, "1,000"), (1_234_567.0, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn times_have_the_unit_that_suits_them() {
+        let shown = [9.96, 12.3, 999.0, 1500.0, 15_000.0, 1_050_000.0].map(time);
+        assert_eq!(shown, ["10.0 µs", "12 µs", "999 µs", "1.50 ms", "15 ms", "1.05 s"]);
+    }
+}

@@ -1,0 +1,356 @@
+//! One run: connections, threads, phases, and the server's CPU time between them.
+
+use crate::arrivals::{Arrivals, Spacing};
+use crate::control::{Control, Greeting};
+use crate::cpu;
+use crate::entities::{Distribution, EntitySource};
+use crate::error::BenchError;
+use crate::measure::{Machine, Measured, ProcessUse, Summary};
+use crate::progress::Progress;
+use crate::template::{Draw, KeyFormat};
+use crate::worker::{Job, Lane, Pace, Phases, RunClock, Worker, ns};
+use crate::workload::{Mode, STREAM, STREAM_DEFINITION, Target, Workload};
+use std::net::TcpStream;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Most connections of one run.
+pub const CONNECTIONS_MAX: usize = 60_000;
+
+/// Most requests under way on a connection: what a server must let a client pipeline.
+pub const PIPELINE_MAX: usize = 100_000;
+
+/// Connections and pipeline that fill: few and deep, since only the sum matters.
+const FILL_CONNECTIONS: usize = 8;
+const FILL_PIPELINE: usize = 16;
+
+/// How often the main thread looks at a run.
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
+
+/// The shape of the load.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Sockets, shared out among threads.
+    pub connections: usize,
+    /// Most requests under way on each.
+    pub pipeline: usize,
+    /// Threads of the generator.
+    pub threads: usize,
+    /// Count of entities.
+    pub entities: u64,
+    /// How often each occurs.
+    pub distribution: Distribution,
+    /// What an entity's key begins with.
+    pub key_prefix: String,
+    /// Length of a key.
+    pub key_bytes: usize,
+    /// Requests per second, all threads together, and their spacing; none: closed loop.
+    pub rate: Option<(f64, Spacing)>,
+    /// Other requests meanwhile, on connections of their own; only beside an open loop.
+    pub background: Option<Background>,
+    /// Not measured, at the beginning.
+    pub warmup: Duration,
+    /// Measured time.
+    pub duration: Duration,
+    /// Longest wait for replies after the end.
+    pub drain: Duration,
+    /// Instead of a duration: a count of requests, measured from the start.
+    pub requests: Option<u64>,
+    /// Of every random choice.
+    pub seed: u64,
+}
+
+/// Requests beside those that are measured, evenly spaced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Background {
+    /// What they do.
+    pub mode: Mode,
+    /// How many a second.
+    pub rate_per_s: f64,
+    /// Their connections.
+    pub connections: usize,
+}
+
+/// Whom to measure.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// host:port.
+    pub addr: String,
+    /// Its protocol of choice.
+    pub target: Target,
+    /// How connections introduce themselves.
+    pub greeting: Greeting,
+    /// Its process, if it runs on this machine.
+    pub pid: Option<u32>,
+}
+
+impl Load {
+    /// Closed or open loop, in words.
+    pub fn pace(&self) -> String {
+        match self.rate {
+            None => format!("pipeline {}", self.pipeline),
+            Some((rate, Spacing::Constant)) => format!("open loop of {rate} requests/s"),
+            Some((rate, Spacing::Poisson)) => format!("open loop of {rate} requests/s (Poisson)"),
+        }
+    }
+
+    fn check(&self) -> Result<KeyFormat, BenchError> {
+        let complain = |text: String| Err(BenchError::Settings(text));
+        if self.connections == 0 || self.connections > CONNECTIONS_MAX {
+            return complain(format!("{} connections; it must be 1 to {CONNECTIONS_MAX}", self.connections));
+        }
+        if self.pipeline == 0 || self.pipeline > PIPELINE_MAX {
+            return complain(format!("a pipeline of {}; it must be 1 to {PIPELINE_MAX}", self.pipeline));
+        }
+        if self.threads == 0 || self.threads > self.connections {
+            return complain(format!(
+                "{} threads for {} connections; each thread needs one",
+                self.threads, self.connections
+            ));
+        }
+        if let Some((rate, _)) = self.rate
+            && !(rate.is_finite() && rate > 0.0)
+        {
+            return complain(format!("a rate of {rate} requests a second"));
+        }
+        if let Some(background) = self.background {
+            if self.rate.is_none() || matches!(background.mode, Mode::Mixed(_)) {
+                return complain(
+                    "a background is one kind of request, beside an open loop (--rate)".to_owned(),
+                );
+            }
+            let rate = background.rate_per_s;
+            if !(rate.is_finite() && rate > 0.0) || background.connections < self.threads {
+                return complain(format!(
+                    "a background of {rate} requests/s on {} connections; each of {} threads needs one",
+                    background.connections, self.threads
+                ));
+            }
+        }
+        if self.duration.is_zero() && self.requests.is_none() {
+            return complain("a run of no duration measures nothing".to_owned());
+        }
+        KeyFormat::new(&self.key_prefix, self.key_bytes, self.entities).ok_or_else(|| {
+            BenchError::Settings(format!(
+                "keys of {} bytes beginning with {:?} do not tell {} entities apart; take longer keys",
+                self.key_bytes, self.key_prefix, self.entities
+            ))
+        })
+    }
+}
+
+/// Makes a server ready for a mode: creates the stream that Windrow's modes use.
+///
+/// # Errors
+///
+/// The server refuses.
+pub fn prepare(server: &Server) -> Result<(), BenchError> {
+    if server.target == Target::Windrow {
+        let mut args = vec!["STREAM.CREATE", STREAM];
+        args.extend(STREAM_DEFINITION.split(' '));
+        Control::connect(&server.addr, &server.greeting)?.expect(&args)?;
+    }
+    Ok(())
+}
+
+/// Gives each entity an event in every bucket.
+///
+/// # Errors
+///
+/// As [`measure`]; wrong replies too, since what follows would measure nothing.
+pub fn fill(server: &Server, mode: Mode, load: &Load) -> Result<Summary, BenchError> {
+    let key = load.check()?;
+    let workload = Workload::fill(server.target, mode, &key)?;
+    let filling = Load {
+        connections: FILL_CONNECTIONS,
+        pipeline: FILL_PIPELINE,
+        threads: 1,
+        rate: None,
+        background: None,
+        warmup: Duration::ZERO,
+        requests: Some(load.entities),
+        ..load.clone()
+    };
+    let sources = vec![EntitySource::sequential(0, load.entities)];
+    let summary = execute(server, &workload, &filling, sources, &format!("fill {}", server.addr))?;
+    if summary.is_clean() {
+        return Ok(summary);
+    }
+    Err(BenchError::Server(format!(
+        "filling {}: {} wrong replies, {} missing; the first: {}",
+        server.addr,
+        summary.errors,
+        summary.unfinished,
+        summary.first_error.unwrap_or_else(|| "none".to_owned())
+    )))
+}
+
+/// Runs a mode against a server.
+///
+/// # Errors
+///
+/// Settings that make no sense, connections that fail. Wrong replies are in the summary.
+pub fn measure(server: &Server, mode: Mode, load: &Load) -> Result<Summary, BenchError> {
+    let key = load.check()?;
+    let mut workload = Workload::new(server.target, mode, &key)?;
+    if let Some(background) = load.background {
+        workload = workload.with_background(Workload::new(server.target, background.mode, &key)?);
+    }
+    let sources = EntitySource::for_threads(load.distribution, load.entities, load.threads, load.seed)?;
+    execute(server, &workload, load, sources, &format!("{mode} {}", server.addr))
+}
+
+fn execute(
+    server: &Server,
+    workload: &Workload,
+    load: &Load,
+    sources: Vec<EntitySource>,
+    title: &str,
+) -> Result<Summary, BenchError> {
+    let mut foreground = share_out(connect(server, load.connections)?, load.threads);
+    let background = load.background.map_or(0, |background| background.connections);
+    let mut background = share_out(connect(server, background)?, load.threads);
+    let progress = AtomicU64::new(0);
+    let clock = RunClock::start();
+    let phases = phases(load);
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (n, entities) in sources.into_iter().enumerate() {
+            let seed = load.seed.wrapping_add(n as u64 + 1);
+            let mut streams = std::mem::take(&mut foreground[n]);
+            let own = streams.len();
+            streams.append(&mut background[n]);
+            let pace = match lanes(load, workload, own..streams.len(), seed) {
+                lanes if lanes.is_empty() => Pace::Closed,
+                lanes => Pace::Open(lanes),
+            };
+            let requests_max = load.requests.map_or(u64::MAX, |all| share(all, n, load.threads));
+            let job = Job {
+                addr: &server.addr,
+                workload,
+                pipeline: load.pipeline,
+                pace,
+                phases: Phases { requests_max, ..phases },
+                draw: Draw::new(entities, load.seed.wrapping_add(n as u64)),
+                seed,
+                progress: &progress,
+            };
+            let worker = Worker::new(job, clock, streams)?;
+            threads.push(scope.spawn(move || worker.run()));
+        }
+        let watched = watch(server, load, &clock, phases, &progress, title, || {
+            threads.iter().all(thread::ScopedJoinHandle::is_finished)
+        });
+        let mut measured = Measured::new(workload.requests.len());
+        for thread in threads {
+            let part =
+                thread.join().map_err(|_| BenchError::Server("a thread of the generator panicked".into()))?;
+            measured.merge(part?);
+        }
+        let (server, generator) = watched?;
+        // Threads keep to the phases; only a count of requests ends when it ends.
+        let span = load.requests.map_or(load.duration, |_| Duration::from_nanos(measured.finished_ns));
+        Ok(Summary::new(&measured, workload, Machine { seconds: span.as_secs_f64(), server, generator }))
+    })
+}
+
+/// The schedules of one thread; its connections before `background` are for what is measured.
+fn lanes(load: &Load, workload: &Workload, background: Range<usize>, seed: u64) -> Vec<Lane> {
+    let Some((rate, spacing)) = load.rate else { return Vec::new() };
+    let threads = load.threads as f64;
+    let shares = [1.0 - workload.second_share, workload.second_share];
+    let mut lanes: Vec<Lane> = shares[..workload.foreground]
+        .iter()
+        .enumerate()
+        .filter(|(_, share)| **share > 0.0)
+        .map(|(request, share)| {
+            let arrivals =
+                Arrivals::new(rate * share / threads, spacing, seed.wrapping_mul(31) + request as u64);
+            Lane { request, arrivals, connections: 0..background.start }
+        })
+        .collect();
+    if let Some(Background { rate_per_s, .. }) = load.background {
+        let arrivals = Arrivals::new(rate_per_s / threads, Spacing::Constant, seed);
+        lanes.push(Lane { request: workload.foreground, arrivals, connections: background });
+    }
+    lanes
+}
+
+fn phases(load: &Load) -> Phases {
+    let (measure_from_ns, end_ns) = match load.requests {
+        Some(_) => (0, u64::MAX),
+        None => (ns(load.warmup), ns(load.warmup + load.duration)),
+    };
+    Phases { measure_from_ns, end_ns, requests_max: u64::MAX, drain_ns: ns(load.drain) }
+}
+
+fn connect(server: &Server, count: usize) -> Result<Vec<TcpStream>, BenchError> {
+    (0..count).map(|_| Ok(Control::connect(&server.addr, &server.greeting)?.into_stream())).collect()
+}
+
+fn share_out(streams: Vec<TcpStream>, threads: usize) -> Vec<Vec<TcpStream>> {
+    let mut shares: Vec<Vec<TcpStream>> = (0..threads).map(|_| Vec::new()).collect();
+    for (n, stream) in streams.into_iter().enumerate() {
+        shares[n % threads].push(stream);
+    }
+    shares
+}
+
+/// The n-th part of `all`; the parts add up.
+fn share(all: u64, n: usize, parts: usize) -> u64 {
+    let (n, parts) = (n as u64, parts as u64);
+    all / parts + u64::from(n < all % parts)
+}
+
+/// Shows how the run goes, and takes the CPU time of server and generator over the measured phase.
+fn watch(
+    server: &Server,
+    load: &Load,
+    clock: &RunClock,
+    phases: Phases,
+    progress: &AtomicU64,
+    title: &str,
+    finished: impl Fn() -> bool,
+) -> Result<(Option<ProcessUse>, ProcessUse), BenchError> {
+    let total = load.requests.unwrap_or(phases.end_ns / 1_000_000);
+    let mut bar = Progress::new(title, total);
+    let look = || -> Result<(Option<ProcessUse>, ProcessUse), BenchError> {
+        Ok((server.pid.map(cpu::process_use).transpose()?, cpu::process_use(std::process::id())?))
+    };
+    let mut look_until = |until_ns: u64| {
+        loop {
+            let now_ns = clock.now_ns();
+            if now_ns >= until_ns || finished() {
+                return;
+            }
+            let operations = progress.load(Ordering::Relaxed);
+            bar.update(
+                if load.requests.is_some() { operations.min(total) } else { now_ns / 1_000_000 },
+                operations,
+                now_ns,
+            );
+            thread::sleep(LOOK_PERIOD.min(Duration::from_nanos(until_ns - now_ns)));
+        }
+    };
+    look_until(phases.measure_from_ns);
+    let (server_before, own_before) = look()?;
+    look_until(phases.end_ns);
+    let (server_after, own_after) = look()?;
+    bar.finish();
+    let server = server_before.zip(server_after).map(|(before, after)| after.since(before));
+    Ok((server, own_after.since(own_before)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up() {
+        for (all, parts) in [(10, 3), (2, 5), (7, 7)] {
+            assert_eq!((0..parts).map(|n| share(all, n, parts)).sum::<u64>(), all);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Servers that a comparison starts, each in a directory of its own, and stops: exactly those it started.
+
+use crate::control::{Greeting, wait_until_ready};
+use crate::cpu;
+use crate::error::BenchError;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a server to answer.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest wait for a server to end by itself.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Pause between looks at a server that is ending.
+const STOP_PAUSE: Duration = Duration::from_millis(20);
+
+/// Lines of a server's output shown when it does not start.
+const LOG_LINES_SHOWN: usize = 20;
+
+/// A server of ours; it is stopped, and its directory removed, when this is dropped.
+#[derive(Debug)]
+pub struct ServerProcess {
+    name: String,
+    child: Child,
+    addr: String,
+    directory: PathBuf,
+}
+
+impl ServerProcess {
+    /// Starts `program` on a free loopback port and waits until it answers. `args` makes its arguments from the
+    /// port and its directory. It runs on `core` alone, if one is named.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or does not answer; the error shows the end of its output.
+    pub fn start(
+        name: &str,
+        program: &Path,
+        core: Option<usize>,
+        args: impl FnOnce(u16, &Path) -> Vec<String>,
+    ) -> Result<Self, BenchError> {
+        let port = free_port()?;
+        let directory =
+            std::env::temp_dir().join(format!("windrow-bench-{}-{name}-{port}", std::process::id()));
+        fs::create_dir(&directory).map_err(BenchError::io(format!("create {}", directory.display())))?;
+        let output = log_file(&directory)?;
+        let errors = output.try_clone().map_err(BenchError::io("share the log file"))?;
+        let mut command = Command::new(program);
+        command.args(args(port, &directory)).current_dir(&directory);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let spawned = match core {
+            Some(core) => spawn_on(core, command),
+            None => command.spawn().map_err(BenchError::io("start")),
+        };
+        let child = spawned.map_err(|error| {
+            let _ = fs::remove_dir_all(&directory);
+            BenchError::Server(format!("cannot start {}: {error}", program.display()))
+        })?;
+        let mut process =
+            Self { name: name.to_owned(), child, addr: format!("{}:{port}", Ipv4Addr::LOCALHOST), directory };
+        process.wait_until_ready()?;
+        Ok(process)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), BenchError> {
+        let child = &mut self.child;
+        let gone = || child.try_wait().ok().flatten().map(|status| format!("it ended with {status}"));
+        wait_until_ready(&self.addr, &Greeting::default(), READY_TIMEOUT, gone).map_err(|error| {
+            let log = fs::read_to_string(self.directory.join("output.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
+            BenchError::Server(format!("{} did not start: {error}\n{shown}", self.name))
+        })
+    }
+
+    fn stop(&mut self) {
+        // Only asked to end if it has not: its id could be another's by now.
+        if let Ok(None) = self.child.try_wait() {
+            if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+            let deadline = Instant::now() + STOP_TIMEOUT;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(STOP_PAUSE);
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A thread that is bound to the core starts the process, which inherits the bond.
+fn spawn_on(core: usize, mut command: Command) -> Result<Child, BenchError> {
+    let starter = std::thread::spawn(move || {
+        cpu::pin(core)?;
+        command.spawn().map_err(BenchError::io("start"))
+    });
+    starter.join().map_err(|_| BenchError::Server("the starting thread panicked".to_owned()))?
+}
+
+fn log_file(directory: &Path) -> Result<File, BenchError> {
+    File::create(directory.join("output.log")).map_err(BenchError::io("create the log file"))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16, BenchError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(BenchError::io("find a free port"))?;
+    Ok(listener.local_addr().map_err(BenchError::io("find a free port"))?.port())
+}

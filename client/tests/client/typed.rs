@@ -1,0 +1,166 @@
+//! Typed calls: the command each sends, the value each reply becomes.
+
+use crate::scripted::ScriptedServer;
+use std::time::Duration;
+use windrow_client::{Client, Edge, Error, Event, EventReply, Protocol, Value};
+
+#[tokio::test]
+async fn every_answer_to_an_event_is_told_apart() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    for (word, reply, counted) in [
+        ("OK", EventReply::Ok, true),
+        ("CLAMPED", EventReply::Clamped, true),
+        ("SKEWED", EventReply::Skewed, false),
+        ("DUPLICATE", EventReply::Duplicate, false),
+        ("LATE", EventReply::Late, false),
+    ] {
+        let script = async {
+            peer.command().await;
+            peer.say(format!("+{word}\r\n")).await;
+        };
+        let (answer, ()) = tokio::join!(client.add(Event::new("user:1", "buys")), script);
+        assert_eq!(answer, Ok(reply));
+        assert_eq!(reply.is_counted(), counted);
+    }
+}
+
+#[tokio::test]
+async fn named_features_come_back_under_their_names() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    let script = async {
+        let command = peer.command().await.join(" ");
+        peer.say("*4\r\n:3\r\n,37.5\r\n_\r\n*1\r\n*2\r\n$4\r\nshop\r\n:2\r\n").await;
+        command
+    };
+    let features = ["count:5m", "sum(amount):1h", "avg(amount):5m", "topk(shop,1):1h"];
+    let query = client
+        .window("user:1", "buys")
+        .features(features)
+        .at(5000)
+        .offset(Duration::from_secs(60))
+        .hop(Duration::from_millis(250))
+        .closed_buckets_only()
+        .edge(Edge::Exclude);
+    let (row, command) = tokio::join!(query.get(), script);
+    assert_eq!(
+        command,
+        "WINDOW.GET user:1 buys AT 5000 OFFSET 60000ms HOP 250ms FINAL EDGE EXCLUDE count:5m sum(amount):1h \
+         avg(amount):5m topk(shop,1):1h"
+    );
+    let row = row.unwrap();
+    assert_eq!(row.int("count:5m"), Some(3));
+    assert_eq!(row.float("sum(amount):1h"), Some(37.5));
+    assert_eq!(row.get("avg(amount):5m"), Some(&Value::Null));
+    assert_eq!(row.array("topk(shop,1):1h").unwrap()[0].as_array().unwrap()[1], Value::Int(2));
+    assert_eq!(row.iter().map(|(name, _)| name).collect::<Vec<_>>(), features);
+}
+
+#[tokio::test]
+async fn without_features_the_declared_ones_come_in_both_protocols() {
+    for (protocol, reply) in [
+        (Protocol::Resp3, "%2\r\n+sum(amount):5m\r\n,2.5\r\n+count:5m\r\n:1\r\n"),
+        (Protocol::Resp2, "*4\r\n+sum(amount):5m\r\n$3\r\n2.5\r\n+count:5m\r\n:1\r\n"),
+    ] {
+        let server = ScriptedServer::start().await;
+        let builder = Client::builder(server.addr()).protocol(protocol);
+        let greeting = async {
+            let mut peer = server.accept().await;
+            peer.command().await;
+            peer.say("*0\r\n").await;
+            peer
+        };
+        let (client, mut peer) = tokio::join!(builder.connect(), greeting);
+        let client = client.unwrap();
+        let script = async {
+            let command = peer.command().await.join(" ");
+            peer.say(reply).await;
+            command
+        };
+        let (row, command) = tokio::join!(client.window("user:1", "buys").at_newest_event().get(), script);
+        assert_eq!(command, "WINDOW.GET user:1 buys AT EVENT");
+        let row = row.unwrap();
+        assert_eq!(row.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["sum(amount):5m", "count:5m"]);
+        assert_eq!((row.float("sum(amount):5m"), row.int("count:5m")), (Some(2.5), Some(1)));
+    }
+}
+
+#[tokio::test]
+async fn many_entities_come_back_as_rows_in_order() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    let script = async {
+        let command = peer.command().await.join(" ");
+        peer.say("*2\r\n*1\r\n:3\r\n*1\r\n:0\r\n").await;
+        command
+    };
+    let query = client.mget(["user:1", "user:2"], "buys").features(["count:5m"]);
+    let (rows, command) = tokio::join!(query.get(), script);
+    assert_eq!(command, "WINDOW.MGET 2 user:1 user:2 buys count:5m");
+    let counts: Vec<_> = rows.unwrap().iter().map(|row| row.int("count:5m")).collect();
+    assert_eq!(counts, [Some(3), Some(0)]);
+}
+
+#[tokio::test]
+async fn a_reply_with_too_few_rows_or_values_is_an_error() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    for reply in ["*1\r\n*1\r\n:3\r\n", "*2\r\n*1\r\n:3\r\n*0\r\n"] {
+        let script = async {
+            peer.command().await;
+            peer.say(reply).await;
+        };
+        let (rows, ()) = tokio::join!(client.mget(["a", "b"], "buys").features(["count:5m"]).get(), script);
+        assert!(matches!(rows, Err(Error::UnexpectedReply { .. })), "{rows:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_is_pairs_of_bucket_start_and_value() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    let script = async {
+        let command = peer.command().await.join(" ");
+        peer.say("*2\r\n*2\r\n:-60000\r\n,1.5\r\n*2\r\n:0\r\n,0\r\n").await;
+        command
+    };
+    let query =
+        client.range("user:1", "buys", "sum(amount)", -60_000, 60_000).bucket(Duration::from_secs(60));
+    let (buckets, command) = tokio::join!(query.get(), script);
+    assert_eq!(command, "WINDOW.RANGE user:1 buys sum(amount) -60000 60000 BUCKET 60000ms");
+    assert_eq!(buckets.unwrap(), [(-60_000, Value::Float(1.5)), (0, Value::Float(0.0))]);
+}
+
+#[tokio::test]
+async fn a_feature_without_a_window_is_refused_before_it_is_sent() {
+    let server = ScriptedServer::start().await;
+    let (client, _peer) = server.meet_default().await;
+    let row = client.window("user:1", "buys").features(["AT"]).get().await;
+    assert!(matches!(row, Err(Error::InvalidArgument(_))), "{row:?}");
+}
+
+#[tokio::test]
+async fn streams_are_listed_described_and_dropped() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    let script = async {
+        peer.commands(1).await;
+        peer.say("*2\r\n+buys\r\n+clicks\r\n").await;
+        peer.commands(1).await;
+        peer.say("%2\r\n+entities\r\n:7\r\n+counters\r\n%1\r\n+ok\r\n:9\r\n").await;
+        let drop = peer.commands(1).await;
+        peer.say("-ERR no stream buys\r\n").await;
+        drop
+    };
+    let calls = async {
+        assert_eq!(client.list_streams().await.unwrap(), ["buys", "clicks"]);
+        let info = client.stream_info("buys").await.unwrap();
+        assert_eq!(info.int("entities"), Some(7));
+        assert_eq!(info.get("counters").unwrap().get("ok"), Some(&Value::Int(9)));
+        client.drop_stream("buys").await
+    };
+    let (dropped, command) = tokio::join!(calls, script);
+    assert!(dropped.unwrap_err().to_string().contains("no stream buys"));
+    assert_eq!(command, ["STREAM.DROP buys"]);
+}

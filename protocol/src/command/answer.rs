@@ -1,0 +1,136 @@
+//! The command `COMMAND`, answered from the table, in the shapes of Redis 7.
+
+mod docs;
+mod info;
+
+use super::{
+    COMMANDS, Category, Command, CommandError, Keys, Row, Subcommand, SubcommandId, key_positions, lookup,
+    lookup_sub,
+};
+use crate::{Proto, Request, glob, reply};
+
+/// `COMMAND INFO` and `COMMAND DOCS` answer for at most so many names: an answer is a hundred times as long as a name.
+pub const NAMES_MAX: usize = 1024;
+
+/// A row of either kind.
+#[derive(Clone, Copy)]
+enum AnyRow {
+    Command(&'static Command),
+    Subcommand(&'static Subcommand),
+}
+
+/// Appends the reply to `request`, which is `COMMAND` or one of its subcommands, and whose arity is checked.
+///
+/// # Errors
+///
+/// Nothing is appended then: the caller replies with the error.
+pub fn answer(
+    out: &mut Vec<u8>,
+    proto: Proto,
+    subcommand: Option<SubcommandId>,
+    request: Request<'_>,
+) -> Result<(), CommandError> {
+    let operands = request.skip(2);
+    match subcommand {
+        None => info::write_all(out, proto),
+        Some(SubcommandId::CommandInfo) if operands.is_empty() => info::write_all(out, proto),
+        Some(SubcommandId::CommandInfo) => {
+            check_name_count(operands)?;
+            info::write_named(out, proto, operands);
+        }
+        Some(SubcommandId::CommandDocs) if operands.is_empty() => docs::write_all(out, proto),
+        Some(SubcommandId::CommandDocs) => {
+            check_name_count(operands)?;
+            docs::write_named(out, proto, operands);
+        }
+        Some(SubcommandId::CommandCount) => reply::integer(out, COMMANDS.len() as i64),
+        Some(SubcommandId::CommandList) => write_list(out, Filter::parse(operands)?),
+        Some(SubcommandId::CommandGetkeys) => write_keys(out, operands)?,
+        Some(other) => unreachable!("{other:?} is no subcommand of COMMAND"),
+    }
+    Ok(())
+}
+
+fn check_name_count(names: Request<'_>) -> Result<(), CommandError> {
+    let count = names.len();
+    if count <= NAMES_MAX { Ok(()) } else { Err(CommandError::TooManyNames { count }) }
+}
+
+/// The row that `name` or `container|name` means.
+fn find(name: &[u8]) -> Option<AnyRow> {
+    match name.iter().position(|&byte| byte == b'|') {
+        None => lookup(name).map(AnyRow::Command),
+        Some(bar) => lookup_sub(lookup(&name[..bar])?, &name[bar + 1..]).map(AnyRow::Subcommand),
+    }
+}
+
+/// `FILTERBY` of `COMMAND LIST`.
+#[derive(Clone, Copy)]
+enum Filter<'a> {
+    All,
+    /// There are no modules.
+    Module,
+    Category(Option<Category>),
+    Pattern(&'a [u8]),
+}
+
+impl<'a> Filter<'a> {
+    fn parse(operands: Request<'a>) -> Result<Self, CommandError> {
+        if operands.is_empty() {
+            return Ok(Self::All);
+        }
+        if operands.len() != 3 || !operands.at(0).eq_ignore_ascii_case(b"FILTERBY") {
+            return Err(CommandError::Syntax);
+        }
+        let (kind, value) = (operands.at(1), operands.at(2));
+        if kind.eq_ignore_ascii_case(b"MODULE") {
+            Ok(Self::Module)
+        } else if kind.eq_ignore_ascii_case(b"ACLCAT") {
+            Ok(Self::Category(Category::from_name(value)))
+        } else if kind.eq_ignore_ascii_case(b"PATTERN") {
+            Ok(Self::Pattern(value))
+        } else {
+            Err(CommandError::Syntax)
+        }
+    }
+
+    fn takes<Id>(self, row: &Row<Id>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Module => false,
+            Self::Category(category) => category.is_some_and(|category| row.categories.has(category)),
+            Self::Pattern(pattern) => glob::matches_ignoring_case(pattern, row.name.as_bytes()),
+        }
+    }
+}
+
+fn write_list(out: &mut Vec<u8>, filter: Filter<'_>) {
+    let mut names = Vec::new();
+    for command in &COMMANDS {
+        if filter.takes(command) {
+            names.push(command.name);
+        }
+        names.extend(command.subcommands.iter().filter(|sub| filter.takes(sub)).map(|sub| sub.name));
+    }
+    reply::array(out, names.len());
+    for name in names {
+        reply::bulk(out, name.as_bytes());
+    }
+}
+
+/// Subcommands have no keys: the row of the command decides.
+fn write_keys(out: &mut Vec<u8>, request: Request<'_>) -> Result<(), CommandError> {
+    let command = request.get(0).and_then(lookup).ok_or(CommandError::GetkeysOfUnknownCommand)?;
+    if command.keys == Keys::None {
+        return Err(CommandError::NoKeyArguments);
+    }
+    if !command.takes(request.len()) {
+        return Err(CommandError::GetkeysWrongArity);
+    }
+    let keys = key_positions(command, request)?;
+    reply::array(out, keys.len());
+    for position in keys {
+        reply::bulk(out, request.at(position));
+    }
+    Ok(())
+}

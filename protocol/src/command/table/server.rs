@@ -1,0 +1,126 @@
+//! Commands about the server as a whole.
+
+use crate::command::{
+    Argument as Arg, Category, Command, CommandId, Flag, Group, Row, Subcommand, SubcommandId,
+};
+
+const ADMIN: &[Flag] = &[Flag::Admin, Flag::Noscript, Flag::Loading, Flag::Stale];
+
+pub(super) const COMMAND: Command = Row::new(CommandId::Command, "command", -1, Group::Server)
+    .flags(&[Flag::Loading, Flag::Stale])
+    .categories(&[Category::Connection])
+    .complexity("O(N) where N is the number of commands")
+    .tips(&["nondeterministic_output_order"])
+    .summary("Describes all commands: arity, flags, keys, ACL categories.")
+    .subcommands(&COMMAND_SUBCOMMANDS);
+
+const COMMAND_SUBCOMMANDS: [Subcommand; 5] = [
+    about_commands(SubcommandId::CommandCount, "command|count", 2)
+        .complexity("O(1)")
+        .summary("Replies the number of commands."),
+    about_commands(SubcommandId::CommandDocs, "command|docs", -2)
+        .tips(&["nondeterministic_output_order"])
+        .summary("Replies the documentation of commands: those named, or all.")
+        .arguments(&[COMMAND_NAME]),
+    about_commands(SubcommandId::CommandInfo, "command|info", -2)
+        .tips(&["nondeterministic_output_order"])
+        .summary("Describes commands: those named, or all.")
+        .arguments(&[COMMAND_NAME]),
+    about_commands(SubcommandId::CommandList, "command|list", -2)
+        .tips(&["nondeterministic_output_order"])
+        .summary("Lists the names of commands.")
+        .arguments(&[Arg::one_of(
+            "filterby",
+            &[
+                Arg::string("module-name", "Those of a module: there are none.").token("MODULE"),
+                Arg::string("category", "Those of an ACL category.").token("ACLCAT"),
+                Arg::pattern("pattern", "Those whose name matches.").token("PATTERN"),
+            ],
+            "Only some of them.",
+        )
+        .token("FILTERBY")
+        .optional()]),
+    about_commands(SubcommandId::CommandGetkeys, "command|getkeys", -3)
+        .complexity("O(N) where N is the number of arguments")
+        .summary("Replies the keys of a command, which is not executed.")
+        .arguments(&[
+            Arg::string("command", "Name of the command."),
+            Arg::string("arg", "Its arguments.").optional().multiple(),
+        ]),
+];
+
+const COMMAND_NAME: Arg =
+    Arg::string("command-name", "A name, or container|subcommand.").optional().multiple();
+
+const fn about_commands(id: SubcommandId, name: &'static str, arity: i8) -> Subcommand {
+    Row::new(id, name, arity, Group::Server)
+        .flags(&[Flag::Loading, Flag::Stale])
+        .categories(&[Category::Connection])
+        .complexity("O(N) where N is the number of commands asked for")
+}
+
+pub(super) const INFO: Command = Row::new(CommandId::Info, "info", -1, Group::Server)
+    .flags(&[Flag::Loading, Flag::Stale])
+    .categories(&[Category::Dangerous])
+    .tips(&["nondeterministic_output"])
+    .summary("Shows statistics of the server: the sections named, or the default ones.")
+    .arguments(&[Arg::string("section", "Name of a section, or all, default, everything.")
+        .optional()
+        .multiple()]);
+
+pub(super) const CONFIG: Command = Row::new(CommandId::Config, "config", -2, Group::Server)
+    .flags(&[])
+    .complexity("Depends on the subcommand")
+    .summary("Shows and changes settings.")
+    .subcommands(&CONFIG_SUBCOMMANDS);
+
+const CONFIG_SUBCOMMANDS: [Subcommand; 3] = [
+    Row::new(SubcommandId::ConfigGet, "config|get", -3, Group::Server)
+        .flags(ADMIN)
+        .complexity("O(N) where N is the number of settings")
+        .summary("Replies the settings whose names match.")
+        .arguments(&[Arg::pattern("parameter", "A name or a glob pattern.").multiple()]),
+    Row::new(SubcommandId::ConfigSet, "config|set", -4, Group::Server)
+        .flags(ADMIN)
+        .complexity("O(N) where N is the number of settings given")
+        .summary("Changes settings while the server runs: all of them, or, on an error, none.")
+        .arguments(&[Arg::block(
+            "data",
+            &[Arg::string("parameter", "Name of a setting."), Arg::string("value", "Its new value.")],
+            "A change.",
+        )
+        .multiple()]),
+    Row::new(SubcommandId::ConfigResetstat, "config|resetstat", 2, Group::Server)
+        .flags(ADMIN)
+        .summary("Sets the statistics of INFO back to zero."),
+];
+
+pub(super) const DBSIZE: Command = Row::new(CommandId::Dbsize, "dbsize", 1, Group::Server)
+    .flags(&[Flag::Readonly, Flag::Fast])
+    .categories(&[Category::Keyspace])
+    .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
+    .summary("Replies the number of records: one for each stream and entity.");
+
+pub(super) const TIME: Command = Row::new(CommandId::Time, "time", 1, Group::Server)
+    .flags(&[Flag::Loading, Flag::Stale, Flag::Fast])
+    .tips(&["nondeterministic_output"])
+    .summary("Replies the server's clock: Unix seconds and microseconds.");
+
+pub(super) const SHUTDOWN: Command = Row::new(CommandId::Shutdown, "shutdown", -1, Group::Server)
+    .flags(ADMIN)
+    .complexity("O(1)")
+    .summary("Syncs the log and ends the server.")
+    .arguments(&[
+        Arg::one_of(
+            "save-selector",
+            &[
+                Arg::keyword("nosave", "NOSAVE", "No snapshot; the log is synced all the same."),
+                Arg::keyword("save", "SAVE", "Accepted for clients written for Redis."),
+            ],
+            "Whether a snapshot is written first.",
+        )
+        .optional(),
+        Arg::keyword("now", "NOW", "Does not wait for slow clients.").optional(),
+        Arg::keyword("force", "FORCE", "Ends the server though an error keeps the log from being synced.")
+            .optional(),
+    ]);

@@ -1,0 +1,270 @@
+//! The streams that exist: an immutable snapshot, shared by the shards and replaced as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use hashbrown::HashMap;
+use windrow_window::{ClockMode, Definition, DefinitionError, Layout};
+
+/// Most streams of a server.
+pub const STREAMS_MAX: usize = 1024;
+
+/// Names a stream for good: never given to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u32);
+
+/// Names a layout for good: a stream has a new one whenever its records change their form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayoutId(pub u32);
+
+/// A stream: its definition, compiled, and its clock.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its id.
+    pub id: StreamId,
+    /// The id of its present layout.
+    pub layout_id: LayoutId,
+    /// When it was created, by the server's clock.
+    pub created_ms: i64,
+    /// What STREAM.CREATE said.
+    pub definition: Definition,
+    /// That, compiled.
+    pub layout: Layout,
+    clock: EventClock,
+}
+
+impl Stream {
+    /// The stream's clock, when the server's is `now_ms`; `None` for one with CLOCK EVENT that has no event yet.
+    #[inline]
+    pub fn clock_ms(&self, now_ms: i64) -> Option<i64> {
+        match self.layout.clock {
+            ClockMode::Wall => Some(now_ms),
+            ClockMode::Event => self.clock.get(),
+        }
+    }
+
+    /// The stream's watermark: clock − LATENESS; `None` without LATENESS or clock.
+    pub fn watermark_ms(&self, now_ms: i64) -> Option<i64> {
+        Some(self.clock_ms(now_ms)? - self.layout.lateness_ms?)
+    }
+
+    /// Takes note of a received event's time; answers the clock that the event is judged by.
+    #[inline]
+    pub fn observe(&self, ts: i64, now_ms: i64) -> i64 {
+        match self.layout.clock {
+            ClockMode::Wall => now_ms,
+            ClockMode::Event => self.clock.observe(ts),
+        }
+    }
+}
+
+/// The clock of a stream with CLOCK EVENT: the largest event time received, over all shards.
+#[derive(Debug)]
+struct EventClock(AtomicI64);
+
+impl EventClock {
+    const UNSET: i64 = i64::MIN;
+
+    fn get(&self) -> Option<i64> {
+        // A read after an acknowledged write sees its time: the acknowledgement itself orders the two.
+        Some(self.0.load(Ordering::Acquire)).filter(|&ms| ms != Self::UNSET)
+    }
+
+    fn observe(&self, ts: i64) -> i64 {
+        // Mostly the clock stands or moves seldom: do not take the cache line for writing without need.
+        let seen = self.0.load(Ordering::Acquire);
+        if ts <= seen { seen } else { self.0.fetch_max(ts, Ordering::AcqRel).max(ts) }
+    }
+}
+
+/// What the manifest keeps of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// Stream id.
+    pub id: u32,
+    /// Layout id.
+    pub layout_id: u32,
+    /// The stream's name.
+    pub name: String,
+    /// Its definition, as [`Definition::to_args_text`] writes it.
+    pub definition: String,
+    /// When it was created.
+    pub created_ms: i64,
+}
+
+/// The streams that exist.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    /// Counts the changes.
+    pub version: u64,
+    /// The id that the next stream gets.
+    pub next_stream_id: u32,
+    /// The id that the next layout gets.
+    pub next_layout_id: u32,
+    by_name: HashMap<Box<[u8]>, Arc<Stream>>,
+    by_layout: HashMap<LayoutId, Arc<Stream>>,
+}
+
+/// What STREAM.CREATE comes to.
+#[derive(Debug)]
+pub enum Created {
+    /// A new catalogue, with the stream in it.
+    New(Catalogue),
+    /// The stream exists with the same definition.
+    Same,
+}
+
+/// Why a change of the catalogue is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogueError {
+    /// The stream exists with another definition; says the first difference.
+    Differs {
+        /// The stream.
+        name: String,
+        /// What is different.
+        difference: String,
+    },
+    /// There are [`STREAMS_MAX`] streams already.
+    Full,
+    /// A stored definition cannot be read.
+    Definition {
+        /// The stream.
+        name: String,
+        /// What is wrong.
+        error: DefinitionError,
+    },
+}
+
+impl std::fmt::Display for CatalogueError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Differs { name, difference } => {
+                write!(f, "stream '{name}' exists with another definition: {difference}")
+            }
+            Self::Full => write!(f, "there are {STREAMS_MAX} streams already: drop one first"),
+            Self::Definition { name, error } => write!(f, "stream '{name}': {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CatalogueError {}
+
+impl Catalogue {
+    /// The stream of a name.
+    #[inline]
+    pub fn stream(&self, name: &[u8]) -> Option<&Arc<Stream>> {
+        self.by_name.get(name)
+    }
+
+    /// The stream whose records have this layout.
+    #[inline]
+    pub fn by_layout(&self, id: LayoutId) -> Option<&Arc<Stream>> {
+        self.by_layout.get(&id)
+    }
+
+    /// The streams, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        self.by_name.values()
+    }
+
+    /// How many streams there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The catalogue with the stream in it.
+    ///
+    /// # Errors
+    /// When the stream exists with another definition, or there are too many.
+    pub fn created(&self, definition: Definition, now_ms: i64) -> Result<Created, CatalogueError> {
+        if let Some(existing) = self.stream(definition.name.as_bytes()) {
+            return match existing.definition.difference(&definition) {
+                None => Ok(Created::Same),
+                Some(difference) => Err(CatalogueError::Differs { name: definition.name.into(), difference }),
+            };
+        }
+        if self.len() >= STREAMS_MAX {
+            return Err(CatalogueError::Full);
+        }
+        let mut next = self.next();
+        next.next_stream_id += 1;
+        next.next_layout_id += 1;
+        next.insert(StreamId(self.next_stream_id), LayoutId(self.next_layout_id), now_ms, definition)?;
+        Ok(Created::New(next))
+    }
+
+    /// The catalogue without the stream; `None` when there is none of that name.
+    pub fn dropped(&self, name: &[u8]) -> Option<Self> {
+        let stream = self.stream(name)?;
+        let mut next = self.next();
+        next.by_name.remove(name);
+        next.by_layout.remove(&stream.layout_id);
+        Some(next)
+    }
+
+    /// What the manifest keeps, by stream id.
+    pub fn entries(&self) -> Vec<StreamEntry> {
+        let mut entries: Vec<StreamEntry> = self
+            .iter()
+            .map(|stream| StreamEntry {
+                id: stream.id.0,
+                layout_id: stream.layout_id.0,
+                name: stream.definition.name.to_string(),
+                definition: stream.definition.to_args_text(),
+                created_ms: stream.created_ms,
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.id);
+        entries
+    }
+
+    /// The catalogue that a manifest describes.
+    ///
+    /// # Errors
+    /// When a definition cannot be read.
+    pub fn from_entries(
+        version: u64,
+        next_stream_id: u32,
+        next_layout_id: u32,
+        entries: &[StreamEntry],
+    ) -> Result<Self, CatalogueError> {
+        let mut catalogue = Self { version, next_stream_id, next_layout_id, ..Self::default() };
+        for entry in entries {
+            let definition = Definition::parse_text(&entry.name, &entry.definition)
+                .map_err(|error| CatalogueError::Definition { name: entry.name.clone(), error })?;
+            catalogue.insert(StreamId(entry.id), LayoutId(entry.layout_id), entry.created_ms, definition)?;
+        }
+        Ok(catalogue)
+    }
+
+    fn next(&self) -> Self {
+        Self {
+            version: self.version + 1,
+            next_stream_id: self.next_stream_id,
+            next_layout_id: self.next_layout_id,
+            by_name: self.by_name.clone(),
+            by_layout: self.by_layout.clone(),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        id: StreamId,
+        layout_id: LayoutId,
+        created_ms: i64,
+        definition: Definition,
+    ) -> Result<(), CatalogueError> {
+        let layout = Layout::compile(&definition)
+            .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
+        let clock = EventClock(AtomicI64::new(EventClock::UNSET));
+        let stream = Arc::new(Stream { id, layout_id, created_ms, definition, layout, clock });
+        self.by_name.insert(stream.definition.name.as_bytes().into(), Arc::clone(&stream));
+        self.by_layout.insert(layout_id, stream);
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! EVENT.MADD: one header, many rows.
+
+use windrow_window::definition::FIELDS_MAX;
+
+use crate::args::Args;
+use crate::catalogue::Stream;
+use crate::form::{self, FormError, quote, unknown_field};
+
+/// The header of an EVENT.MADD: which fields a row has, and where the rows stand among the arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct MaddHeader {
+    fields: [u8; FIELDS_MAX],
+    field_count: usize,
+    null_at: Option<usize>,
+    first_at: usize,
+    rows: usize,
+}
+
+/// Words of a row before its values: entity and event time.
+const ROW_HEAD: usize = 2;
+
+impl MaddHeader {
+    /// Parses the header. `from` is the index of the argument that follows the stream's name.
+    ///
+    /// # Errors
+    /// A bad header or a ragged count of values fails the whole command.
+    pub fn parse<A: Args + ?Sized>(stream: &Stream, args: &A, from: usize) -> Result<Self, FormError> {
+        let syntax = |message: String| Err(FormError::Syntax(message));
+        let is = |at: usize, keyword: &str| {
+            at < args.len() && args.get(at).eq_ignore_ascii_case(keyword.as_bytes())
+        };
+        if !is(from, "FIELDS") || from + 1 >= args.len() {
+            return syntax("EVENT.MADD needs FIELDS <n> <field> … behind the stream".to_owned());
+        }
+        let count = windrow_window::timestamp::parse_int(args.get(from + 1))
+            .and_then(|count| usize::try_from(count).ok());
+        let Some(field_count) = count.filter(|&count| count <= FIELDS_MAX) else {
+            return syntax(format!(
+                "FIELDS needs a number from 0 to {FIELDS_MAX}, not {}",
+                quote(args.get(from + 1))
+            ));
+        };
+        let mut at = from + 2;
+        if args.len() < at + field_count {
+            return syntax(format!("FIELDS {field_count} is followed by fewer fields"));
+        }
+        let mut fields = [0; FIELDS_MAX];
+        for (index, field) in fields.iter_mut().enumerate().take(field_count) {
+            let name = args.get(at + index);
+            let found = stream.layout.field(name).ok_or_else(|| unknown_field(stream, name))?;
+            *field = u8::try_from(found).expect("fields are bounded by FIELDS_MAX");
+        }
+        for (index, field) in fields[..field_count].iter().enumerate() {
+            if fields[..index].contains(field) {
+                return Err(FormError::FieldTwice(
+                    stream.layout.fields[usize::from(*field)].name.to_string(),
+                ));
+            }
+        }
+        at += field_count;
+        let mut null_at = None;
+        loop {
+            if is(at, "EVENTS") {
+                break;
+            } else if is(at, "NULL") && null_at.is_none() && at + 1 < args.len() {
+                null_at = Some(at + 1);
+                at += 2;
+            } else if is(at, "WITHIDS") || is(at, "SOURCE") {
+                return syntax(format!("{} is not available in this version", quote(args.get(at))));
+            } else if at < args.len() {
+                return syntax(format!(
+                    "syntax error at {}: expected NULL <token> or EVENTS",
+                    quote(args.get(at))
+                ));
+            } else {
+                return syntax("EVENTS is missing: behind it stand the rows".to_owned());
+            }
+        }
+        let first_at = at + 1;
+        let (words, stride) = (args.len() - first_at, ROW_HEAD + field_count);
+        if words == 0 {
+            return syntax("EVENTS has no rows".to_owned());
+        }
+        if words % stride != 0 {
+            return syntax(format!(
+                "{words} words behind EVENTS are not rows of {stride}: entity, time and {field_count} values"
+            ));
+        }
+        Ok(Self { fields, field_count, null_at, first_at, rows: words / stride })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The entity of a row.
+    pub fn entity<'a, A: Args + ?Sized>(&self, args: &'a A, row: usize) -> &'a [u8] {
+        args.get(self.row_at(row))
+    }
+
+    fn row_at(&self, row: usize) -> usize {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        self.first_at + row * (ROW_HEAD + self.field_count)
+    }
+
+    /// Encodes a row as one operation at the end of `out`.
+    ///
+    /// # Errors
+    /// Says what is wrong with this row; `out` is then as it was.
+    pub fn encode_row<A: Args + ?Sized>(
+        &self,
+        out: &mut Vec<u8>,
+        stream: &Stream,
+        args: &A,
+        row: usize,
+        now_ms: i64,
+    ) -> Result<(), FormError> {
+        let at = self.row_at(row);
+        let null = self.null_at.map(|at| args.get(at));
+        form::encode(out, stream, args.get(at), args.get(at + 1), now_ms, |event| {
+            for (index, &field) in self.fields[..self.field_count].iter().enumerate() {
+                let value = args.get(at + ROW_HEAD + index);
+                if null != Some(value) {
+                    event.value(usize::from(field), value)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}

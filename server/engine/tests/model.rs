@@ -1,0 +1,323 @@
+//! The engine against the naive model: random streams, events and reads, on 1 and 4 shards, with restarts in between.
+
+#[path = "model/naive.rs"]
+mod naive;
+
+use naive::{Drawn, Model, Reply};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+use windrow_engine::catalogue::Created;
+use windrow_engine::slot::{hash_slot, shard_of};
+use windrow_engine::{Catalogue, Outcome, Shard, ShardConfig, form, op};
+use windrow_window::query::Query;
+use windrow_window::range::RangeQuery;
+use windrow_window::{Definition, Length, QueryError};
+
+/// Streams that between them have every kind of tier, column, clock and rule.
+const STREAMS: [&str; 9] = [
+    "FIELDS x FLOAT n INT WINDOWS 1s@100ms 10s@1s AGGREGATE count sum(x) sum(n) avg(x) avg(n) count(x)",
+    "FIELDS x FLOAT n INT WINDOWS 1s@100ms AGGREGATE min(x) max(x) min(n) max(n) since rate rate(x) rate(n)",
+    "FIELDS n INT x FLOAT WINDOWS 5s@1s all AGGREGATE count sum(n) min(n) max(n):all since max(x) CLOCK EVENT",
+    "FIELDS x FLOAT n INT WINDOWS 3s@1s 500ms@250ms AGGREGATE sum(x):3s count since:500ms CLOCK EVENT LATENESS 2s SKEW 1s REJECT",
+    "FIELDS x FLOAT n INT WINDOWS 2s@500ms all AGGREGATE count sum(x) avg(n):all LATENESS 700ms SKEW 300ms REJECT RETAIN 4s",
+    "FIELDS x FLOAT n INT WINDOWS 1s@1s AGGREGATE count sum(n) since RETAIN 0s SKEW 0ms CLAMP",
+    "FIELDS x FLOAT n INT WINDOWS 6s@100ms 3s@1s AGGREGATE count sum(n):6s max(x) RETAIN 10s@1s 300ms TTL 20s",
+    "FIELDS x FLOAT n INT WINDOWS all AGGREGATE count sum(x) sum(n) min(n) since TTL 5s",
+    "FIELDS x FLOAT n INT WINDOWS 7ms@1ms 60s@20s AGGREGATE count since sum(n) CLOCK EVENT RETAIN 1s SKEW 2s REJECT",
+];
+
+/// Every case starts here: on no bucket's edge, and below zero in half of them.
+const STARTS: [i64; 2] = [1_700_000_000_123, -5_321];
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// The server's clock moves on.
+    Advance(i64),
+    /// An event at an offset from the server's clock, moved to the nearest bucket edge or not.
+    Event { entity: u8, offset: i64, edge: Option<i64>, values: Vec<Option<Drawn>> },
+    /// All declared features now, and some lengths that are not declared.
+    Read { entity: u8 },
+    /// Named features at an offset from the server's clock.
+    ReadAt { entity: u8, offset: i64, edge: Option<i64> },
+    /// A range, by offsets from the server's clock.
+    Range { entity: u8, from: i64, length: i64, step: i64 },
+    /// A slice of upkeep on every shard.
+    Upkeep,
+    /// Everything from the log again, onto another number of shards.
+    Restart(usize),
+}
+
+fn drawn() -> impl Strategy<Value = Option<Drawn>> {
+    // Quarters add up without rounding, in any order, so float sums can be compared for equality.
+    let float = (-1_000_000i64..1_000_000).prop_map(|quarters| quarters as f64 / 4.0);
+    let int = prop_oneof![4 => -100i64..100, 1 => Just(i64::MAX), 1 => Just(i64::MIN), 1 => any::<i64>()];
+    prop_oneof![1 => Just(None), 4 => (int, float).prop_map(|(int, float)| Some(Drawn { int, float }))]
+}
+
+fn edge() -> impl Strategy<Value = Option<i64>> {
+    prop_oneof![2 => Just(None), 1 => prop::sample::select(vec![1i64, 100, 250, 500, 1000]).prop_map(Some)]
+}
+
+fn offset() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => -300i64..=0, 4 => -8_000i64..1, 2 => 0i64..1_500, 1 => -70_000i64..70_000]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let values = prop::collection::vec(drawn(), 2);
+    prop_oneof![
+        5 => prop_oneof![8 => 0i64..400, 2 => 0i64..6_000, 1 => 0i64..90_000].prop_map(Step::Advance),
+        20 => (0u8..4, offset(), edge(), values)
+            .prop_map(|(entity, offset, edge, values)| Step::Event { entity, offset, edge, values }),
+        4 => (0u8..5).prop_map(|entity| Step::Read { entity }),
+        4 => (0u8..4, -12_000i64..2_000, edge())
+            .prop_map(|(entity, offset, edge)| Step::ReadAt { entity, offset, edge }),
+        2 => (0u8..4, -9_000i64..1_000, 0i64..9_000, 0i64..30)
+            .prop_map(|(entity, from, length, step)| Step::Range { entity, from, length, step }),
+        1 => Just(Step::Upkeep),
+        1 => prop::sample::select(vec![1usize, 4, 7]).prop_map(Step::Restart),
+    ]
+}
+
+struct World {
+    catalogue: Catalogue,
+    shards: Vec<Shard>,
+    /// Counted operations, in order of arrival.
+    log: Vec<Vec<u8>>,
+    model: Model,
+    now: i64,
+}
+
+fn entity_name(entity: u8) -> Vec<u8> {
+    format!("user:{entity}").into_bytes()
+}
+
+fn fresh_shards(count: usize) -> Vec<Shard> {
+    (0..count).map(|_| Shard::new(ShardConfig { hash_key: [1, 2], maxmemory_bytes: 0 })).collect()
+}
+
+impl World {
+    fn new(stream: &str, shards: usize, now: i64) -> Self {
+        let definition = Definition::parse_text("s", stream).expect(stream);
+        let Created::New(catalogue) = Catalogue::default().created(definition.clone(), now).unwrap() else {
+            panic!("it is new")
+        };
+        Self { catalogue, shards: fresh_shards(shards), log: Vec::new(), model: Model::new(definition), now }
+    }
+
+    fn owner(&self, entity: &[u8]) -> usize {
+        shard_of(hash_slot(entity), self.shards.len())
+    }
+
+    fn event(&mut self, entity: u8, ts: i64, values: &[Option<Drawn>]) {
+        let stream = self.catalogue.stream(b"s").unwrap();
+        let mut words = vec![ts.to_string()];
+        for (field, value) in stream.layout.fields.iter().zip(values) {
+            let Some(value) = value else { continue };
+            words.push(field.name.to_string());
+            words.push(if &*field.name == "n" { value.int.to_string() } else { value.float.to_string() });
+        }
+        let name = entity_name(entity);
+        let mut bytes = Vec::new();
+        form::encode_add(&mut bytes, stream, &name, words.iter().map(String::as_bytes), self.now).unwrap();
+        assert_eq!(op::first(&bytes), Ok(&bytes[..]));
+        let owner = self.owner(&name);
+        let outcome = self.shards[owner].apply(&self.catalogue, &bytes, self.now);
+        if outcome.counted() {
+            self.log.push(bytes);
+        }
+        let expected = match self.model.add(entity, ts, values, self.now) {
+            Reply::Ok => Outcome::Ok,
+            Reply::Clamped => Outcome::Clamped,
+            Reply::Skewed => Outcome::Skewed,
+            Reply::Late => Outcome::Late,
+        };
+        assert_eq!(outcome, expected, "event of {entity} at {ts}, now {}", self.now);
+    }
+
+    /// The declared features and, for finite lengths, some others with the width that must answer them.
+    fn features(&self) -> Vec<(windrow_window::Feature, i64)> {
+        let layout = &self.catalogue.stream(b"s").unwrap().layout;
+        let mut features: Vec<_> = layout
+            .features
+            .iter()
+            .map(|feature| (feature.clone(), feature.tier.map_or(0, |tier| layout.tiers[tier].width_ms)))
+            .collect();
+        for length in ["200ms", "1s", "2s", "4s"] {
+            for spec in layout.aggregates() {
+                let name = format!("{}:{length}", spec.aggregate.text(&layout.fields));
+                if let Ok(feature) = windrow_window::Feature::find(layout, name.as_bytes()) {
+                    let width = layout.tiers[feature.tier.expect("a finite length")].width_ms;
+                    features.push((feature, width));
+                }
+            }
+        }
+        features
+    }
+
+    fn read(&self, entity: u8, at: Option<i64>) {
+        let stream = self.catalogue.stream(b"s").unwrap();
+        let clock = stream.clock_ms(self.now);
+        assert_eq!(clock, self.model.clock(self.now));
+        let name = entity_name(entity);
+        let shard = &self.shards[self.owner(&name)];
+        for (feature, width) in self.features() {
+            if at.is_some() && feature.length == Length::All {
+                continue;
+            }
+            let at_text = at.map(|at| at.to_string());
+            let mut words: Vec<&[u8]> =
+                at_text.iter().flat_map(|text| [b"AT".as_slice(), text.as_bytes()]).collect();
+            words.push(feature.name.as_bytes());
+            let query = Query::parse(&stream.layout, words.into_iter()).unwrap();
+            let t = at.or(clock.map(|clock| clock + 1)).unwrap_or(0);
+            let begins = match feature.length {
+                Length::Finite(length) => Some((t - length).div_euclid(width) * width),
+                Length::All => None,
+            };
+            let kept = (width > 0).then(|| self.model.kept_from(width, self.now)).flatten();
+            let readable = begins.is_none() || kept.is_none() || begins >= kept;
+            let mut row = Vec::new();
+            match query.read_time(&stream.layout, clock) {
+                Ok(time) => shard.read(stream, &name, &query, time, &mut row),
+                Err(QueryError::NotKept(_)) => {
+                    assert!(!readable, "{} at {t} is kept from {kept:?}", feature.name);
+                    continue;
+                }
+                Err(other) => panic!("{other}"),
+            }
+            assert!(readable, "{} at {t} begins at {begins:?}, before {kept:?}", feature.name);
+            let expected = self.model.read(entity, feature.aggregate, feature.length, width, t, self.now);
+            assert_eq!(
+                row,
+                [expected],
+                "{} of {entity} at {t}, now {}, clock {clock:?}",
+                feature.name,
+                self.now
+            );
+        }
+    }
+
+    fn range(&self, entity: u8, from: i64, to: i64, step: i64) {
+        let stream = self.catalogue.stream(b"s").unwrap();
+        let clock = stream.clock_ms(self.now);
+        let name = entity_name(entity);
+        for spec in stream.layout.aggregates() {
+            let finest =
+                stream.layout.tiers.iter().find(|tier| tier.holds(spec.aggregate, &stream.layout.fields));
+            let Some(finest) = finest else { continue };
+            // Multiples of the finest width, so that BUCKET fits; 0: the default.
+            let bucket = step * finest.width_ms;
+            let mut words =
+                vec![spec.aggregate.text(&stream.layout.fields), from.to_string(), to.to_string()];
+            if bucket > 0 {
+                words.extend(["BUCKET".to_owned(), format!("{bucket}ms")]);
+            }
+            let query = RangeQuery::parse(&stream.layout, words.iter().map(String::as_bytes)).unwrap();
+            let Ok(plan) = query.plan(&stream.layout, clock) else { continue };
+            let mut pairs = Vec::new();
+            let shard = &self.shards[self.owner(&name)];
+            // In two slices, as a long range is read.
+            shard.range(stream, &name, &plan, 0..plan.pairs / 2, &mut pairs);
+            shard.range(stream, &name, &plan, plan.pairs / 2..plan.pairs, &mut pairs);
+            let Some(&(first, _)) = pairs.first() else { continue };
+            // The coarsest tier whose width divides BUCKET, or without BUCKET the finest, of those that keep and hold.
+            let mut widths: Vec<i64> = stream
+                .layout
+                .tiers
+                .iter()
+                .filter(|tier| tier.holds(spec.aggregate, &stream.layout.fields))
+                .map(|tier| tier.width_ms)
+                .filter(|w| bucket == 0 || bucket % w == 0)
+                .filter(|&w| {
+                    let begins = from.div_euclid(bucket.max(w)) * bucket.max(w);
+                    self.model.kept_from(w, self.now).is_none_or(|kept| begins >= kept)
+                })
+                .collect();
+            widths.sort_unstable();
+            let width =
+                *(if bucket > 0 { widths.last() } else { widths.first() }).expect("the range was planned");
+            let bucket = if bucket > 0 { bucket } else { width };
+            assert_eq!(first, from.div_euclid(bucket) * bucket);
+            for (index, (start, value)) in pairs.iter().enumerate() {
+                assert_eq!(*start, first + index as i64 * bucket);
+                let end = start + bucket;
+                let expected =
+                    self.model.fold(entity, spec.aggregate, *start, end, width, end, bucket, self.now);
+                assert_eq!(*value, expected, "{} of {entity} in {start}..{end}, now {}", words[0], self.now);
+            }
+            assert!(pairs.last().unwrap().0 + bucket >= to);
+        }
+    }
+
+    fn restart(&mut self, shards: usize) {
+        self.shards = fresh_shards(shards);
+        let entries = self.catalogue.entries();
+        let (version, streams, layouts) =
+            (self.catalogue.version, self.catalogue.next_stream_id, self.catalogue.next_layout_id);
+        let clock = self.catalogue.stream(b"s").unwrap().clock_ms(self.now);
+        self.catalogue = Catalogue::from_entries(version, streams, layouts, &entries).unwrap();
+        for bytes in &self.log {
+            let entity = op::Op::decode(bytes).unwrap().entity;
+            let owner = shard_of(hash_slot(entity), shards);
+            self.shards[owner].replay(&self.catalogue, bytes).unwrap();
+        }
+        // The clock survives as far as events were counted; one that only LATE events saw does not exist, since these are older.
+        assert_eq!(self.catalogue.stream(b"s").unwrap().clock_ms(self.now), clock);
+    }
+}
+
+fn at_edge(ts: i64, edge: Option<i64>) -> i64 {
+    edge.map_or(ts, |edge| ts.div_euclid(edge) * edge)
+}
+
+fn run(stream: &str, shards: usize, start: i64, steps: &[Step]) {
+    let mut world = World::new(stream, shards, start);
+    for step in steps {
+        match step {
+            Step::Advance(ms) => world.now += ms,
+            Step::Event { entity, offset, edge, values } => {
+                world.event(*entity, at_edge(world.now + offset, *edge), values);
+            }
+            Step::Read { entity } => world.read(*entity, None),
+            Step::ReadAt { entity, offset, edge } => {
+                world.read(*entity, Some(at_edge(world.now + offset, *edge)));
+            }
+            Step::Range { entity, from, length, step } => {
+                world.range(*entity, world.now + from, world.now + from + length, *step);
+            }
+            Step::Upkeep => {
+                for shard in &mut world.shards {
+                    shard.upkeep(&world.catalogue, world.now, 2);
+                }
+            }
+            Step::Restart(shards) => world.restart(*shards),
+        }
+    }
+    for entity in 0..5 {
+        world.read(entity, None);
+    }
+    world.restart(4);
+    for entity in 0..5 {
+        world.read(entity, None);
+    }
+}
+
+/// Cases in one run; `WINDROW_MODEL_CASES` makes the long form.
+fn cases() -> u32 {
+    std::env::var("WINDROW_MODEL_CASES")
+        .ok()
+        .map_or(400, |cases| cases.parse().expect("WINDROW_MODEL_CASES is a number"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_answers_as_the_naive_model_does(
+        stream in prop::sample::select(STREAMS.to_vec()),
+        shards in prop::sample::select(vec![1usize, 4]),
+        start in prop::sample::select(STARTS.to_vec()),
+        steps in prop::collection::vec(step(), 1..160),
+    ) {
+        run(stream, shards, start, &steps);
+    }
+}

@@ -1,0 +1,145 @@
+//! The admin thread: changes of the catalogue, one at a time. It may wait for the disk; a shard may not.
+//!
+//! A change is synced to the manifest, then published, then every shard adopts it, and only then is the client that
+//! asked for it answered: its next command, on whatever connection and shard, finds the change everywhere.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use windrow_engine::Catalogue;
+use windrow_engine::catalogue::Created;
+use windrow_protocol::reply;
+use windrow_window::Definition;
+
+use crate::catalogue_store::CatalogueStore;
+use crate::connection::ConnectionId;
+use crate::shard::{Message, ShardHandle};
+use crate::shared::Shared;
+
+/// A message to the admin thread.
+pub(crate) enum AdminMessage {
+    /// STREAM.CREATE.
+    Create { definition: Definition, asker: Asker },
+    /// STREAM.DROP.
+    Drop { name: Vec<u8>, asker: Asker },
+    /// A shard uses another version of the catalogue now, or has its records: look again.
+    ShardMoved,
+    /// No shard runs any more.
+    Stop,
+}
+
+/// Who is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) shard: usize,
+    pub(crate) connection: ConnectionId,
+}
+
+/// How often the wait for shards looks whether the server ends.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The admin thread's state.
+pub(crate) struct Admin {
+    shared: Arc<Shared>,
+    store: CatalogueStore,
+    messages: Receiver<AdminMessage>,
+    /// What came while shards were waited for. Bounded by the number of clients: each has one command here at most.
+    postponed: VecDeque<AdminMessage>,
+}
+
+impl Admin {
+    pub(crate) fn new(shared: Arc<Shared>, store: CatalogueStore, messages: Receiver<AdminMessage>) -> Self {
+        Admin { shared, store, messages, postponed: VecDeque::new() }
+    }
+
+    /// Runs until [`AdminMessage::Stop`].
+    pub(crate) fn run(mut self) -> CatalogueStore {
+        loop {
+            let message = match self.postponed.pop_front() {
+                Some(message) => message,
+                None => match self.messages.recv() {
+                    Ok(message) => message,
+                    Err(_) => return self.store,
+                },
+            };
+            match message {
+                AdminMessage::Create { definition, asker } => {
+                    let outcome = self.create(definition);
+                    self.answer(asker, outcome);
+                }
+                AdminMessage::Drop { name, asker } => {
+                    let outcome = self.drop(&name);
+                    self.answer(asker, outcome);
+                }
+                // Late for a change that is not waited for any more.
+                AdminMessage::ShardMoved => {}
+                AdminMessage::Stop => return self.store,
+            }
+        }
+    }
+
+    pub(crate) fn create(&mut self, definition: Definition) -> Result<(), String> {
+        let present = self.shared.catalogue();
+        match present.created(definition, self.shared.clock.now_ms()) {
+            Ok(Created::Same) => Ok(()),
+            Ok(Created::New(catalogue)) => self.change(catalogue),
+            Err(error) => Err(format!("ERR {error}")),
+        }
+    }
+
+    fn drop(&mut self, name: &[u8]) -> Result<(), String> {
+        match self.shared.catalogue().dropped(name) {
+            Some(catalogue) => self.change(catalogue),
+            None => Err(format!("ERR no such stream '{}'", String::from_utf8_lossy(name))),
+        }
+    }
+
+    fn change(&mut self, catalogue: Catalogue) -> Result<(), String> {
+        self.store.save(&catalogue).map_err(|error| misconf(&error))?;
+        let version = catalogue.version;
+        self.shared.publish_catalogue(Arc::new(catalogue));
+        self.shared.wake_all();
+        self.wait_for_shards(|shard| shard.uses_catalogue(version));
+        Ok(())
+    }
+
+    /// Waits until every shard has its records.
+    pub(crate) fn wait_until_loaded(&mut self) {
+        self.wait_for_shards(ShardHandle::is_loaded);
+    }
+
+    /// Waits until `holds` of every shard. What a shard says counts, not how often it says it: a shard whose
+    /// thread starts only now has the newest catalogue from the beginning.
+    fn wait_for_shards(&mut self, holds: impl Fn(&ShardHandle) -> bool) {
+        while !self.shared.shards.iter().all(&holds) {
+            match self.messages.recv_timeout(LOOK_EVERY) {
+                Ok(AdminMessage::ShardMoved) => {}
+                Ok(AdminMessage::Stop) => {
+                    self.postponed.push_front(AdminMessage::Stop);
+                    return;
+                }
+                Ok(other) => self.postponed.push_back(other),
+                Err(RecvTimeoutError::Timeout) if self.shared.ending.is_requested() => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn answer(&self, asker: Asker, outcome: Result<(), String>) {
+        let mut bytes = Vec::new();
+        match outcome {
+            Ok(()) => bytes.extend_from_slice(reply::OK),
+            Err(text) => reply::error(&mut bytes, &text),
+        }
+        let message = Message::Answered { connection: asker.connection, reply: bytes };
+        self.shared.shards[asker.shard].send(message);
+    }
+}
+
+fn misconf(error: &dyn Display) -> String {
+    format!("MISCONF the change could not be made durable: {error}")
+}

@@ -1,0 +1,54 @@
+//! The catalogue in the manifest: from the engine's entries to the storage's and back.
+
+use windrow_engine::Catalogue;
+use windrow_engine::catalogue::{CatalogueError, StreamEntry};
+use windrow_storage::{DataDir, Manifest, StorageError};
+
+/// The catalogue's place on disk.
+pub(crate) struct CatalogueStore {
+    directory: DataDir,
+}
+
+impl CatalogueStore {
+    pub(crate) fn new(directory: DataDir) -> Self {
+        CatalogueStore { directory }
+    }
+
+    /// Replaces the catalogue on disk; durable when it returns.
+    pub(crate) fn save(&mut self, catalogue: &Catalogue) -> Result<(), StorageError> {
+        let version = self.directory.update_catalogue(|stored| {
+            stored.next_stream_id = catalogue.next_stream_id;
+            stored.next_layout_id = catalogue.next_layout_id;
+            stored.streams = catalogue.entries().into_iter().map(to_stored).collect();
+        })?;
+        assert_eq!(version, catalogue.version, "every change of the catalogue goes to the manifest");
+        Ok(())
+    }
+}
+
+/// The catalogue that a manifest holds.
+pub(crate) fn load(manifest: &Manifest) -> Result<Catalogue, CatalogueError> {
+    let stored = &manifest.catalogue;
+    let entries: Vec<StreamEntry> = stored.streams.iter().map(from_stored).collect();
+    Catalogue::from_entries(stored.version, stored.next_stream_id, stored.next_layout_id, &entries)
+}
+
+fn to_stored(entry: StreamEntry) -> windrow_storage::StreamEntry {
+    windrow_storage::StreamEntry {
+        id: entry.id,
+        layout_id: entry.layout_id,
+        name: entry.name,
+        definition: entry.definition,
+        created_ms: entry.created_ms,
+    }
+}
+
+fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
+    StreamEntry {
+        id: entry.id,
+        layout_id: entry.layout_id,
+        name: entry.name.clone(),
+        definition: entry.definition.clone(),
+        created_ms: entry.created_ms,
+    }
+}

@@ -1,0 +1,175 @@
+//! INFO: sections of `name:value` lines, as Redis' tools read them.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+use windrow_protocol::reply;
+
+use super::connection::REDIS_VERSION;
+use super::{Call, Flow, is};
+use crate::clock::uptime_ms;
+use crate::config::size;
+use crate::shard::ShardHandle;
+use crate::shared::Shared;
+
+type Section = (&'static str, fn(&Call<'_>, &mut String));
+
+/// Sections in the order of the reply.
+const SECTIONS: [Section; 7] = [
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Shards", shards),
+    ("Keyspace", keyspace),
+];
+
+/// Sections that Redis has and that would say nothing here are asked for all the same.
+const EVERYTHING: [&str; 3] = ["all", "default", "everything"];
+
+/// `INFO [section ...]`
+pub(super) fn info(call: &mut Call<'_>) -> Flow {
+    let wanted = call.request.skip(1);
+    let wants = |name: &str| {
+        wanted.is_empty()
+            || wanted.iter().any(|arg| is(arg, name) || EVERYTHING.iter().any(|all| is(arg, all)))
+    };
+    let mut text = String::new();
+    for (name, write) in SECTIONS {
+        if wants(name) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            let _ = write!(text, "# {name}\r\n");
+            write(call, &mut text);
+        }
+    }
+    let proto = call.session.proto;
+    reply::verbatim(call.out(), proto, *b"txt", text.as_bytes());
+    Flow::Done
+}
+
+/// Adds `name:value` lines.
+macro_rules! lines {
+    ($text:expr, $($name:literal => $value:expr),+ $(,)?) => {
+        $(let _ = write!($text, "{}:{}\r\n", $name, $value);)+
+    };
+}
+
+fn sum(shared: &Shared, number: impl Fn(&ShardHandle) -> u64) -> u64 {
+    shared.shards.iter().map(number).sum()
+}
+
+fn server(call: &Call<'_>, text: &mut String) {
+    let shared = call.shared();
+    lines!(text,
+        "redis_version" => REDIS_VERSION,
+        "windrow_version" => env!("CARGO_PKG_VERSION"),
+        "redis_mode" => "standalone",
+        "os" => std::env::consts::OS,
+        "arch_bits" => usize::BITS,
+        "process_id" => std::process::id(),
+        "run_id" => shared.run_id,
+        "tcp_port" => shared.port,
+        "server_time_usec" => shared.clock.now_ms() * 1000,
+        "uptime_in_seconds" => uptime_ms() / 1000,
+        "uptime_in_days" => uptime_ms() / 86_400_000,
+        "shards" => shared.shards.len(),
+    );
+}
+
+fn clients(call: &Call<'_>, text: &mut String) {
+    let shared = call.shared();
+    lines!(text,
+        "connected_clients" => shared.clients.len(),
+        "maxclients" => call.core.config.maxclients,
+        "blocked_clients" => 0,
+    );
+}
+
+fn memory(call: &Call<'_>, text: &mut String) {
+    let shared = call.shared();
+    let records = sum(shared, |shard| shard.numbers.memory_bytes.load(Relaxed));
+    let rss = resident_bytes();
+    lines!(text,
+        "used_memory" => records,
+        "used_memory_human" => size::human(records),
+        "used_memory_rss" => rss,
+        "used_memory_rss_human" => size::human(rss),
+        "maxmemory" => call.core.config.maxmemory_bytes,
+        "maxmemory_human" => size::human(call.core.config.maxmemory_bytes),
+        "maxmemory_policy" => "noeviction",
+    );
+}
+
+/// Resident memory of the process, 0 where /proc does not say.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages =
+        statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+fn persistence(call: &Call<'_>, text: &mut String) {
+    let shared = call.shared();
+    let progress = shared.loading.progress();
+    let written = sum(shared, |shard| shard.numbers.log_written.load(Relaxed));
+    let durable = sum(shared, |shard| shard.numbers.log_durable.load(Relaxed));
+    lines!(text,
+        "loading" => u8::from(!shared.loading.is_finished()),
+        "loading_loaded_perc" => if shared.loading.is_finished() { 100 } else { progress.percent },
+        "loading_loaded_bytes" => progress.done_bytes,
+        "loading_total_bytes" => progress.total_bytes,
+        "loading_loaded_ops" => progress.operations,
+        "aof_enabled" => 1,
+        "appendfsync" => call.core.config.appendfsync.name(),
+        "aof_last_write_status" => if shared.log_failure().is_none() { "ok" } else { "err" },
+        "log_written_ops" => written,
+        "log_durable_ops" => durable,
+        "rdb_bgsave_in_progress" => 0,
+    );
+    if let Some(reason) = shared.log_failure() {
+        lines!(text, "log_failure" => reason.replace(['\r', '\n'], " "));
+    }
+}
+
+fn stats(call: &Call<'_>, text: &mut String) {
+    let shared = call.shared();
+    lines!(text,
+        "total_connections_received" => shared.total_connections.load(Relaxed),
+        "rejected_connections" => shared.rejected_connections.load(Relaxed),
+        "total_commands_processed" => sum(shared, |shard| shard.numbers.commands.load(Relaxed)),
+        "total_net_input_bytes" => sum(shared, |shard| shard.numbers.input_bytes.load(Relaxed)),
+        "total_net_output_bytes" => sum(shared, |shard| shard.numbers.output_bytes.load(Relaxed)),
+        "total_error_replies" => sum(shared, |shard| shard.numbers.errors.load(Relaxed)),
+        "client_output_buffer_limit_disconnections" => sum(shared, |shard| shard.numbers.slow_clients_closed.load(Relaxed)),
+        "total_events" => sum(shared, |shard| shard.numbers.events.load(Relaxed)),
+        "total_reads" => sum(shared, |shard| shard.numbers.reads.load(Relaxed)),
+        "total_hops" => sum(shared, |shard| shard.numbers.hops.load(Relaxed)),
+    );
+}
+
+fn shards(call: &Call<'_>, text: &mut String) {
+    for (index, shard) in call.shared().shards.iter().enumerate() {
+        let numbers = &shard.numbers;
+        let _ = write!(
+            text,
+            "shard{index}:connections={},entities={},memory={},commands={},ticks={},tick_us_max={}\r\n",
+            numbers.connections.load(Relaxed),
+            numbers.entities.load(Relaxed),
+            numbers.memory_bytes.load(Relaxed),
+            numbers.commands.load(Relaxed),
+            numbers.ticks.load(Relaxed),
+            numbers.tick_us_max.load(Relaxed),
+        );
+    }
+}
+
+fn keyspace(call: &Call<'_>, text: &mut String) {
+    let entities = sum(call.shared(), |shard| shard.numbers.entities.load(Relaxed));
+    if entities > 0 {
+        let _ = write!(text, "db0:keys={entities},expires=0,avg_ttl=0\r\n");
+    }
+    lines!(text, "streams" => call.core.catalogue.len());
+}

@@ -1,0 +1,225 @@
+//! Commands: what each does with its arguments. One file a family; the table of names is `windrow_protocol::command`.
+//!
+//! Two kinds: *data commands* (EVENT.*, WINDOW.*) put items into the staged batch or another shard's batch; all others
+//! run at once, after everything before them on the connection has been answered, and write their reply themselves.
+
+mod client;
+mod config;
+mod connection;
+mod event;
+mod info;
+mod server;
+mod stream;
+mod window;
+
+use std::borrow::Cow;
+
+use windrow_protocol::command::{self, CommandId, Flag, Resolved, SubcommandId};
+use windrow_protocol::{Request, reply};
+
+use crate::connection::Session;
+use crate::shard::{Core, Job, JobKind};
+use crate::shared::Shared;
+
+pub(crate) use stream::{StatsGathering, write_stream_info};
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Executed, or in the staged batch, or on its way to another shard.
+    Done,
+    /// A job was begun: the command stays in the input until the job's last row is issued.
+    Job,
+    /// Another shard takes no more now: try the command again when answers have come.
+    NoCredit,
+    /// It must wait until every reply before it is there.
+    NotYet,
+    /// Executed; its reply comes by a message, and the connection does nothing until then.
+    Parked,
+    /// Executed, and the connection closes when its replies are sent.
+    Close,
+}
+
+/// What a command that runs at once works with.
+pub(super) struct Call<'a> {
+    core: &'a mut Core,
+    session: &'a mut Session,
+    request: Request<'a>,
+    subcommand: Option<SubcommandId>,
+}
+
+/// Executes one command. `command` is its text in the input.
+#[inline]
+pub(crate) fn execute(core: &mut Core, session: &mut Session, request: Request<'_>, command: &[u8]) -> Flow {
+    let resolved = match command::resolve(request) {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            core.stage_error(session, format_args!("ERR {error}"));
+            return Flow::Done;
+        }
+    };
+    if let Some(flow) = refuse_now(core, session, &resolved) {
+        return flow;
+    }
+    session.last_command = Some(resolved.command.id);
+    match resolved.command.id {
+        CommandId::EventAdd => event::add(core, session, request),
+        CommandId::WindowGet => window::get(core, session, request, command),
+        CommandId::EventMadd => event::madd(core, session, request, command.len()),
+        CommandId::WindowMget => window::mget(core, session, request, command),
+        CommandId::WindowRange => window::range(core, session, request, command.len()),
+        id => run_at_once(core, session, request, id, resolved.subcommand.map(|sub| sub.id)),
+    }
+}
+
+/// Answers with an error if the command may not be executed in this state.
+#[inline]
+fn refuse_now(core: &mut Core, session: &mut Session, resolved: &Resolved) -> Option<Flow> {
+    if session.is_authenticated && core.is_serving() {
+        return None;
+    }
+    let flags = resolved.subcommand.map_or(resolved.command.flags, |sub| sub.flags);
+    if !session.is_authenticated && !flags.has(Flag::NoAuth) {
+        core.stage_error(session, format_args!("NOAUTH Authentication required."));
+        return Some(Flow::Done);
+    }
+    if !core.is_serving() && !flags.has(Flag::Loading) {
+        let progress = core.shared.loading.progress();
+        core.stage_error(session, format_args!("LOADING Windrow is loading the log: {progress}"));
+        return Some(Flow::Done);
+    }
+    None
+}
+
+fn run_at_once(
+    core: &mut Core,
+    session: &mut Session,
+    request: Request<'_>,
+    id: CommandId,
+    subcommand: Option<SubcommandId>,
+) -> Flow {
+    if !core.staged.is_empty() || !session.slots.is_empty() {
+        return Flow::NotYet;
+    }
+    core.pool_output(session);
+    let before = session.output.end();
+    let mut call = Call { core, session, request, subcommand };
+    let flow = match id {
+        CommandId::EventAdd
+        | CommandId::EventMadd
+        | CommandId::WindowGet
+        | CommandId::WindowMget
+        | CommandId::WindowRange => unreachable!("data commands are staged"),
+        CommandId::StreamCreate => stream::create(&mut call),
+        CommandId::StreamDrop => stream::drop(&mut call),
+        CommandId::StreamList => stream::list(&mut call),
+        CommandId::StreamInfo => stream::info(&mut call),
+        CommandId::Hello => connection::hello(&mut call),
+        CommandId::Auth => connection::auth(&mut call),
+        CommandId::Ping => connection::ping(&mut call),
+        CommandId::Echo => connection::echo(&mut call),
+        CommandId::Select => connection::select(&mut call),
+        CommandId::Quit => connection::quit(&mut call),
+        CommandId::Reset => connection::reset(&mut call),
+        CommandId::Client => client::client(&mut call),
+        CommandId::Command => server::command(&mut call),
+        CommandId::Info => info::info(&mut call),
+        CommandId::Config => config::config(&mut call),
+        CommandId::Dbsize => server::dbsize(&mut call),
+        CommandId::Time => server::time(&mut call),
+        CommandId::Shutdown => server::shutdown(&mut call),
+    };
+    if session.is_silent() {
+        session.output.truncate(before);
+    }
+    flow
+}
+
+/// What one turn of a job came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobTurn {
+    /// The last row is issued.
+    Finished,
+    /// There is more to do.
+    Unfinished,
+    /// Another shard takes no more now.
+    NoCredit,
+}
+
+/// Issues up to `rows_max` rows of a job, fewer when the staged batch is full. Gives how many, and how it stands.
+pub(crate) fn continue_job(
+    core: &mut Core,
+    session: &mut Session,
+    job: &mut Job,
+    request: Request<'_>,
+    rows_max: usize,
+) -> (usize, JobTurn) {
+    let first = job.next;
+    let end = job.rows.min(first + rows_max);
+    while job.next < end {
+        if core.staged.is_full() {
+            return (job.next - first, JobTurn::Unfinished);
+        }
+        let row = job.next;
+        let reply_to = window::row_reply(job.reply, row);
+        let is_issued = match &job.what {
+            JobKind::Add { stream, header } => {
+                event::madd_row(core, session, stream, header, request, row, reply_to)
+            }
+            JobKind::Get { read, time } => {
+                let entity = window::mget_entity(request, row);
+                window::mget_row(core, session, read, *time, entity, reply_to)
+            }
+            JobKind::Range { stream, plan, time } => {
+                window::range_piece(core, session, (stream, plan, *time), request.at(1), row, reply_to)
+            }
+        };
+        if !is_issued {
+            return (job.next - first, JobTurn::NoCredit);
+        }
+        job.next += 1;
+    }
+    let turn = if job.next == job.rows { JobTurn::Finished } else { JobTurn::Unfinished };
+    (job.next - first, turn)
+}
+
+impl Call<'_> {
+    fn shared(&self) -> &Shared {
+        &self.core.shared
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        self.session.output.buffer()
+    }
+
+    fn ok(&mut self) -> Flow {
+        self.out().extend_from_slice(reply::OK);
+        Flow::Done
+    }
+
+    fn error(&mut self, text: std::fmt::Arguments<'_>) -> Flow {
+        self.core.counters.errors += 1;
+        reply::error_display(self.out(), text);
+        Flow::Done
+    }
+
+    fn syntax_error(&mut self) -> Flow {
+        self.error(format_args!("ERR syntax error"))
+    }
+}
+
+/// The message for a stream that does not exist.
+fn no_such_stream(name: &[u8]) -> String {
+    format!("no such stream '{}'", shown(name))
+}
+
+/// A client's bytes as text for a message: lossy, bounded.
+fn shown(bytes: &[u8]) -> Cow<'_, str> {
+    const SHOWN_BYTES_MAX: usize = 64;
+    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)])
+}
+
+/// Whether an argument is this keyword.
+fn is(arg: &[u8], keyword: &str) -> bool {
+    arg.eq_ignore_ascii_case(keyword.as_bytes())
+}

@@ -1,0 +1,161 @@
+//! STREAM.CREATE, DROP, LIST, INFO.
+
+use std::sync::Arc;
+
+use windrow_engine::{Shard, Stream, StreamStats};
+use windrow_protocol::{Proto, reply};
+use windrow_window::definition::ClockMode;
+use windrow_window::{Definition, duration};
+
+use super::window::write_optional;
+use super::{Call, Flow, no_such_stream};
+use crate::admin::{AdminMessage, Asker};
+
+/// A STREAM.INFO that waits for the other shards' numbers.
+pub(crate) struct StatsGathering {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) stats: StreamStats,
+    pub(crate) missing: usize,
+    pub(crate) proto: Proto,
+}
+
+/// `STREAM.CREATE <stream> [FIELDS ...] WINDOWS ... AGGREGATE ... [...]`
+pub(super) fn create(call: &mut Call<'_>) -> Flow {
+    let args: Vec<&[u8]> = call.request.skip(2).iter().collect();
+    match Definition::parse(call.request.at(1), &args) {
+        Ok(definition) => {
+            let asker = asker(call);
+            ask_admin(call, AdminMessage::Create { definition, asker })
+        }
+        Err(error) => call.error(format_args!("ERR {error}")),
+    }
+}
+
+/// `STREAM.DROP <stream>`
+pub(super) fn drop(call: &mut Call<'_>) -> Flow {
+    let name = call.request.at(1).to_vec();
+    let asker = asker(call);
+    ask_admin(call, AdminMessage::Drop { name, asker })
+}
+
+fn asker(call: &Call<'_>) -> Asker {
+    Asker { shard: call.core.id, connection: call.session.id }
+}
+
+fn ask_admin(call: &mut Call<'_>, message: AdminMessage) -> Flow {
+    match call.shared().admin.send(message) {
+        Ok(()) => Flow::Parked,
+        Err(_) => call.error(format_args!("ERR the server is shutting down")),
+    }
+}
+
+/// `STREAM.LIST`: names, sorted.
+pub(super) fn list(call: &mut Call<'_>) -> Flow {
+    let catalogue = Arc::clone(&call.core.catalogue);
+    let mut names: Vec<&str> = catalogue.iter().map(|stream| &*stream.definition.name).collect();
+    names.sort_unstable();
+    let out = call.out();
+    reply::array(out, names.len());
+    for name in names {
+        reply::bulk(out, name.as_bytes());
+    }
+    Flow::Done
+}
+
+/// `STREAM.INFO <stream>`
+pub(super) fn info(call: &mut Call<'_>) -> Flow {
+    let name = call.request.at(1);
+    let Some(stream) = call.core.catalogue.stream(name).map(Arc::clone) else {
+        return call.error(format_args!("ERR {}", no_such_stream(name)));
+    };
+    let own = |engine: &Shard| engine.stream_stats(stream.id);
+    let stats = call.core.engine.as_ref().map(own).unwrap_or_default();
+    let proto = call.session.proto;
+    if call.core.shards == 1 {
+        let now_ms = call.core.now_ms;
+        write_stream_info(call.out(), proto, &stream, &stats, now_ms);
+        return Flow::Done;
+    }
+    let missing = call.core.shards - 1;
+    call.session.gathering = Some(Box::new(StatsGathering { stream, stats, missing, proto }));
+    Flow::Parked
+}
+
+/// Writes the reply of STREAM.INFO: a map.
+pub(crate) fn write_stream_info(
+    out: &mut Vec<u8>,
+    proto: Proto,
+    stream: &Stream,
+    stats: &StreamStats,
+    now_ms: i64,
+) {
+    let (definition, layout) = (&stream.definition, &stream.layout);
+    reply::map(out, proto, 21);
+    bulks(out, "stream", &definition.name);
+    bulks(out, "definition", &definition.to_args_text());
+    integer(out, "created", stream.created_ms);
+    reply::bulk(out, b"fields");
+    reply::map(out, proto, definition.fields.len());
+    for field in &definition.fields {
+        bulks(out, &field.name, field.kind.keyword());
+    }
+    reply::bulk(out, b"tiers");
+    reply::array(out, layout.tiers.len());
+    for tier in &layout.tiers {
+        reply::map(out, proto, 5);
+        bulks(out, "bucket", &duration::format(tier.width_ms));
+        bulks(out, "longest_window", &duration::format(tier.longest_ms));
+        bulks(out, "retain", &duration::format(tier.retain_ms));
+        integer(out, "buckets", tier.slots as i64);
+        integer(out, "bytes_full", tier.full_bytes() as i64);
+    }
+    integer(out, "bytes_per_full_entity", layout.full_bytes() as i64);
+    integer(out, "entities", stats.entities as i64);
+    for (name, count) in [
+        ("ok", stats.ok),
+        ("clamped", stats.clamped),
+        ("skewed", stats.skewed),
+        ("late", stats.late),
+        ("duplicate", stats.duplicate),
+        ("errors", stats.errors),
+    ] {
+        integer(out, name, count as i64);
+    }
+    bulks(out, "clock_mode", if definition.clock == ClockMode::Wall { "WALL" } else { "EVENT" });
+    for (name, time) in [
+        ("clock", stream.clock_ms(now_ms)),
+        ("watermark", stream.watermark_ms(now_ms)),
+        ("newest", stats.newest_ms),
+    ] {
+        reply::bulk(out, name.as_bytes());
+        write_optional(out, proto, time);
+    }
+    reply::bulk(out, b"lateness_ms");
+    write_optional(out, proto, definition.lateness_ms);
+    reply::bulk(out, b"skew");
+    reply::bulk(out, duration::format(definition.skew_ms).as_bytes());
+    reply::bulk(out, b"freshness_ms");
+    let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+    reply::map(out, proto, quantiles.len() + 2);
+    integer(out, "count", stats.freshness.len() as i64);
+    for (name, quantile) in quantiles {
+        integer(out, name, stats.freshness.value_at_quantile(quantile) as i64);
+    }
+    integer(out, "max", stats.freshness.max() as i64);
+    reply::bulk(out, b"covered_from");
+    reply::map(out, proto, layout.features.len());
+    for feature in &layout.features {
+        // Without ALTER and BACKFILL, every feature is complete since the stream was created.
+        integer(out, &feature.name, stream.created_ms);
+    }
+}
+
+fn bulks(out: &mut Vec<u8>, name: &str, value: &str) {
+    reply::bulk(out, name.as_bytes());
+    reply::bulk(out, value.as_bytes());
+}
+
+fn integer(out: &mut Vec<u8>, name: &str, value: i64) {
+    reply::bulk(out, name.as_bytes());
+    reply::integer(out, value);
+}

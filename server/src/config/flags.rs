@@ -1,0 +1,71 @@
+//! The command line: one long flag per setting, plus `--config FILE`.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches};
+
+use super::{Config, SETTINGS};
+
+/// The flags of `windrow serve`.
+pub fn arguments() -> impl Iterator<Item = Arg> {
+    let defaults = Config::default();
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("TOML file with settings; flags override it");
+    std::iter::once(file).chain(SETTINGS.iter().map(move |setting| {
+        let default = (setting.get)(&defaults);
+        let shown = if default.is_empty() { "none".to_owned() } else { default };
+        Arg::new(setting.name)
+            .long(setting.name)
+            .value_name(setting.value_name)
+            .help(format!("{} [default: {shown}]", setting.help))
+    }))
+}
+
+/// The configuration that a parsed command line asks for: defaults, then the file, then flags.
+pub fn from_matches(matches: &ArgMatches) -> Result<Config, String> {
+    let mut config = Config::default();
+    if let Some(path) = matches.get_one::<PathBuf>("config") {
+        config.load_file(path)?;
+    }
+    for setting in SETTINGS {
+        if let Some(text) = matches.get_one::<String>(setting.name) {
+            config.set(setting.name, text)?;
+        }
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments_given: &[&str]) -> Result<Config, String> {
+        let command = clap::Command::new("serve").args(arguments());
+        from_matches(&command.try_get_matches_from(arguments_given).map_err(|error| error.to_string())?)
+    }
+
+    #[test]
+    fn flags_override_the_file() {
+        let path = std::env::temp_dir().join(format!("windrow-flags-{}.toml", std::process::id()));
+        std::fs::write(&path, "port = 1111\ntimeout = 5\n").unwrap();
+        let config = parse(&["serve", "--config", path.to_str().unwrap(), "--port", "2222"]).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((config.port, config.timeout_s), (2222, 5));
+    }
+
+    #[test]
+    fn several_addresses_can_be_bound() {
+        let config = parse(&["serve", "--bind", "127.0.0.1,::1"]).unwrap();
+        assert_eq!(config.bind.len(), 2);
+    }
+
+    #[test]
+    fn a_soft_limit_above_the_hard_one_is_refused() {
+        let error = parse(&["serve", "--client-output-soft-limit", "1gb"]).unwrap_err();
+        assert!(error.contains("hard"), "{error}");
+    }
+}

@@ -1,0 +1,152 @@
+//! Configuration: one table of settings ([`SETTINGS`]) serves the command line, the TOML file, `CONFIG GET`/`SET` and
+//! the commented example file.
+
+mod example;
+mod file;
+mod flags;
+mod setting;
+pub(crate) mod size;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+pub use example::example_toml;
+pub use flags::{arguments, from_matches};
+pub(crate) use setting::FIXED;
+pub use setting::{SETTINGS, Setting};
+
+/// When a write's reply may leave (SPEC section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// After the log position of the write is synced.
+    Always,
+    /// After the log write; held back while syncing is more than a second behind.
+    EverySec,
+    /// After the log write, whatever the disk does.
+    No,
+}
+
+impl AppendFsync {
+    /// The name in configuration and INFO.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            AppendFsync::Always => "always",
+            AppendFsync::EverySec => "everysec",
+            AppendFsync::No => "no",
+        }
+    }
+}
+
+/// Everything that can be set. Names, defaults and meaning stand in [`SETTINGS`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Addresses to listen on.
+    pub bind: Vec<IpAddr>,
+    /// TCP port; 0 lets the system choose.
+    pub port: u16,
+    /// Refuse clients from other machines while no password is set.
+    pub protected_mode: bool,
+    /// Password of the default user; empty: none.
+    pub requirepass: String,
+    /// Data directory.
+    pub dir: PathBuf,
+    /// When write replies leave.
+    pub appendfsync: AppendFsync,
+    /// Size of one log segment.
+    pub log_segment_bytes: u64,
+    /// Bound for records of all shards together; 0: none.
+    pub maxmemory_bytes: u64,
+    /// Shard threads; 0: one per core.
+    pub shards: usize,
+    /// Pin each shard's thread to a core of its own.
+    pub pin_shards: bool,
+    /// File with stream definitions.
+    pub streams: Option<PathBuf>,
+    /// Most clients at once.
+    pub maxclients: usize,
+    /// Close a client that was idle this long; 0: never.
+    pub timeout_s: u64,
+    /// TCP keep-alive interval; 0: off.
+    pub tcp_keepalive_s: u64,
+    /// Backlog of the listening socket.
+    pub tcp_backlog: u32,
+    /// Most bytes of one client's unparsed input.
+    pub query_buffer_bytes_max: u64,
+    /// Past this, a client is not read from until it reads its replies.
+    pub output_soft_bytes: u64,
+    /// Past this, a client is disconnected.
+    pub output_hard_bytes: u64,
+    /// A client past the soft bound that reads nothing for this long is disconnected.
+    pub output_stall_s: u64,
+    /// Lowest level that is logged.
+    pub loglevel: String,
+    /// A tick that takes longer is reported.
+    pub watchdog_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            port: 7379,
+            protected_mode: true,
+            requirepass: String::new(),
+            dir: PathBuf::from("windrow-data"),
+            appendfsync: AppendFsync::EverySec,
+            log_segment_bytes: 64 << 20,
+            maxmemory_bytes: 0,
+            shards: 0,
+            pin_shards: true,
+            streams: None,
+            maxclients: 10_000,
+            timeout_s: 0,
+            tcp_keepalive_s: 300,
+            tcp_backlog: 511,
+            query_buffer_bytes_max: 64 << 20,
+            output_soft_bytes: 64 << 20,
+            output_hard_bytes: 256 << 20,
+            output_stall_s: 60,
+            loglevel: "notice".to_owned(),
+            watchdog_ms: 2_000,
+        }
+    }
+}
+
+impl Config {
+    /// The number of shard threads this configuration asks for on this machine.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if self.shards == 0 { cores.min(SHARDS_MAX) } else { self.shards }
+    }
+
+    /// Sets one setting by name from text. The error names the setting and says what it takes.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let setting = setting::find(name).ok_or_else(|| format!("there is no setting '{name}'"))?;
+        (setting.set)(self, text).map_err(|reason| format!("{}: {reason}", setting.name))
+    }
+
+    /// Reads settings from a TOML file over the present values.
+    pub fn load_file(&mut self, path: &std::path::Path) -> Result<(), String> {
+        file::load(self, path)
+    }
+
+    /// What the settings must fulfil together.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.bind.is_empty() {
+            return Err("bind: at least one address is needed".to_owned());
+        }
+        if self.output_soft_bytes > self.output_hard_bytes {
+            return Err(format!(
+                "client-output-soft-limit ({}) is above client-output-hard-limit ({})",
+                size::format(self.output_soft_bytes),
+                size::format(self.output_hard_bytes)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Most shard threads: each pair of shards has rings, so memory for them grows with the square.
+pub const SHARDS_MAX: usize = 64;

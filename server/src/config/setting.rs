@@ -1,0 +1,342 @@
+//! The table of settings: the one definition of every name, default, range and explanation.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::{AppendFsync, Config, SHARDS_MAX, size};
+
+/// One setting: how it is named, explained, read and written as text.
+pub struct Setting {
+    /// Name of the flag (`--name`), the TOML key and the `CONFIG GET` parameter.
+    pub name: &'static str,
+    /// Placeholder in the help text.
+    pub value_name: &'static str,
+    /// What it does; stands in `--help` and in the example file.
+    pub help: &'static str,
+    /// Heading in the example file.
+    pub section: &'static str,
+    /// `CONFIG SET` may change it while the server runs.
+    pub runtime: bool,
+    /// How its value is written in TOML.
+    pub kind: Kind,
+    /// The present value as text.
+    pub get: fn(&Config) -> String,
+    /// Sets it from text; the error says what is expected.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+/// How a value is written in the TOML file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A bare number.
+    Number,
+    /// A quoted string.
+    Text,
+    /// A list of quoted strings.
+    List,
+    /// `true` or `false`; `yes` and `no` elsewhere.
+    Switch,
+}
+
+/// All settings, in the order of the example file.
+pub static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "bind",
+        value_name: "ADDR[,ADDR...]",
+        help: "Addresses to listen on. Without a password, clients from other machines are refused (protected-mode).",
+        section: "Network",
+        runtime: false,
+        kind: Kind::List,
+        get: |c| c.bind.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "),
+        set: |c, text| {
+            c.bind = text
+                .split([',', ' '])
+                .filter(|part| !part.is_empty())
+                .map(|part| match part {
+                    "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+                    "*" => Ok(IpAddr::from([0, 0, 0, 0])),
+                    _ => part.parse().map_err(|_| format!("'{part}' is not an IP address")),
+                })
+                .collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "port",
+        value_name: "PORT",
+        help: "TCP port; 0 lets the system choose one.",
+        section: "Network",
+        runtime: false,
+        kind: Kind::Number,
+        get: |c| c.port.to_string(),
+        set: |c, text| number(text, 0, u64::from(u16::MAX)).map(|n| c.port = n as u16),
+    },
+    Setting {
+        name: "protected-mode",
+        value_name: "yes|no",
+        help: "While no password is set, answer clients from other machines with -DENIED.",
+        section: "Network",
+        runtime: true,
+        kind: Kind::Switch,
+        get: |c| yes_no(c.protected_mode),
+        set: |c, text| switch(text).map(|on| c.protected_mode = on),
+    },
+    Setting {
+        name: "requirepass",
+        value_name: "PASSWORD",
+        help: "Password of the default user; empty: none is asked for.",
+        section: "Network",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| c.requirepass.clone(),
+        set: |c, text| {
+            if text.len() > PASSWORD_BYTES_MAX {
+                return Err(format!("longer than {PASSWORD_BYTES_MAX} bytes"));
+            }
+            c.requirepass = text.to_owned();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tcp-backlog",
+        value_name: "N",
+        help: "Connections that may wait to be accepted.",
+        section: "Network",
+        runtime: false,
+        kind: Kind::Number,
+        get: |c| c.tcp_backlog.to_string(),
+        set: |c, text| number(text, 1, 65_535).map(|n| c.tcp_backlog = n as u32),
+    },
+    Setting {
+        name: "tcp-keepalive",
+        value_name: "SECONDS",
+        help: "Probe an idle connection this often, so that dead peers are noticed; 0: never.",
+        section: "Network",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.tcp_keepalive_s.to_string(),
+        set: |c, text| number(text, 0, SECONDS_MAX).map(|n| c.tcp_keepalive_s = n),
+    },
+    Setting {
+        name: "timeout",
+        value_name: "SECONDS",
+        help: "Close a client that sent nothing for this long; 0: never.",
+        section: "Clients",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.timeout_s.to_string(),
+        set: |c, text| number(text, 0, SECONDS_MAX).map(|n| c.timeout_s = n),
+    },
+    Setting {
+        name: "maxclients",
+        value_name: "N",
+        help: "Most clients at once; one more is answered with an error and closed.",
+        section: "Clients",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.maxclients.to_string(),
+        set: |c, text| number(text, 1, 1_000_000).map(|n| c.maxclients = n as usize),
+    },
+    Setting {
+        name: "client-query-buffer-limit",
+        value_name: "BYTES",
+        help: "Most bytes of one command; a client that sends a larger one is closed.",
+        section: "Clients",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| size::format(c.query_buffer_bytes_max),
+        set: |c, text| bytes(text, 64 << 10, 1 << 30).map(|n| c.query_buffer_bytes_max = n),
+    },
+    Setting {
+        name: "client-output-soft-limit",
+        value_name: "BYTES",
+        help: "A client with more unread replies than this is not read from until it has read some.",
+        section: "Clients",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| size::format(c.output_soft_bytes),
+        set: |c, text| bytes(text, 64 << 10, 1 << 40).map(|n| c.output_soft_bytes = n),
+    },
+    Setting {
+        name: "client-output-hard-limit",
+        value_name: "BYTES",
+        help: "A client with more unread replies than this is closed.",
+        section: "Clients",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| size::format(c.output_hard_bytes),
+        set: |c, text| bytes(text, 64 << 10, 1 << 40).map(|n| c.output_hard_bytes = n),
+    },
+    Setting {
+        name: "client-output-stall-timeout",
+        value_name: "SECONDS",
+        help: "A client past the soft limit that reads nothing for this long is closed.",
+        section: "Clients",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.output_stall_s.to_string(),
+        set: |c, text| number(text, 1, SECONDS_MAX).map(|n| c.output_stall_s = n),
+    },
+    Setting {
+        name: "dir",
+        value_name: "DIR",
+        help: "Data directory: log and manifest. Made if it is not there; one server at a time.",
+        section: "Data",
+        runtime: false,
+        kind: Kind::Text,
+        get: |c| c.dir.display().to_string(),
+        set: |c, text| {
+            if text.is_empty() {
+                return Err("a directory is needed".to_owned());
+            }
+            c.dir = PathBuf::from(text);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "appendfsync",
+        value_name: "always|everysec|no",
+        help: "When an acknowledged event is on disk: always (before the reply), everysec (within a second), no (when the kernel writes it).",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| c.appendfsync.name().to_owned(),
+        set: |c, text| {
+            c.appendfsync = [AppendFsync::Always, AppendFsync::EverySec, AppendFsync::No]
+                .into_iter()
+                .find(|mode| mode.name().eq_ignore_ascii_case(text))
+                .ok_or_else(|| format!("'{text}' is none of always, everysec, no"))?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "log-segment-bytes",
+        value_name: "BYTES",
+        help: "Size of one preallocated log segment; each shard has at least two.",
+        section: "Data",
+        runtime: false,
+        kind: Kind::Text,
+        get: |c| size::format(c.log_segment_bytes),
+        set: |c, text| bytes(text, 64 << 10, 4 << 30).map(|n| c.log_segment_bytes = n),
+    },
+    Setting {
+        name: "streams",
+        value_name: "FILE",
+        help: "TOML file with stream definitions to have at start (see `windrow check`); empty: none.",
+        section: "Data",
+        runtime: false,
+        kind: Kind::Text,
+        get: |c| c.streams.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        set: |c, text| {
+            c.streams = (!text.is_empty()).then(|| PathBuf::from(text));
+            Ok(())
+        },
+    },
+    Setting {
+        name: "maxmemory",
+        value_name: "BYTES",
+        help: "Bound for entities, all shards together; new entities are then refused with -OOM. 0: no bound.",
+        section: "Resources",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| size::format(c.maxmemory_bytes),
+        set: |c, text| bytes(text, 0, u64::MAX).map(|n| c.maxmemory_bytes = n),
+    },
+    Setting {
+        name: "shards",
+        value_name: "N",
+        help: "Shard threads; 0: one per core. May differ from one start to the next.",
+        section: "Resources",
+        runtime: false,
+        kind: Kind::Number,
+        get: |c| c.shards.to_string(),
+        set: |c, text| number(text, 0, SHARDS_MAX as u64).map(|n| c.shards = n as usize),
+    },
+    Setting {
+        name: "pin-shards",
+        value_name: "yes|no",
+        help: "Pin each shard's thread to a core of its own, where there are enough cores.",
+        section: "Resources",
+        runtime: false,
+        kind: Kind::Switch,
+        get: |c| yes_no(c.pin_shards),
+        set: |c, text| switch(text).map(|on| c.pin_shards = on),
+    },
+    Setting {
+        name: "loglevel",
+        value_name: "debug|verbose|notice|warning|nothing",
+        help: "Lowest level that is written to standard error.",
+        section: "Watching",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| c.loglevel.clone(),
+        set: |c, text| {
+            let lower = text.to_ascii_lowercase();
+            if !LOGLEVELS.contains(&lower.as_str()) {
+                return Err(format!("'{text}' is none of {}", LOGLEVELS.join(", ")));
+            }
+            c.loglevel = lower;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "watchdog-period",
+        value_name: "MILLISECONDS",
+        help: "Report a shard whose tick takes longer than this; 0: off.",
+        section: "Watching",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.watchdog_ms.to_string(),
+        set: |c, text| number(text, 0, SECONDS_MAX * 1000).map(|n| c.watchdog_ms = n),
+    },
+];
+
+/// Parameters that Redis clients and tools ask for and that have one answer here.
+pub(crate) static FIXED: &[(&str, &str)] = &[
+    ("appendonly", "yes"),
+    ("databases", "1"),
+    ("maxmemory-policy", "noeviction"),
+    ("proto-max-bulk-len", "536870912"),
+    ("save", ""),
+    ("io-threads", "1"),
+    ("daemonize", "no"),
+    ("cluster-enabled", "no"),
+];
+
+const LOGLEVELS: [&str; 5] = ["debug", "verbose", "notice", "warning", "nothing"];
+const PASSWORD_BYTES_MAX: usize = 1_024;
+const SECONDS_MAX: u64 = 10 * 365 * 86_400;
+
+/// The setting of this name; case does not matter, `_` reads as `-`.
+pub(crate) fn find(name: &str) -> Option<&'static Setting> {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+fn number(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    match text.trim().parse::<u64>() {
+        Ok(n) if (min..=max).contains(&n) => Ok(n),
+        _ => Err(format!("'{text}' is not a whole number from {min} to {max}")),
+    }
+}
+
+fn bytes(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let n = size::parse(text)?;
+    if (min..=max).contains(&n) {
+        Ok(n)
+    } else {
+        Err(format!("'{text}' is not between {} and {}", size::format(min), size::format(max)))
+    }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" => Ok(true),
+        "no" | "false" | "off" => Ok(false),
+        _ => Err(format!("'{text}' is neither yes nor no")),
+    }
+}
+
+fn yes_no(on: bool) -> String {
+    if on { "yes" } else { "no" }.to_owned()
+}

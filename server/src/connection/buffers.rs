@@ -1,0 +1,42 @@
+//! Buffers that connections borrow while they have something in them: an idle connection holds none.
+
+/// Bytes of a fresh input buffer: one read takes at most so much.
+pub(crate) const INPUT_BYTES: usize = 16 << 10;
+/// Bytes of a fresh output buffer.
+const OUTPUT_BYTES: usize = 4 << 10;
+/// A buffer that has grown larger than this is freed instead of kept.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+/// Buffers of each kind that are kept for the next borrower.
+const KEPT_MAX: usize = 256;
+
+/// The spare buffers of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    inputs: Vec<Vec<u8>>,
+    outputs: Vec<Vec<u8>>,
+}
+
+impl BufferPool {
+    /// A buffer of [`INPUT_BYTES`] initialised bytes, or more.
+    pub(crate) fn take_input(&mut self) -> Vec<u8> {
+        self.inputs.pop().unwrap_or_else(|| vec![0; INPUT_BYTES])
+    }
+
+    pub(crate) fn give_input(&mut self, buffer: Vec<u8>) {
+        if buffer.len() <= KEPT_BYTES_MAX && self.inputs.len() < KEPT_MAX {
+            self.inputs.push(buffer);
+        }
+    }
+
+    /// An empty buffer with some room.
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+        self.outputs.pop().unwrap_or_else(|| Vec::with_capacity(OUTPUT_BYTES))
+    }
+
+    pub(crate) fn give_output(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= KEPT_BYTES_MAX && self.outputs.len() < KEPT_MAX {
+            buffer.clear();
+            self.outputs.push(buffer);
+        }
+    }
+}

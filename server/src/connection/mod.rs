@@ -1,0 +1,217 @@
+//! One client's connection: socket, input, output, reply slots, and what it has said about itself.
+
+pub(crate) mod buffers;
+mod client;
+mod input;
+mod output;
+mod replies;
+mod stream_memo;
+mod table;
+
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use windrow_protocol::command::CommandId;
+use windrow_protocol::{Args, Limits, Parser, Proto};
+
+pub(crate) use client::{Activity, Client, Clients};
+pub(crate) use input::{Filled, Input};
+pub(crate) use output::Output;
+pub(crate) use replies::{ReplySlots, ReplyTo};
+pub(crate) use stream_memo::StreamMemo;
+pub(crate) use table::ConnectionTable;
+
+use crate::commands::StatsGathering;
+use crate::config::Config;
+use crate::shard::Job;
+
+/// Names a connection of one shard; a later user of the same place has another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// A connection.
+pub(crate) struct Connection {
+    pub(crate) socket: TcpStream,
+    pub(crate) input: Input,
+    pub(crate) parser: Parser,
+    /// Arguments of a command that is unfinished, or that a job works on. Usual commands use the shard's.
+    pub(crate) args: Args,
+    pub(crate) session: Session,
+    /// The socket may hold bytes that have not been read (mio reports changes, not states).
+    pub(crate) is_readable: bool,
+    /// The peer has closed its side: the next read past what came will say so.
+    pub(crate) is_read_closed: bool,
+    /// The socket takes bytes as far as we know.
+    pub(crate) is_writable: bool,
+    /// The peer's end was read: when all that came before is executed and answered, the connection closes.
+    pub(crate) has_ended: bool,
+    /// It stands in the shard's queue of connections with work.
+    pub(crate) is_queued: bool,
+    /// It stands in the shard's list of connections without credit.
+    pub(crate) is_starved: bool,
+    /// Its next command waits until every reply before it is there.
+    pub(crate) waits_for_replies: bool,
+    /// Its next command waits until the client has read enough of its replies.
+    pub(crate) is_held_by_output: bool,
+    /// It stands in the shard's list of connections with output of this tick.
+    pub(crate) is_touched: bool,
+    /// When it last got something.
+    pub(crate) last_input_ms: u64,
+    /// Since when it is past the soft output bound without reading anything.
+    pub(crate) stalled_since_ms: Option<u64>,
+}
+
+/// What commands see of a connection.
+pub(crate) struct Session {
+    pub(crate) id: ConnectionId,
+    pub(crate) client: Arc<Client>,
+    pub(crate) output: Output,
+    pub(crate) slots: ReplySlots,
+    pub(crate) proto: Proto,
+    pub(crate) is_authenticated: bool,
+    pub(crate) reply_mode: ReplyMode,
+    /// The stream that was named last.
+    pub(crate) stream: StreamMemo,
+    pub(crate) state: State,
+    /// The command over many rows that is being executed.
+    pub(crate) job: Option<Box<Job>>,
+    /// The STREAM.INFO whose numbers are about to be gathered.
+    pub(crate) gathering: Option<Box<StatsGathering>>,
+    /// Commands executed.
+    pub(crate) commands: u64,
+    pub(crate) last_command: Option<CommandId>,
+    /// Replies of data commands of this shard were added this tick.
+    pub(crate) has_local_replies: bool,
+}
+
+/// What a connection does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Executes commands.
+    Open,
+    /// Waits for another thread's message before its next command.
+    Parked,
+    /// Executes nothing more; closes when its output is sent.
+    Closing,
+    /// Is closed at the end of the tick, sent or not.
+    Dead,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyMode {
+    On,
+    Off,
+    /// The command after this one is not replied to.
+    SkipNext,
+    /// This command is not replied to.
+    Skip,
+}
+
+impl Session {
+    pub(crate) fn new(id: ConnectionId, client: Arc<Client>, is_authenticated: bool) -> Self {
+        Session {
+            id,
+            client,
+            output: Output::default(),
+            slots: ReplySlots::default(),
+            proto: Proto::Resp2,
+            is_authenticated,
+            reply_mode: ReplyMode::On,
+            stream: StreamMemo::default(),
+            state: State::Open,
+            job: None,
+            gathering: None,
+            commands: 0,
+            last_command: None,
+            has_local_replies: false,
+        }
+    }
+
+    /// Where the reply of a data command that this shard answers itself goes.
+    #[inline]
+    pub(crate) fn local_reply(&mut self) -> ReplyTo {
+        if self.is_silent() {
+            ReplyTo::Nowhere
+        } else if self.slots.is_empty() {
+            ReplyTo::Output
+        } else {
+            ReplyTo::Slot(self.slots.open())
+        }
+    }
+
+    /// Where the reply of a data command that another shard answers goes.
+    #[inline]
+    pub(crate) fn remote_reply(&mut self) -> ReplyTo {
+        if self.is_silent() { ReplyTo::Nowhere } else { ReplyTo::Slot(self.slots.open()) }
+    }
+
+    #[inline]
+    pub(crate) fn count_command(&mut self) {
+        self.commands += 1;
+    }
+
+    /// Ends a command: CLIENT REPLY SKIP holds for one.
+    #[inline]
+    pub(crate) fn finish_command(&mut self) {
+        if self.reply_mode == ReplyMode::Skip {
+            self.reply_mode = ReplyMode::On;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(socket: TcpStream, session: Session, now_ms: u64) -> Self {
+        Connection {
+            socket,
+            input: Input::default(),
+            parser: Parser::new(),
+            args: Args::new(),
+            session,
+            is_readable: true,
+            is_read_closed: false,
+            is_writable: true,
+            has_ended: false,
+            is_queued: false,
+            is_starved: false,
+            waits_for_replies: false,
+            is_held_by_output: false,
+            is_touched: false,
+            last_input_ms: now_ms,
+            stalled_since_ms: None,
+        }
+    }
+
+    /// Bytes of buffers held for this client.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.input.allocated_bytes()
+            + self.args.allocated_bytes()
+            + self.session.output.allocated_bytes()
+            + self.session.slots.gathered_bytes()
+    }
+
+    /// Bytes that wait for the client to read them, those still being gathered included.
+    pub(crate) fn output_bytes(&self) -> usize {
+        let slots = &self.session.slots;
+        self.session.output.unsent_bytes() + if slots.is_empty() { 0 } else { slots.gathered_bytes() }
+    }
+}
+
+/// Bytes of input that a client may have unexecuted: less before it has authenticated.
+pub(crate) fn input_limits(config: &Config, is_authenticated: bool) -> Limits {
+    if is_authenticated {
+        let command_bytes_max = u32::try_from(config.query_buffer_bytes_max).unwrap_or(u32::MAX);
+        Limits { command_bytes_max, ..Limits::DEFAULT }
+    } else {
+        Limits::BEFORE_AUTH
+    }
+}

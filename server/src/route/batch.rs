@@ -1,0 +1,212 @@
+//! A batch: what one shard asks another in one tick, and, on the way back, the answers.
+//!
+//! The same object makes the round trip, so that the asker needs no table of what is in flight, and its memory is used
+//! again. Operations and keys lie one behind the other in `payload`, replies (already encoded for the client) in
+//! `replies`.
+
+use std::sync::Arc;
+
+use windrow_engine::catalogue::Stream;
+use windrow_protocol::Proto;
+use windrow_window::query::{Query, ReadTime};
+use windrow_window::range::RangePlan;
+
+use crate::connection::{ConnectionId, ReplyTo};
+
+/// Most items of one batch.
+pub(crate) const BATCH_ITEMS_MAX: usize = 512;
+/// A batch that has so many bytes takes no more items.
+pub(crate) const BATCH_PAYLOAD_BYTES: usize = 128 << 10;
+/// A batch whose buffers have grown beyond this is freed after its trip.
+const KEPT_BYTES_MAX: usize = 512 << 10;
+
+/// Questions from one shard to another.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// The asker's catalogue: the owner must know at least this one.
+    pub(crate) catalogue_version: u64,
+    items: Vec<Item>,
+    payload: Vec<u8>,
+    reads: Vec<Read>,
+    replies: Vec<u8>,
+    answered: usize,
+}
+
+/// One question: an operation to apply, or an entity to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    pub(crate) connection: ConnectionId,
+    pub(crate) reply_to: ReplyTo,
+    kind: ItemKind,
+    payload_end: u32,
+    reply_end: u32,
+    /// The write's position in the owner's log; 0: nothing the log may lose.
+    position: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ItemKind {
+    Write,
+    Read { read: u32, time: ReadTime },
+}
+
+/// What is read; shared by neighbouring items that ask the same.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) what: ReadWhat,
+    pub(crate) proto: Proto,
+}
+
+/// The question of a read.
+#[derive(Clone, Debug)]
+pub(crate) enum ReadWhat {
+    /// WINDOW.GET, or a row of WINDOW.MGET.
+    Row(Arc<Query>),
+    /// WINDOW.RANGE: a slice of its pairs, without the array's header.
+    Pairs { plan: Arc<RangePlan>, from: u32, to: u32 },
+}
+
+impl PartialEq for ReadWhat {
+    fn eq(&self, other: &Self) -> bool {
+        matches!((self, other), (ReadWhat::Row(a), ReadWhat::Row(b)) if Arc::ptr_eq(a, b))
+    }
+}
+
+/// A question as the owner sees it.
+pub(crate) enum Question<'a> {
+    Write(&'a [u8]),
+    Read { read: &'a Read, entity: &'a [u8], time: ReadTime },
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.items.len() >= BATCH_ITEMS_MAX || self.payload.len() >= BATCH_PAYLOAD_BYTES
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The buffer to append the next item's bytes to.
+    #[inline]
+    pub(crate) fn payload(&mut self) -> &mut Vec<u8> {
+        &mut self.payload
+    }
+
+    /// Makes the operation that was appended to [`Batch::payload`] an item.
+    #[inline]
+    pub(crate) fn push_write(&mut self, connection: ConnectionId, reply_to: ReplyTo) {
+        self.push(connection, reply_to, ItemKind::Write);
+    }
+
+    /// Adds a read.
+    pub(crate) fn push_read(
+        &mut self,
+        connection: ConnectionId,
+        reply_to: ReplyTo,
+        read: (&Arc<Stream>, &ReadWhat, Proto),
+        entity: &[u8],
+        time: ReadTime,
+    ) {
+        let (stream, what, proto) = read;
+        let same =
+            |last: &Read| last.what == *what && last.proto == proto && Arc::ptr_eq(&last.stream, stream);
+        if !self.reads.last().is_some_and(same) {
+            self.reads.push(Read { stream: Arc::clone(stream), what: what.clone(), proto });
+        }
+        self.payload.extend_from_slice(entity);
+        let read = self.reads.len() as u32 - 1;
+        self.push(connection, reply_to, ItemKind::Read { read, time });
+    }
+
+    fn push(&mut self, connection: ConnectionId, reply_to: ReplyTo, kind: ItemKind) {
+        debug_assert!(!matches!(reply_to, ReplyTo::Output), "another shard's answer needs a slot");
+        let payload_end = self.payload.len() as u32;
+        self.items.push(Item { connection, reply_to, kind, payload_end, reply_end: 0, position: 0 });
+    }
+
+    /// Calls `answer` for every question in order; it appends the reply and returns the position of a counted write.
+    pub(crate) fn answer_all(&mut self, mut answer: impl FnMut(Question<'_>, &mut Vec<u8>) -> u64) {
+        assert_eq!(self.answered, 0, "a batch is answered once");
+        let mut start = 0;
+        for item in &mut self.items {
+            let payload = &self.payload[start..item.payload_end as usize];
+            start = item.payload_end as usize;
+            let question = match item.kind {
+                ItemKind::Write => Question::Write(payload),
+                ItemKind::Read { read, time } => {
+                    Question::Read { read: &self.reads[read as usize], entity: payload, time }
+                }
+            };
+            item.position = answer(question, &mut self.replies);
+            item.reply_end = self.replies.len() as u32;
+        }
+        self.answered = self.items.len();
+    }
+
+    /// The items with their replies, in order.
+    pub(crate) fn replies(&self) -> impl Iterator<Item = (&Item, &[u8])> {
+        debug_assert_eq!(self.answered, self.items.len());
+        let mut start = 0;
+        self.items.iter().map(move |item| {
+            let reply = &self.replies[start..item.reply_end as usize];
+            start = item.reply_end as usize;
+            (item, reply)
+        })
+    }
+
+    /// The log failed: replies of writes past `kept` become `unknown`.
+    pub(crate) fn fail_writes(&mut self, kept: u64, unknown: &[u8]) {
+        let old = std::mem::take(&mut self.replies);
+        let mut start = 0;
+        for item in &mut self.items {
+            let reply = &old[start..item.reply_end as usize];
+            start = item.reply_end as usize;
+            self.replies.extend_from_slice(if item.position > kept { unknown } else { reply });
+            item.reply_end = self.replies.len() as u32;
+        }
+    }
+
+    /// Empties the batch for its next trip. False: it has grown too large to keep.
+    pub(crate) fn reset(&mut self) -> bool {
+        self.items.clear();
+        self.payload.clear();
+        self.reads.clear();
+        self.replies.clear();
+        self.answered = 0;
+        self.payload.capacity() + self.replies.capacity() <= KEPT_BYTES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_back_beside_their_questions() {
+        let mut batch = Batch::default();
+        for slot in 0..3u64 {
+            let connection = ConnectionId { index: slot as u32, generation: 1 };
+            batch.payload().extend_from_slice(format!("op{slot}").as_bytes());
+            batch.push_write(connection, ReplyTo::Slot(slot));
+        }
+        let mut position = 10;
+        batch.answer_all(|question, out| {
+            let Question::Write(op) = question else { panic!("only writes were asked") };
+            out.extend_from_slice(op);
+            position += 1;
+            position
+        });
+        let replies: Vec<(u32, Vec<u8>)> =
+            batch.replies().map(|(item, reply)| (item.connection.index, reply.to_vec())).collect();
+        assert_eq!(replies, [(0, b"op0".to_vec()), (1, b"op1".to_vec()), (2, b"op2".to_vec())]);
+        batch.fail_writes(11, b"?");
+        let replies: Vec<&[u8]> = batch.replies().map(|(_, reply)| reply).collect();
+        assert_eq!(replies, [&b"op0"[..], b"?", b"?"]);
+    }
+}

@@ -1,0 +1,261 @@
+//! What commands of one shard work on: records, log group, links, staged batch, scratch buffers. Everything but sockets.
+
+use std::sync::Arc;
+
+use windrow_engine::{Catalogue, Outcome, Shard, slot};
+use windrow_protocol::{Limits, Proto, reply};
+use windrow_window::{ReadTime, Value};
+
+use super::group::LogGroup;
+use super::read_cache::ReadCache;
+use super::staged::Staged;
+use crate::config::{AppendFsync, Config};
+use crate::connection::buffers::BufferPool;
+use crate::connection::{Session, input_limits};
+use crate::route::{Links, Question, ReadWhat};
+use crate::shard::staged::ItemKind;
+use crate::shared::Shared;
+
+/// The state of one shard that is not a socket.
+pub(crate) struct Core {
+    pub(crate) id: usize,
+    pub(crate) shards: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: Arc<Config>,
+    pub(super) config_version: u64,
+    pub(crate) limits: Limits,
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// The records; `None` while the log is being loaded.
+    pub(crate) engine: Option<Shard>,
+    pub(crate) group: LogGroup,
+    pub(crate) links: Links,
+    pub(crate) staged: Staged,
+    pub(crate) reads: ReadCache,
+    pub(crate) pool: BufferPool,
+    /// The clock, read once for every connection's turn.
+    pub(crate) now_ms: i64,
+    pub(crate) counters: Counters,
+    values: Vec<Value>,
+    pairs: Vec<(i64, Value)>,
+}
+
+/// Counts of the present tick, added to the shard's numbers at its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commands: u64,
+    pub(crate) events: u64,
+    pub(crate) reads: u64,
+    pub(crate) hops: u64,
+    pub(crate) errors: u64,
+    pub(crate) input_bytes: u64,
+    pub(crate) output_bytes: u64,
+    pub(crate) slow_clients_closed: u64,
+}
+
+/// `values` and `pairs` keep room for so many results between commands.
+const RESULTS_KEPT: usize = 4096;
+
+impl Core {
+    pub(super) fn new(id: usize, shared: Arc<Shared>, links: Links) -> Self {
+        let config = shared.config();
+        let catalogue = shared.catalogue();
+        Core {
+            id,
+            shards: shared.shards.len(),
+            config_version: shared.config_version(),
+            limits: input_limits(&config, true),
+            catalogue,
+            engine: None,
+            group: LogGroup::new(),
+            links,
+            staged: Staged::default(),
+            reads: ReadCache::new(),
+            pool: BufferPool::default(),
+            now_ms: shared.clock.now_ms(),
+            counters: Counters::default(),
+            values: Vec::new(),
+            pairs: Vec::new(),
+            config,
+            shared,
+        }
+    }
+
+    /// Whether data commands are served.
+    #[inline]
+    pub(crate) fn is_serving(&self) -> bool {
+        self.engine.is_some() && self.shared.loading.is_finished()
+    }
+
+    /// The shard that owns an entity.
+    #[inline]
+    pub(crate) fn owner(&self, entity: &[u8]) -> usize {
+        if self.shards == 1 { 0 } else { slot::shard_of(slot::hash_slot(entity), self.shards) }
+    }
+
+    /// Takes a change of the configuration over.
+    #[inline]
+    pub(crate) fn refresh_config(&mut self) {
+        if self.config_version != self.shared.config_version() {
+            self.config_version = self.shared.config_version();
+            self.config = self.shared.config();
+            self.limits = input_limits(&self.config, true);
+            self.apply_maxmemory();
+        }
+    }
+
+    /// Takes a new catalogue over. True if there was one.
+    #[inline]
+    pub(super) fn refresh_catalogue(&mut self) -> bool {
+        if self.catalogue.version == self.shared.catalogue_version() {
+            return false;
+        }
+        assert!(self.staged.is_empty(), "what is staged was read under the old catalogue");
+        self.catalogue = self.shared.catalogue();
+        self.reads.clear();
+        if let Some(engine) = &mut self.engine {
+            engine.adopt(&self.catalogue);
+        }
+        true
+    }
+
+    /// Makes sure that a session has a buffer for replies.
+    #[inline]
+    pub(crate) fn pool_output(&mut self, session: &mut Session) {
+        session.output.borrow_buffer(&mut self.pool);
+    }
+
+    /// Bytes of unread replies past which a client's commands wait.
+    #[inline]
+    pub(super) fn soft_output_bytes(&self) -> usize {
+        usize::try_from(self.config.output_soft_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Whether questions wait that could be sent now.
+    pub(super) fn has_unsent_questions(&self) -> bool {
+        self.links.has_sendable()
+    }
+
+    /// Gives the engine its share of `maxmemory`.
+    pub(super) fn apply_maxmemory(&mut self) {
+        let share = maxmemory_share(self.config.maxmemory_bytes, self.shards);
+        if let Some(engine) = &mut self.engine {
+            engine.set_maxmemory_bytes(share);
+        }
+    }
+
+    /// Stages an error as the reply of a data command.
+    #[cold]
+    pub(crate) fn stage_error(&mut self, session: &mut Session, text: std::fmt::Arguments<'_>) {
+        self.counters.errors += 1;
+        reply::error_display(self.staged.payload(), text);
+        let reply_to = session.local_reply();
+        self.staged.push(session.id.index, reply_to, ItemKind::Literal);
+    }
+
+    /// Applies an operation of an entity of this shard; appends the reply. Gives the position of a counted one, or 0.
+    #[inline]
+    pub(super) fn answer_write(&mut self, op: &[u8], out: &mut Vec<u8>) -> u64 {
+        let engine = self.engine.as_mut().expect("data commands are served once the shard is loaded");
+        if let Err(refusal) = self.group.admit(op.len(), self.now_ms) {
+            self.counters.errors += 1;
+            reply::error_display(out, refusal);
+            return 0;
+        }
+        let outcome = engine.apply(&self.catalogue, op, self.now_ms);
+        self.counters.events += 1;
+        out.extend_from_slice(match outcome {
+            Outcome::Ok => reply::OK,
+            Outcome::Clamped => b"+CLAMPED\r\n",
+            Outcome::Skewed => b"+SKEWED\r\n",
+            Outcome::Duplicate => b"+DUPLICATE\r\n",
+            Outcome::Late => b"+LATE\r\n",
+            Outcome::Dropped => b"-ERR the stream was dropped while the event was on its way\r\n",
+            Outcome::OutOfMemory => b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+        });
+        match outcome {
+            Outcome::Ok | Outcome::Clamped => self.group.push(op),
+            // What is a duplicate of must be as safe as an acknowledgement says.
+            Outcome::Duplicate => self.group.end(),
+            Outcome::Skewed | Outcome::Late | Outcome::Dropped => 0,
+            Outcome::OutOfMemory => {
+                self.counters.errors += 1;
+                0
+            }
+        }
+    }
+
+    /// Reads an entity of this shard; appends the reply.
+    #[inline]
+    pub(super) fn answer_read(
+        &mut self,
+        stream: &windrow_engine::Stream,
+        what: &ReadWhat,
+        proto: Proto,
+        entity: &[u8],
+        time: ReadTime,
+        out: &mut Vec<u8>,
+    ) {
+        let engine = self.engine.as_ref().expect("data commands are served once the shard is loaded");
+        self.counters.reads += 1;
+        match what {
+            ReadWhat::Row(query) => {
+                self.values.clear();
+                engine.read(stream, entity, query, time, &mut self.values);
+                if query.named {
+                    reply::array(out, self.values.len());
+                    for value in &self.values {
+                        write_value(out, proto, value);
+                    }
+                } else {
+                    reply::map(out, proto, self.values.len());
+                    for (feature, value) in query.features.iter().zip(&self.values) {
+                        reply::bulk(out, feature.name.as_bytes());
+                        write_value(out, proto, value);
+                    }
+                }
+            }
+            ReadWhat::Pairs { plan, from, to } => {
+                self.pairs.clear();
+                engine.range(stream, entity, plan, *from as usize..*to as usize, &mut self.pairs);
+                for (start_ms, value) in &self.pairs {
+                    reply::array(out, 2);
+                    reply::integer(out, *start_ms);
+                    write_value(out, proto, value);
+                }
+            }
+        }
+        if self.values.capacity() > RESULTS_KEPT {
+            self.values = Vec::new();
+        }
+    }
+
+    /// Answers another shard's question.
+    pub(super) fn answer(&mut self, question: Question<'_>, out: &mut Vec<u8>) -> u64 {
+        match question {
+            Question::Write(op) => self.answer_write(op, out),
+            Question::Read { read, entity, time } => {
+                self.answer_read(&read.stream, &read.what, read.proto, entity, time, out);
+                0
+            }
+        }
+    }
+
+    /// The position that replies added in this tick must wait for: `has_writes`, or only reads.
+    #[inline]
+    pub(super) fn reply_position(&self, has_writes: bool) -> Option<u64> {
+        (has_writes || self.config.appendfsync == AppendFsync::Always).then(|| self.group.end())
+    }
+}
+
+/// One shard's share of `maxmemory`; 0 stays 0.
+pub(crate) fn maxmemory_share(maxmemory_bytes: u64, shards: usize) -> usize {
+    usize::try_from(maxmemory_bytes).unwrap_or(usize::MAX).div_ceil(shards)
+}
+
+fn write_value(out: &mut Vec<u8>, proto: Proto, value: &Value) {
+    match value {
+        Value::Null => reply::null(out, proto),
+        Value::Int(number) => reply::integer(out, *number),
+        Value::Float(number) => reply::double(out, proto, *number),
+    }
+}

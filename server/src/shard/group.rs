@@ -1,0 +1,253 @@
+//! The log group of a tick: counted operations, written to the log as one frame at the tick's end.
+
+use std::fmt;
+
+use windrow_storage::{Poison, ShardLog, StorageError};
+
+use super::release::{LogState, releasable};
+use crate::config::AppendFsync;
+
+/// Why a write is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The log bytes that are allocated are used up.
+    NoRoom,
+    /// The log has failed: only a restart helps.
+    Failed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NoRoom => {
+                "MISCONF The log has no room for this write and it was not applied: the disk may be full. \
+                 Reads go on; writing resumes when there is room."
+            }
+            Refusal::Failed => {
+                "MISCONF The log has failed and this write was not applied: see the server's messages. \
+                 Reads go on; writing needs a restart."
+            }
+        })
+    }
+}
+
+/// The reply of a write that was in flight when the log failed.
+pub(crate) const OUTCOME_UNKNOWN: &[u8] =
+    b"-MISCONF The log failed while this write was in flight: its outcome is unknown until the server is restarted.\r\n";
+
+/// A group is written before it has grown beyond this, whatever room there is.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// The group, and the log that it goes to. Positions are counts of operations since the start.
+pub(crate) struct LogGroup {
+    log: Option<ShardLog>,
+    poison: Option<Poison>,
+    bytes: Vec<u8>,
+    count: u64,
+    /// Operations written so far.
+    written: u64,
+    /// Room for operations, asked from the log once a tick.
+    room_bytes: usize,
+    has_failed: bool,
+    /// Something was written since this was last asked.
+    has_written: bool,
+    /// The last answer of [`LogGroup::releasable`] before a failure.
+    kept: u64,
+}
+
+impl LogGroup {
+    pub(super) fn new() -> Self {
+        LogGroup {
+            log: None,
+            poison: None,
+            bytes: Vec::new(),
+            count: 0,
+            written: 0,
+            room_bytes: 0,
+            has_failed: false,
+            has_written: false,
+            kept: 0,
+        }
+    }
+
+    pub(super) fn start(&mut self, log: ShardLog, poison: Poison) {
+        self.poison = Some(poison);
+        self.room_bytes = log.room();
+        self.log = Some(log);
+    }
+
+    /// Whether an operation of so many bytes may be applied now.
+    #[inline]
+    pub(super) fn admit(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
+        if self.bytes.len() + op_bytes <= self.room_bytes && !self.has_failed {
+            return Ok(());
+        }
+        self.look_again(op_bytes, now_ms)
+    }
+
+    #[cold]
+    fn look_again(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
+        // What is collected may fill a segment to its end, with room behind it.
+        if self.has_failed || self.is_poisoned() || self.write(now_ms).is_err() {
+            return Err(Refusal::Failed);
+        }
+        // The sync thread may have made a spare segment since.
+        self.room_bytes = self.log.as_ref().map_or(0, ShardLog::room);
+        if self.bytes.len() + op_bytes <= self.room_bytes { Ok(()) } else { Err(Refusal::NoRoom) }
+    }
+
+    /// Adds an applied operation; gives its position.
+    #[inline]
+    pub(super) fn push(&mut self, op: &[u8]) -> u64 {
+        self.bytes.extend_from_slice(op);
+        self.count += 1;
+        self.written + self.count
+    }
+
+    /// Position of the last operation added.
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        self.written + self.count
+    }
+
+    /// Whether the group should be written now.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= GROUP_BYTES
+    }
+
+    /// Writes the group. On an error the log has failed.
+    pub(super) fn write(&mut self, now_ms: i64) -> Result<(), StorageError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        if self.count == 0 {
+            return Ok(());
+        }
+        let count = u32::try_from(self.count).expect("a group is bounded by its bytes");
+        log.append(now_ms, count, &self.bytes)?;
+        self.has_written = true;
+        self.written += self.count;
+        self.count = 0;
+        self.bytes.clear();
+        self.room_bytes = log.room();
+        Ok(())
+    }
+
+    /// Replies of operations up to this one may leave.
+    pub(super) fn releasable(&mut self, mode: AppendFsync, now_ms: i64) -> u64 {
+        if self.has_failed {
+            return u64::MAX;
+        }
+        let Some(state) = self.state() else { return u64::MAX };
+        let releasable = releasable(mode, state, now_ms);
+        self.kept = self.kept.max(releasable);
+        releasable
+    }
+
+    /// The log as the release rule sees it; `None` while loading.
+    pub(super) fn state(&mut self) -> Option<LogState> {
+        let log = self.log.as_mut()?;
+        Some(LogState {
+            written: log.written().ops(),
+            durable: log.durable().ops(),
+            oldest_unsynced_ms: log.oldest_unsynced_ms(),
+        })
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.poison.as_ref().is_some_and(|poison| poison.reason().is_some())
+    }
+
+    /// Whether the log has failed since this was last asked. Gives the position up to which replies had been released.
+    pub(super) fn take_failure(&mut self) -> Option<u64> {
+        if self.has_failed || !self.is_poisoned() {
+            return None;
+        }
+        self.has_failed = true;
+        self.bytes = Vec::new();
+        self.count = 0;
+        Some(self.kept)
+    }
+
+    /// Whether something was written since this was last asked.
+    #[inline]
+    pub(super) fn take_has_written(&mut self) -> bool {
+        std::mem::take(&mut self.has_written)
+    }
+
+    /// The log, for its last sync.
+    pub(super) fn into_log(self) -> Option<ShardLog> {
+        self.log
+    }
+
+    pub(super) fn log_mut(&mut self) -> Option<&mut ShardLog> {
+        if self.has_failed { None } else { self.log.as_mut() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use windrow_storage::disk::MemDisk;
+    use windrow_storage::{LogSyncer, Recovery, StorageOptions};
+
+    use super::*;
+
+    const SEGMENT_BYTES: u64 = 64 << 10;
+
+    fn group(disk: MemDisk) -> (LogGroup, LogSyncer) {
+        let options = StorageOptions {
+            segment_bytes: SEGMENT_BYTES,
+            first_segment_bytes: SEGMENT_BYTES,
+            ..StorageOptions::new(7)
+        };
+        let recovery = Recovery::open(Arc::new(disk), Path::new("/data"), options, 1).unwrap();
+        let replayed = recovery.replay(&mut |_| Ok(()), &mut |_, _| {}).unwrap();
+        let mut started = replayed.start(1, 0).unwrap();
+        let (log, mut syncer) = started.logs.pop().unwrap();
+        while syncer.wants_spare() {
+            syncer.prepare_spare().unwrap();
+        }
+        let mut group = LogGroup::new();
+        group.start(log, started.directory.poison().clone());
+        (group, syncer)
+    }
+
+    #[test]
+    fn a_tick_with_more_than_a_segment_is_written_in_several_frames_up_to_the_last_room() {
+        let (mut group, mut syncer) = group(MemDisk::new());
+        let op = [1; 1000];
+        let mut admitted = 0;
+        while group.admit(op.len(), 5).is_ok() {
+            admitted += 1;
+            assert_eq!(group.push(&op), admitted);
+        }
+        // Two segments of 64 KiB, less their headers and frames.
+        assert!((110..=128).contains(&admitted), "{admitted} operations of 1000 bytes were admitted");
+        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom));
+        while syncer.wants_spare() {
+            syncer.prepare_spare().unwrap();
+        }
+        assert_eq!(group.admit(op.len(), 5), Ok(()));
+        group.push(&op);
+        group.write(6).unwrap();
+        assert_eq!(group.releasable(AppendFsync::No, 6), admitted + 1);
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_admitted_and_nothing_waits() {
+        let disk = MemDisk::new();
+        let (mut group, mut syncer) = group(disk.clone());
+        group.admit(3, 5).unwrap();
+        group.push(&[1; 3]);
+        group.write(5).unwrap();
+        assert_eq!(group.releasable(AppendFsync::Always, 5), 0);
+        disk.lose_syncs(0, 1);
+        assert!(syncer.sync().is_err());
+        assert_eq!(group.take_failure(), Some(0));
+        assert_eq!(group.take_failure(), None);
+        assert_eq!(group.admit(3, 5), Err(Refusal::Failed));
+        assert_eq!(group.releasable(AppendFsync::Always, 5), u64::MAX);
+    }
+}

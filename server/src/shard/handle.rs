@@ -1,0 +1,126 @@
+//! What other threads see of a shard: its mailbox, its waker, its numbers.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
+use mio::Waker;
+use windrow_memory::gate::Gate;
+
+use super::mailbox::{Mailbox, Message};
+
+/// A shard, seen from outside.
+pub(crate) struct ShardHandle {
+    pub(super) gate: Gate,
+    waker: Waker,
+    pub(super) mailbox: Mailbox,
+    pub(crate) numbers: ShardNumbers,
+}
+
+/// A shard's numbers, published at the end of each tick.
+#[derive(Debug, Default)]
+pub(crate) struct ShardNumbers {
+    /// Connections given to the shard: written by the acceptor too.
+    pub(crate) connections: AtomicUsize,
+    pub(crate) entities: AtomicU64,
+    pub(crate) memory_bytes: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) reads: AtomicU64,
+    pub(crate) hops: AtomicU64,
+    pub(crate) input_bytes: AtomicU64,
+    pub(crate) output_bytes: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) slow_clients_closed: AtomicU64,
+    pub(crate) ticks: AtomicU64,
+    pub(crate) tick_us_max: AtomicU64,
+    /// Operations written to and durable in the log since the start.
+    pub(crate) log_written: AtomicU64,
+    pub(crate) log_durable: AtomicU64,
+    /// When the present tick began ([`crate::clock::uptime_ms`]); [`NOT_IN_A_TICK`] while polling.
+    pub(crate) tick_since_ms: AtomicU64,
+    /// The catalogue version that the shard uses; [`NO_CATALOGUE`] before its thread runs.
+    catalogue_version: AtomicU64,
+    is_loaded: AtomicBool,
+}
+
+const NO_CATALOGUE: u64 = u64::MAX;
+pub(crate) const NOT_IN_A_TICK: u64 = u64::MAX;
+
+impl ShardHandle {
+    pub(crate) fn new(waker: Waker) -> Self {
+        let numbers = ShardNumbers::default();
+        numbers.tick_since_ms.store(NOT_IN_A_TICK, Relaxed);
+        numbers.catalogue_version.store(NO_CATALOGUE, Relaxed);
+        ShardHandle { gate: Gate::new(), waker, mailbox: Mailbox::default(), numbers }
+    }
+
+    /// The shard uses this version of the catalogue from now on.
+    pub(super) fn set_catalogue(&self, version: u64) {
+        self.numbers.catalogue_version.store(version, Release);
+    }
+
+    /// The shard has its records.
+    pub(super) fn set_loaded(&self) {
+        self.numbers.is_loaded.store(true, Release);
+    }
+
+    /// Whether the shard has its records.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.numbers.is_loaded.load(Acquire)
+    }
+
+    /// Whether the shard uses this version of the catalogue, or a later one.
+    pub(crate) fn uses_catalogue(&self, version: u64) -> bool {
+        let used = self.numbers.catalogue_version.load(Acquire);
+        used != NO_CATALOGUE && used >= version
+    }
+
+    /// Wakes the shard if it sleeps. Call it after giving it work.
+    pub(crate) fn wake(&self) {
+        if self.gate.should_wake()
+            && let Err(error) = self.waker.wake()
+        {
+            // The shard looks at its inputs at least every poll timeout, so this delays work, no more.
+            tracing::warn!("cannot wake a shard: {error}");
+        }
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&self, message: Message) {
+        self.mailbox.put(message);
+        self.wake();
+    }
+}
+
+impl ShardNumbers {
+    /// CONFIG RESETSTAT.
+    pub(crate) fn reset(&self) {
+        for number in [
+            &self.commands,
+            &self.events,
+            &self.reads,
+            &self.hops,
+            &self.input_bytes,
+            &self.output_bytes,
+            &self.errors,
+            &self.slow_clients_closed,
+            &self.tick_us_max,
+        ] {
+            number.store(0, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_uses_no_catalogue_before_its_thread_runs_and_then_the_one_it_says() {
+        let poll = mio::Poll::new().unwrap();
+        let handle = ShardHandle::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        assert!(!handle.uses_catalogue(0));
+        handle.set_catalogue(3);
+        assert!(handle.uses_catalogue(2) && handle.uses_catalogue(3) && !handle.uses_catalogue(4));
+    }
+}

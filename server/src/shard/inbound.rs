@@ -1,0 +1,78 @@
+//! Between shards: answering others' questions, and taking the answers to one's own.
+
+use super::tick::ShardLoop;
+use crate::connection::ReplyTo;
+
+/// Questions (rows) that one tick answers before the rest waits for the next; a batch is always answered whole.
+const QUESTIONS_PER_TICK: usize = 2048;
+
+impl ShardLoop {
+    /// Answers other shards' questions.
+    pub(super) fn answer_questions(&mut self) {
+        // While this shard is being loaded, questions wait in their rings.
+        if self.core.shards == 1 || self.core.engine.is_none() {
+            return;
+        }
+        self.core.now_ms = self.shared.clock.now_ms();
+        let shards = self.core.shards;
+        let mut left = QUESTIONS_PER_TICK;
+        let mut went_on = true;
+        // One batch of each shard in turn, so that none waits for another's flood.
+        while went_on && left > 0 {
+            went_on = false;
+            for asker in 0..shards {
+                let Some(mut batch) = self.core.links.next_question(asker) else { continue };
+                went_on = true;
+                left = left.saturating_sub(batch.len());
+                if batch.catalogue_version > self.core.catalogue.version {
+                    self.adopt_catalogue();
+                }
+                let mut has_writes = false;
+                let core = &mut self.core;
+                batch.answer_all(|question, out| {
+                    let position = core.answer(question, out);
+                    has_writes |= position > 0;
+                    position
+                });
+                let position = core.reply_position(has_writes).unwrap_or(0);
+                core.links.hold_answer(asker, batch, position);
+                if core.group.is_full() {
+                    self.write_group();
+                }
+            }
+        }
+    }
+
+    /// Hands the answers to this shard's questions to their connections.
+    pub(super) fn take_answers(&mut self) {
+        let mut any = false;
+        for shard in 0..self.core.shards {
+            while let Some(batch) = self.core.links.next_answer(shard) {
+                any = true;
+                let Self { connections, touched, .. } = self;
+                for (item, reply) in batch.replies() {
+                    let Some(connection) = connections.get(item.connection) else { continue };
+                    if !connection.is_touched {
+                        connection.is_touched = true;
+                        touched.push(item.connection.index);
+                    }
+                    match item.reply_to {
+                        ReplyTo::Slot(slot) => connection.session.slots.fill(slot, reply, 0),
+                        ReplyTo::Row { slot, row } => connection.session.slots.fill_row(slot, row, reply, 0),
+                        ReplyTo::Nowhere => {}
+                        ReplyTo::Output => unreachable!("another shard's answer has a slot"),
+                    }
+                }
+                self.core.links.recycle(batch);
+            }
+        }
+        if any {
+            for index in std::mem::take(&mut self.starved) {
+                if let Some(connection) = self.connections.at(index) {
+                    connection.is_starved = false;
+                    self.enqueue(index);
+                }
+            }
+        }
+    }
+}

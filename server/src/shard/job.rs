@@ -1,0 +1,50 @@
+//! A command over many rows, executed in slices so that it monopolises no tick.
+//!
+//! The command stays in the connection's input, its arguments in the connection's list, until the last row is issued;
+//! its time was fixed at the start. Meanwhile the connection executes nothing else.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use windrow_engine::Stream;
+use windrow_engine::madd::MaddHeader;
+use windrow_window::ReadTime;
+use windrow_window::range::RangePlan;
+
+use super::read_cache::PreparedRead;
+
+/// Most rows that one command gets done in one turn.
+pub(crate) const ROWS_PER_TURN: usize = 256;
+
+/// A command that is being executed.
+pub(crate) struct Job {
+    pub(crate) what: JobKind,
+    pub(crate) reply: JobReply,
+    /// The next row to issue.
+    pub(crate) next: usize,
+    /// Rows in all.
+    pub(crate) rows: usize,
+    /// Bytes of the command in the input.
+    pub(crate) command_bytes: usize,
+}
+
+/// The command.
+pub(crate) enum JobKind {
+    /// EVENT.MADD.
+    Add { stream: Arc<Stream>, header: Box<MaddHeader> },
+    /// WINDOW.MGET; the entities begin at the third argument.
+    Get { read: Rc<PreparedRead>, time: ReadTime },
+    /// WINDOW.RANGE; a row is a slice of pairs.
+    Range { stream: Arc<Stream>, plan: Arc<RangePlan>, time: ReadTime },
+}
+
+/// Where the rows' replies go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobReply {
+    /// Straight to the output, behind the header that is there already.
+    Output,
+    /// To a slot of rows.
+    Slot(u64),
+    /// The client wants no reply.
+    Nowhere,
+}

@@ -1,0 +1,111 @@
+//! What a shard does with its messages.
+
+use super::mailbox::Message;
+use super::tick::ShardLoop;
+use crate::admin::AdminMessage;
+use crate::commands::write_stream_info;
+use crate::connection::{ConnectionId, State};
+
+/// Messages handled in one tick.
+const MESSAGES_PER_TICK: usize = 256;
+
+impl ShardLoop {
+    /// Handles messages.
+    pub(super) fn read_mail(&mut self) {
+        let handle = &self.shared.shards[self.core.id];
+        if !handle.mailbox.has_mail() {
+            return;
+        }
+        for message in handle.mailbox.take(MESSAGES_PER_TICK) {
+            match message {
+                Message::Accepted { socket, client } => self.serve(socket, client),
+                Message::Loaded(loaded) => {
+                    self.core.engine = Some(loaded.engine);
+                    self.core.group.start(loaded.log, loaded.poison);
+                    self.core.apply_maxmemory();
+                    self.publish_engine();
+                    self.shared.shards[self.core.id].set_loaded();
+                    self.say_catalogue();
+                }
+                Message::Answered { connection, reply } => self.answer_parked(connection, &reply),
+                Message::Kill(id) => {
+                    if let Some(connection) = self.connections.get(id) {
+                        connection.session.state = State::Dead;
+                        self.touch(id.index);
+                    }
+                }
+                Message::AskStats { stream, asker, connection } => {
+                    let stats = self
+                        .core
+                        .engine
+                        .as_ref()
+                        .map(|engine| engine.stream_stats(stream))
+                        .unwrap_or_default();
+                    self.shared.shards[asker].send(Message::Stats { connection, stats: Box::new(stats) });
+                }
+                Message::Stats { connection, stats } => self.gather_stats(connection, &stats),
+            }
+        }
+    }
+
+    /// Replies for a parked connection, which then goes on.
+    fn answer_parked(&mut self, id: ConnectionId, reply: &[u8]) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let session = &mut connection.session;
+        if session.state == State::Dead {
+            return;
+        }
+        debug_assert_eq!(session.state, State::Parked, "only a parked connection is answered");
+        session.state = State::Open;
+        if !session.is_silent() {
+            session.output.borrow_buffer(&mut self.core.pool);
+            session.output.buffer().extend_from_slice(reply);
+        }
+        self.touch(id.index);
+        self.enqueue(id.index);
+    }
+
+    /// Begins to wait for other shards' numbers for a STREAM.INFO.
+    pub(super) fn begin_gathering(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let Some(gathering) = connection.session.gathering.take() else { return };
+        let stream = gathering.stream.id;
+        self.gatherings.insert(key(id), gathering);
+        for shard in (0..self.core.shards).filter(|&shard| shard != self.core.id) {
+            self.shared.shards[shard].send(Message::AskStats { stream, asker: self.core.id, connection: id });
+        }
+    }
+
+    fn gather_stats(&mut self, id: ConnectionId, stats: &windrow_engine::StreamStats) {
+        let Some(gathering) = self.gatherings.get_mut(&key(id)) else { return };
+        gathering.stats.merge(stats);
+        gathering.missing -= 1;
+        if gathering.missing > 0 {
+            return;
+        }
+        let Some(gathering) = self.gatherings.remove(&key(id)) else { return };
+        let mut reply = Vec::new();
+        write_stream_info(&mut reply, gathering.proto, &gathering.stream, &gathering.stats, self.core.now_ms);
+        self.answer_parked(id, &reply);
+    }
+
+    /// Takes a new catalogue over and tells the admin thread.
+    pub(super) fn adopt_catalogue(&mut self) {
+        if !self.core.refresh_catalogue() {
+            return;
+        }
+        self.publish_engine();
+        self.say_catalogue();
+    }
+
+    /// Tells the admin thread which catalogue this shard uses.
+    pub(super) fn say_catalogue(&self) {
+        self.shared.shards[self.core.id].set_catalogue(self.core.catalogue.version);
+        // The admin thread outlives the shards' loops; if it has gone, nobody waits for this.
+        let _ = self.shared.admin.send(AdminMessage::ShardMoved);
+    }
+}
+
+fn key(id: ConnectionId) -> u64 {
+    u64::from(id.index) << 32 | u64::from(id.generation)
+}

@@ -1,0 +1,63 @@
+//! Messages to a shard from other threads that are too rare for rings.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mio::net::TcpStream;
+use windrow_engine::{Shard, StreamId, StreamStats};
+use windrow_storage::{Poison, ShardLog};
+
+use crate::connection::{Client, ConnectionId};
+
+/// A message to a shard.
+pub(crate) enum Message {
+    /// A client that this shard shall serve.
+    Accepted { socket: TcpStream, client: Arc<Client> },
+    /// The shard's records and log are ready.
+    Loaded(Box<Loaded>),
+    /// The admin thread has done what a connection is parked for; the reply is encoded.
+    Answered { connection: ConnectionId, reply: Vec<u8> },
+    /// CLIENT KILL.
+    Kill(ConnectionId),
+    /// What does this shard count for a stream? For `connection` of shard `asker`.
+    AskStats { stream: StreamId, asker: usize, connection: ConnectionId },
+    /// The answer.
+    Stats { connection: ConnectionId, stats: Box<StreamStats> },
+}
+
+/// What recovery made for one shard.
+pub(crate) struct Loaded {
+    pub(crate) engine: Shard,
+    pub(crate) log: ShardLog,
+    pub(crate) poison: Poison,
+}
+
+/// A shard's mailbox.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    messages: Mutex<VecDeque<Message>>,
+    has_mail: AtomicBool,
+}
+
+impl Mailbox {
+    /// Adds a message. The caller then wakes the shard.
+    pub(super) fn put(&self, message: Message) {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push_back(message);
+        self.has_mail.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
+    }
+
+    /// Takes up to `count` messages.
+    pub(super) fn take(&self, count: usize) -> Vec<Message> {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = count.min(messages.len());
+        let taken = messages.drain(..taken).collect();
+        self.has_mail.store(!messages.is_empty(), Ordering::Release);
+        taken
+    }
+}

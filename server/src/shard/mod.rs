@@ -1,0 +1,39 @@
+//! A shard: one thread with its own poll, connections, records and log.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `tick` | the loop: the phases of a tick in their order |
+//! | `accept` | new connections, and which shard serves them |
+//! | `turn` | one connection's turn: read, parse, execute within bounds |
+//! | `staged`, `run_staged` | the data commands of a tick, executed together |
+//! | `inbound` | questions from other shards, answers to this one's |
+//! | `group`, `release` | the tick's log group, and when replies may leave |
+//! | `flush` | writing to sockets, closing connections |
+//! | `core` | what commands work on |
+//! | `mailbox`, `handle` | what other threads say to, and see of, a shard |
+//! | `job`, `read_cache` | commands over many rows; parsed reads |
+
+mod accept;
+mod core;
+mod flush;
+mod group;
+mod handle;
+mod inbound;
+mod job;
+mod mail;
+mod mailbox;
+mod read_cache;
+mod release;
+mod run_staged;
+mod staged;
+mod tick;
+mod turn;
+
+pub(crate) use self::core::{Core, maxmemory_share};
+pub(crate) use accept::Listeners;
+pub(crate) use handle::{NOT_IN_A_TICK, ShardHandle};
+pub(crate) use job::{Job, JobKind, JobReply, ROWS_PER_TURN};
+pub(crate) use mailbox::{Loaded, Message};
+pub(crate) use read_cache::PreparedRead;
+pub(crate) use staged::ItemKind as StagedKind;
+pub(crate) use tick::{ShardLoop, ShardParts, WAKER};

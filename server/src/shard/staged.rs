@@ -1,0 +1,85 @@
+//! The staged batch: data commands that were read in this tick, from all connections, waiting to be executed together.
+//!
+//! Reading a command puts an item here; nothing is looked up in the shard's records before the batch runs, so that the
+//! memory latency of one item can hide behind the others. Items stay in the order read, so each connection's commands
+//! keep theirs. A command that is not an item makes the batch run first.
+
+use std::rc::Rc;
+
+use windrow_protocol::Proto;
+use windrow_window::ReadTime;
+
+use super::read_cache::PreparedRead;
+use crate::connection::ReplyTo;
+
+/// Items of one batch at most.
+const ITEMS_MAX: usize = 1024;
+/// A batch with so many bytes takes no more items.
+const PAYLOAD_BYTES: usize = 256 << 10;
+/// Buffers that have grown beyond this are freed.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// One item.
+pub(crate) struct Item {
+    pub(crate) connection: u32,
+    pub(crate) reply_to: ReplyTo,
+    pub(crate) kind: ItemKind,
+    /// End of its bytes in the payload; they begin where the previous item's end.
+    payload_end: u32,
+}
+
+/// What an item is.
+pub(crate) enum ItemKind {
+    /// The payload is an operation.
+    Add,
+    /// The payload is an entity.
+    Read { read: Rc<PreparedRead>, proto: Proto, time: ReadTime },
+    /// The payload is a reply, or a piece of one.
+    Literal,
+}
+
+/// The batch.
+#[derive(Default)]
+pub(crate) struct Staged {
+    items: Vec<Item>,
+    payload: Vec<u8>,
+}
+
+impl Staged {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.items.len() >= ITEMS_MAX || self.payload.len() >= PAYLOAD_BYTES
+    }
+
+    /// The buffer to append the next item's bytes to. [`Staged::push`] makes them an item.
+    #[inline]
+    pub(crate) fn payload(&mut self) -> &mut Vec<u8> {
+        &mut self.payload
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, connection: u32, reply_to: ReplyTo, kind: ItemKind) {
+        let payload_end = self.payload.len() as u32;
+        self.items.push(Item { connection, reply_to, kind, payload_end });
+    }
+
+    /// Calls `run` for every item with its bytes, in order; the batch is empty afterwards.
+    pub(crate) fn drain(&mut self, mut run: impl FnMut(&Item, &[u8])) {
+        let mut start = 0;
+        for item in &self.items {
+            let end = item.payload_end as usize;
+            run(item, &self.payload[start..end]);
+            start = end;
+        }
+        self.items.clear();
+        self.payload.clear();
+        if self.payload.capacity() > KEPT_BYTES_MAX {
+            self.payload = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The sync thread of one shard's log: syncs as `appendfsync` says, and prepares segments ahead of use.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use windrow_memory::gate::Gate;
+use windrow_storage::{LogSyncer, SpareState, StorageError};
+
+use crate::config::AppendFsync;
+use crate::shared::Shared;
+
+/// Under everysec a sync begins this long after the one before: replies wait only when a sync takes longer than the
+/// rest of the second.
+const EVERYSEC_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest sleep: a change of `appendfsync` is seen after this at the latest.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Between two slices of a segment's preparation, so that they do not crowd out what the server is there for.
+const SLICE_PAUSE: Duration = Duration::from_millis(1);
+/// After a segment could not be prepared (disk full), wait so long.
+const SPARE_RETRY: Duration = Duration::from_millis(200);
+
+/// By which a shard wakes its sync thread.
+#[derive(Debug, Default)]
+pub(crate) struct SyncSignal {
+    gate: Gate,
+    thread: OnceLock<Thread>,
+    requested: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl SyncSignal {
+    /// Something was written that should be synced as the mode says.
+    pub(crate) fn wake(&self) {
+        if self.gate.should_wake()
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// What is written should be synced now, whatever the mode.
+    pub(crate) fn request(&self) {
+        self.requested.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// The shard has written its last frame.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+}
+
+/// Runs the sync thread until it is stopped or the log fails; gives the syncer back for the last sync.
+pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSyncer) -> LogSyncer {
+    // Set before the first sleep, so whoever sees the gate asleep finds the thread.
+    let _ = signal.thread.set(thread::current());
+    let shard = usize::from(syncer.shard());
+    let mut last_sync = Instant::now();
+    let mut spare_after = Instant::now();
+    let mut has_warned = false;
+    while !signal.stop.load(Ordering::Acquire) {
+        let wants_sync = wants_sync(shared, signal, &syncer, last_sync);
+        let is_preparing = match step(&mut syncer, wants_sync, spare_after) {
+            Ok(Step { synced, spare }) => {
+                if synced {
+                    last_sync = Instant::now();
+                }
+                match &spare {
+                    SpareState::Failed { reason } => {
+                        if !has_warned {
+                            tracing::warn!(
+                                "shard {shard}: no room for the log: {reason}; writes may be refused until there is"
+                            );
+                        }
+                        has_warned = true;
+                        spare_after = Instant::now() + SPARE_RETRY;
+                    }
+                    SpareState::MadeReady if has_warned => {
+                        tracing::info!("shard {shard}: there is room for the log again");
+                        has_warned = false;
+                    }
+                    SpareState::MadeReady | SpareState::Preparing | SpareState::Ready => {}
+                }
+                if synced || spare == SpareState::MadeReady {
+                    shared.shards[shard].wake();
+                }
+                spare == SpareState::Preparing
+            }
+            Err(error) => {
+                tracing::error!("shard {shard}: {error}");
+                shared.wake_all();
+                return syncer;
+            }
+        };
+        let may_sleep = signal
+            .gate
+            .prepare_sleep(|| signal.stop.load(Ordering::Acquire) || wants_sync_now(shared, signal, &syncer));
+        if may_sleep {
+            thread::park_timeout(if is_preparing { SLICE_PAUSE } else { SLEEP_MAX });
+        }
+        signal.gate.awake();
+    }
+    syncer
+}
+
+struct Step {
+    synced: bool,
+    spare: SpareState,
+}
+
+fn step(syncer: &mut LogSyncer, wants_sync: bool, spare_after: Instant) -> Result<Step, StorageError> {
+    let synced = wants_sync && syncer.sync()?;
+    let wants_spare = syncer.wants_spare() && Instant::now() >= spare_after;
+    let spare = if wants_spare { syncer.prepare_spare()? } else { SpareState::Ready };
+    Ok(Step { synced, spare })
+}
+
+fn wants_sync(shared: &Shared, signal: &SyncSignal, syncer: &LogSyncer, last_sync: Instant) -> bool {
+    let requested = signal.requested.swap(false, Ordering::AcqRel);
+    syncer.needs_sync()
+        && (requested
+            || match shared.config().appendfsync {
+                AppendFsync::Always => true,
+                AppendFsync::EverySec => last_sync.elapsed() >= EVERYSEC_INTERVAL,
+                AppendFsync::No => false,
+            })
+}
+
+/// Whether there is a reason not to fall asleep.
+fn wants_sync_now(shared: &Shared, signal: &SyncSignal, syncer: &LogSyncer) -> bool {
+    signal.requested.load(Ordering::Acquire)
+        || (syncer.needs_sync() && shared.config().appendfsync == AppendFsync::Always)
+}

@@ -1,0 +1,260 @@
+//! What the log promises: room first, failures final, -LOADING until it is read.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use windrow_storage::disk::{Call, DirLock, Fault, FaultyDisk, MemDisk, OpenMode};
+use windrow_storage::{Disk, DiskFile};
+
+use super::harness::{Client, Reply, command, config, eventually, start_on};
+use crate::clock::Clock;
+use crate::config::AppendFsync;
+use crate::{Config, Server};
+
+const STREAM: &str = "STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m AGGREGATE count";
+
+fn small_segments(shards: usize, appendfsync: AppendFsync) -> Config {
+    Config { log_segment_bytes: 64 << 10, appendfsync, ..config(shards) }
+}
+
+#[test]
+fn without_room_writes_are_refused_before_they_are_applied_and_resume_with_room() {
+    for shards in [1, 2] {
+        let disk = MemDisk::new();
+        let running = start_on(small_segments(shards, AppendFsync::EverySec), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask(STREAM).assert_ok();
+        disk.set_capacity_bytes(Some(disk.used_bytes()));
+        let mut counted = 0;
+        loop {
+            match client.ask("EVENT.ADD e s * v 1") {
+                Reply::Simple(_) => counted += 1,
+                error => {
+                    error.assert_error("MISCONF");
+                    break;
+                }
+            }
+        }
+        assert!(counted > 100, "the segment that was there took {counted} events");
+        assert_eq!(client.ask("WINDOW.GET e s count:1h"), Reply::Array(vec![Reply::Int(counted)]));
+        disk.set_capacity_bytes(None);
+        eventually("writing resumes", || client.ask("EVENT.ADD e s * v 1") == Reply::Simple("OK".to_owned()));
+        assert_eq!(client.ask("WINDOW.GET e s count:1h"), Reply::Array(vec![Reply::Int(counted + 1)]));
+    }
+}
+
+#[test]
+fn a_failed_log_write_leaves_the_outcome_unknown_and_refuses_writes_for_good() {
+    for shards in [1, 4] {
+        let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
+        let running = start_on(config(shards), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask(STREAM).assert_ok();
+        for i in 0..20 {
+            client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
+        }
+        // Whichever write of the log comes first fails: that of the event, or one that refuses it.
+        disk.inject(Call::Write, disk.calls(Call::Write), u64::MAX, Fault::Io);
+        let mut bytes = Vec::new();
+        command(&mut bytes, "EVENT.ADD e1 s *");
+        command(&mut bytes, "WINDOW.GET nobody s count:1h");
+        client.send(&bytes);
+        client.read().assert_error("MISCONF");
+        assert_eq!(client.read(), Reply::Array(vec![Reply::Int(0)]));
+        disk.heal();
+        for i in 0..20 {
+            client.ask(&format!("EVENT.ADD e{i} s *")).assert_error("MISCONF");
+        }
+        assert_eq!(client.ask("WINDOW.GET e7 s count:1h"), Reply::Array(vec![Reply::Int(1)]));
+        client.ask("EVENT.MADD s FIELDS 0 EVENTS e1 * e2 *").array()[1].assert_error("MISCONF");
+    }
+}
+
+#[test]
+fn under_always_a_failed_sync_answers_outcome_unknown() {
+    for shards in [1, 4] {
+        let disk = MemDisk::new();
+        let running = start_on(small_segments(shards, AppendFsync::Always), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask(STREAM).assert_ok();
+        for i in 0..20 {
+            client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
+        }
+        disk.lose_syncs(0, 1 << 40);
+        // A sync of something else may fail first; then the write is refused instead. Either way it is not acknowledged.
+        client.ask("EVENT.ADD e3 s *").assert_error("MISCONF");
+        client.ask("EVENT.ADD e3 s *").assert_error("not applied");
+        assert!(matches!(client.ask("WINDOW.GET e5 s count:1h"), Reply::Array(_)));
+    }
+}
+
+#[test]
+fn under_always_what_was_acknowledged_survives_a_power_loss() {
+    for seed in 0..5 {
+        let disk = MemDisk::new();
+        let running = start_on(small_segments(2, AppendFsync::Always), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask(STREAM).assert_ok();
+        let mut bytes = Vec::new();
+        for i in 0..500 {
+            command(&mut bytes, &format!("EVENT.ADD e{} s * v {i}", i % 50));
+        }
+        client.send(&bytes);
+        for _ in 0..500 {
+            client.read().assert_ok();
+        }
+        let after = disk.crash(seed);
+        let running_after = start_on(small_segments(1, AppendFsync::Always), Arc::new(after));
+        let mut client = Client::connect(&running_after);
+        for i in 0..50 {
+            let row = client.ask(&format!("WINDOW.GET e{i} s count:1h"));
+            assert_eq!(row, Reply::Array(vec![Reply::Int(10)]), "seed {seed}, entity {i}");
+        }
+    }
+}
+
+#[test]
+fn every_mode_acknowledges_and_switches_at_run_time() {
+    let running = start_on(config(2), Arc::new(MemDisk::new()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    for mode in ["always", "no", "everysec", "always"] {
+        client.ask(&format!("CONFIG SET appendfsync {mode}")).assert_ok();
+        for i in 0..50 {
+            client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
+        }
+    }
+    assert_eq!(client.ask("WINDOW.GET e1 s count:1h"), Reply::Array(vec![Reply::Int(4)]));
+}
+
+#[test]
+fn until_the_log_is_read_data_commands_answer_loading() {
+    let disk = GatedDisk::default();
+    let running = start_on(config(2), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    for i in 0..50 {
+        client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
+    }
+    running.shutdown().unwrap();
+    disk.close_log();
+    let running = Server::start_on(config(3), Arc::new(disk.clone()), Clock::system()).unwrap();
+    let mut client = Client::connect(&running);
+    for words in ["PING", "EVENT.ADD e s *", "WINDOW.GET e s count:1h", "STREAM.LIST", "DBSIZE"] {
+        client.ask(words).assert_error("LOADING Windrow is loading the log: ");
+    }
+    let info = client.ask("INFO persistence").text();
+    assert!(info.contains("loading:1\r\n"), "{info}");
+    assert!(matches!(client.ask("COMMAND COUNT"), Reply::Int(_)));
+    disk.open_log();
+    eventually("the log is loaded", || client.ask("PING") == Reply::Simple("PONG".to_owned()));
+    assert_eq!(client.ask("WINDOW.GET e49 s count:1h"), Reply::Array(vec![Reply::Int(1)]));
+    assert_eq!(client.ask("DBSIZE"), Reply::Int(50));
+}
+
+#[test]
+fn a_server_that_is_loading_can_be_ended() {
+    let disk = GatedDisk::default();
+    let running = start_on(config(2), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    client.ask("EVENT.ADD e s *").assert_ok();
+    running.shutdown().unwrap();
+    disk.close_log();
+    let running = Server::start_on(config(2), Arc::new(disk.clone()), Clock::system()).unwrap();
+    let mut client = Client::connect(&running);
+    client.send(b"SHUTDOWN\r\n");
+    assert!(client.is_closed());
+    disk.open_log();
+    running.wait().unwrap();
+    let running = start_on(config(1), Arc::new(disk));
+    assert_eq!(Client::connect(&running).ask("WINDOW.GET e s count:1h"), Reply::Array(vec![Reply::Int(1)]));
+}
+
+#[test]
+fn a_second_server_does_not_get_the_directory() {
+    let disk = MemDisk::new();
+    let running = start_on(config(1), Arc::new(disk.clone()));
+    assert!(Server::start_on(config(1), Arc::new(disk.clone()), Clock::system()).is_err());
+    running.shutdown().unwrap();
+    start_on(config(1), Arc::new(disk)).shutdown().unwrap();
+}
+
+/// A disk in memory whose log files cannot be read while a gate is closed.
+#[derive(Clone, Default)]
+struct GatedDisk {
+    disk: MemDisk,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+struct GatedFile {
+    file: Arc<dyn DiskFile>,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl GatedDisk {
+    fn close_log(&self) {
+        *self.gate.0.lock().unwrap() = true;
+    }
+
+    fn open_log(&self) {
+        *self.gate.0.lock().unwrap() = false;
+        self.gate.1.notify_all();
+    }
+}
+
+impl Disk for GatedDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(path, mode)?;
+        let is_log = path.extension().is_some_and(|extension| extension == "wal");
+        Ok(if is_log { Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) }) } else { file })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> std::io::Result<()> {
+        self.disk.create_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn lock_dir(&self, dir: &Path) -> std::io::Result<DirLock> {
+        self.disk.lock_dir(dir)
+    }
+}
+
+impl DiskFile for GatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let closed = self.gate.0.lock().unwrap();
+        drop(self.gate.1.wait_while(closed, |closed| *closed).unwrap());
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.file.sync_data()
+    }
+}

@@ -1,0 +1,8 @@
+//! Promises of the whole server, kept in process on disks in memory.
+
+mod catalogue;
+mod clients;
+mod durability;
+mod harness;
+mod order;
+mod redis;

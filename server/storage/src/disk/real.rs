@@ -1,0 +1,130 @@
+//! The operating system's file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{DirLock, Disk, DiskFile, OpenMode};
+
+/// Name of the file whose lock is the lock of its directory. A file, because some network file systems cannot lock a directory.
+const LOCK_FILE: &str = "lock";
+
+/// Files as the operating system has them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+struct RealFile {
+    file: File,
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::ReadWrite => {
+                options.write(true);
+            }
+            OpenMode::CreateNew => {
+                options.write(true).create_new(true);
+            }
+        }
+        Ok(Arc::new(RealFile { file: options.open(path)? }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(DirLock::new(file))
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{read_full_at, write_all_at};
+
+    #[test]
+    fn a_second_lock_of_a_directory_would_block_until_the_first_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = RealDisk.lock_dir(dir.path()).unwrap();
+        let refused = RealDisk.lock_dir(dir.path()).err().expect("the lock is held");
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        assert!(RealDisk.lock_dir(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn files_keep_what_was_written_under_their_new_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        let file = RealDisk.open(&from, OpenMode::CreateNew).unwrap();
+        assert!(RealDisk.open(&from, OpenMode::CreateNew).is_err(), "creation is exclusive");
+        write_all_at(file.as_ref(), b"windrow", 5).unwrap();
+        file.sync_data().unwrap();
+        RealDisk.rename(&from, &to).unwrap();
+        RealDisk.sync_dir(dir.path()).unwrap();
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), ["b"]);
+        let file = RealDisk.open(&to, OpenMode::Read).unwrap();
+        let mut buffer = [1; 20];
+        assert_eq!(read_full_at(file.as_ref(), &mut buffer, 0).unwrap(), 12);
+        assert_eq!(&buffer[..12], b"\0\0\0\0\0windrow");
+        RealDisk.remove(&to).unwrap();
+        assert!(RealDisk.list(dir.path()).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,170 @@
+//! Walks the frames of a segment and says what stands at each place.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{
+    CheckedHeader, DamageReason, FRAME_ALIGN, FRAME_BYTES_MIN, FRAME_HEADER_BYTES, Frame, FramePlace,
+    FrameSeal, check_body, decode_header, frame_bytes,
+};
+use crate::Position;
+use crate::disk::{DiskFile, read_full_at};
+
+/// Bytes read at once. A frame that is longer makes the buffer grow to it, so the buffer is bounded by the longest frame.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// What stands at the reader's place.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// A whole frame; the reader stands behind it now.
+    Frame(Frame<'a>),
+    /// Only zeros from here to the end of the segment.
+    CleanEnd,
+    /// Something else; the reader stays. [`SegmentReader::skip_to_next_header`] goes on.
+    Damage {
+        /// Where it begins.
+        offset: u64,
+        /// Which check failed.
+        reason: DamageReason,
+        /// The durable position that the frame's header states, where the header is whole.
+        stated: Option<Position>,
+    },
+}
+
+/// Reads the frames of one segment in order.
+pub struct SegmentReader {
+    file: Arc<dyn DiskFile>,
+    place: FramePlace,
+    seal: FrameSeal,
+    offset: u64,
+    limit: u64,
+    buffer: Vec<u8>,
+    buffer_offset: u64,
+}
+
+impl SegmentReader {
+    /// Reads `file` from byte `offset` to `limit`, expecting frames of `place` under `seal`.
+    pub fn new(
+        file: Arc<dyn DiskFile>,
+        place: FramePlace,
+        seal: FrameSeal,
+        offset: u64,
+        limit: u64,
+    ) -> SegmentReader {
+        assert!(
+            offset.is_multiple_of(FRAME_ALIGN as u64),
+            "frames begin at multiples of {FRAME_ALIGN}, not at {offset}"
+        );
+        SegmentReader { file, place, seal, offset, limit, buffer: Vec::new(), buffer_offset: 0 }
+    }
+
+    /// Where the next step will look.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What stands at the reader's place.
+    pub fn step(&mut self) -> io::Result<Step<'_>> {
+        let offset = self.offset;
+        let head_bytes = self.limit.saturating_sub(offset).min(FRAME_HEADER_BYTES as u64) as usize;
+        let head = self.view(offset, head_bytes)?;
+        if head.len() < head_bytes {
+            return Ok(Step::Damage { offset, reason: DamageReason::FileTooShort, stated: None });
+        }
+        if is_zero(head) {
+            return self.zeros(offset);
+        }
+        if self.limit - offset < FRAME_BYTES_MIN as u64 {
+            return Ok(Step::Damage { offset, reason: DamageReason::BeyondSegment, stated: None });
+        }
+        let head = self.view(offset, FRAME_HEADER_BYTES)?;
+        let head = <[u8; FRAME_HEADER_BYTES]>::try_from(head).expect("as long as asked for");
+        match decode_header(&head, &self.seal, self.place) {
+            Err(reason) => Ok(Step::Damage { offset, reason, stated: None }),
+            Ok(checked_header) => self.body(offset, checked_header),
+        }
+    }
+
+    fn body(&mut self, offset: u64, checked_header: CheckedHeader) -> io::Result<Step<'_>> {
+        let header = checked_header.header;
+        let stated = Some(header.durable);
+        let bytes = frame_bytes(checked_header.payload_bytes);
+        let end_offset = offset + bytes as u64;
+        if end_offset > self.limit {
+            return Ok(Step::Damage { offset, reason: DamageReason::BeyondSegment, stated });
+        }
+        let whole = self.view(offset, bytes)?.len() == bytes;
+        let seal = self.seal.clone();
+        let frame = self.view(offset, bytes)?;
+        let checked =
+            if whole { check_body(frame, &seal, &checked_header) } else { Err(DamageReason::FileTooShort) };
+        if let Err(reason) = checked {
+            return Ok(Step::Damage { offset, reason, stated });
+        }
+        self.offset = end_offset;
+        let from = (offset - self.buffer_offset) as usize + FRAME_HEADER_BYTES;
+        let ops = &self.buffer[from..from + checked_header.payload_bytes];
+        Ok(Step::Frame(Frame { header, ops, offset, end_offset }))
+    }
+
+    /// Goes from the reader's place to the next frame header that passes its checks; false if there is none.
+    pub fn skip_to_next_header(&mut self) -> io::Result<bool> {
+        let mut offset = self.offset + FRAME_ALIGN as u64;
+        while offset + FRAME_BYTES_MIN as u64 <= self.limit {
+            let window_bytes = (self.limit - offset).min(READ_BYTES as u64) as usize;
+            let (seal, place) = (self.seal.clone(), self.place);
+            let window = self.view(offset, window_bytes)?;
+            if window.len() < FRAME_BYTES_MIN {
+                break;
+            }
+            let places = window.len() - FRAME_HEADER_BYTES;
+            let found = (0..=places)
+                .step_by(FRAME_ALIGN)
+                .find(|at| decode_header(&window[*at..*at + FRAME_HEADER_BYTES], &seal, place).is_ok());
+            if let Some(at) = found {
+                self.offset = offset + at as u64;
+                return Ok(true);
+            }
+            offset += (places / FRAME_ALIGN * FRAME_ALIGN + FRAME_ALIGN) as u64;
+        }
+        self.offset = self.limit;
+        Ok(false)
+    }
+
+    fn zeros(&mut self, offset: u64) -> io::Result<Step<'_>> {
+        let mut at = offset;
+        while at < self.limit {
+            let wanted = (self.limit - at).min(READ_BYTES as u64) as usize;
+            let window = self.view(at, wanted)?;
+            if !is_zero(window) {
+                return Ok(Step::Damage { offset, reason: DamageReason::ZerosBeforeData, stated: None });
+            }
+            if window.len() < wanted {
+                return Ok(Step::Damage { offset, reason: DamageReason::FileTooShort, stated: None });
+            }
+            at += wanted as u64;
+        }
+        Ok(Step::CleanEnd)
+    }
+
+    /// Bytes `offset .. offset + bytes` of the file; fewer only where the file ends.
+    fn view(&mut self, offset: u64, bytes: usize) -> io::Result<&[u8]> {
+        let buffered = offset >= self.buffer_offset
+            && offset + bytes as u64 <= self.buffer_offset + self.buffer.len() as u64;
+        if !buffered {
+            let within_limit = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(usize::MAX);
+            self.buffer.resize(bytes.max(READ_BYTES.min(within_limit)), 0);
+            let read = read_full_at(self.file.as_ref(), &mut self.buffer, offset)?;
+            self.buffer.truncate(read);
+            self.buffer_offset = offset;
+        }
+        let from = (offset - self.buffer_offset) as usize;
+        let to = (from + bytes).min(self.buffer.len());
+        Ok(&self.buffer[from..to])
+    }
+}
+
+/// Folding without an early exit lets the compiler use wide registers; segments end in megabytes of zeros.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
+}

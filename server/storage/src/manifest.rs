@@ -1,0 +1,320 @@
+//! The manifest: what a data directory says about itself. One small file, replaced atomically, readable by people.
+//!
+//! ```text
+//! {                                  JSON
+//!   "format": 1,
+//!   "epoch": 4,                      the newest epoch; a start opens the next
+//!   "hash_key": "00f1…",             128 bits, keys the entity index; made when the directory was
+//!   "catalogue": { "version", "next_stream_id", "next_layout_id", "streams": [ … ] },
+//!   "epochs": [                      every epoch that has operations, ascending; the last is the one being written
+//!     { "epoch": 4, "shards": 2, "ends": [
+//!       { "shard": 0, "segment": 1, "offset": 8192, "ops": 700,     read so far and no further: the cut
+//!         "tail": { "opened_epoch": 5, "offset": 4800, "ops": 712 } }  and then this file, which carries on
+//!   ] } ]
+//! }
+//! crc32 89abcdef                     of all bytes before this line
+//! ```
+//!
+//! Its states are three: *empty* (no file), *present*, *unreadable*. Unreadable is never taken for empty.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::StorageError;
+use crate::disk::{Disk, OpenMode, read_full_at};
+
+/// Version of the manifest format.
+pub const MANIFEST_FORMAT: u32 = 1;
+/// Name of the manifest in a data directory.
+pub const MANIFEST_FILE: &str = "manifest";
+/// Largest manifest.
+pub const MANIFEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+const CHECKSUM_LINE: &str = "crc32 ";
+/// Length of "crc32 89abcdef\n".
+const CHECKSUM_LINE_BYTES: usize = CHECKSUM_LINE.len() + 8 + 1;
+
+/// What a data directory says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format: u32,
+    /// The newest epoch; 0 before the first start has finished.
+    pub epoch: u32,
+    /// Secret key of the entity index.
+    #[serde(with = "hex_key")]
+    pub hash_key: u128,
+    /// The streams.
+    pub catalogue: Catalogue,
+    /// The epochs with operations.
+    pub epochs: Vec<EpochEntry>,
+}
+
+/// The streams of a data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// Counts the changes.
+    pub version: u64,
+    /// Id of the next stream; ids are never reused.
+    pub next_stream_id: u32,
+    /// Id of the next layout; ids are never reused.
+    pub next_layout_id: u32,
+    /// The streams, in the order of their creation.
+    pub streams: Vec<StreamEntry>,
+}
+
+/// One stream, opaque to this crate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamEntry {
+    /// Id of the stream.
+    pub id: u32,
+    /// Id of its layout.
+    pub layout_id: u32,
+    /// Its name.
+    pub name: String,
+    /// Its definition, as text.
+    pub definition: String,
+    /// When it was created.
+    pub created_ms: i64,
+}
+
+/// An epoch of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochEntry {
+    /// The epoch.
+    pub epoch: u32,
+    /// How many shards it had.
+    pub shards: u16,
+    /// Where each shard's log ends, by shard; empty for the epoch that is being written.
+    pub ends: Vec<LogEnd>,
+}
+
+/// Where the log of a shard in a closed epoch ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogEnd {
+    /// The shard in that epoch.
+    pub shard: u16,
+    /// The last segment that is read.
+    pub segment: u32,
+    /// How far it is read.
+    pub offset: u64,
+    /// The last operation in what is read.
+    pub ops: u64,
+    /// What recovery carried over from behind the cut.
+    pub tail: Option<TailEnd>,
+}
+
+/// A tail file and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TailEnd {
+    /// Epoch of the start that wrote it.
+    pub opened_epoch: u32,
+    /// How far it is read.
+    pub offset: u64,
+    /// The last operation in it.
+    pub ops: u64,
+}
+
+impl LogEnd {
+    /// The last operation of the log, tail included.
+    pub fn last_ops(&self) -> u64 {
+        self.tail.map_or(self.ops, |tail| tail.ops)
+    }
+}
+
+impl Manifest {
+    /// The manifest of a new data directory.
+    pub fn new(hash_key: u128) -> Manifest {
+        let catalogue = Catalogue { version: 0, next_stream_id: 1, next_layout_id: 1, streams: Vec::new() };
+        Manifest { format: MANIFEST_FORMAT, epoch: 0, hash_key, catalogue, epochs: Vec::new() }
+    }
+
+    /// The bytes of the file.
+    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("a manifest is plain data");
+        bytes.push(b'\n');
+        let line = checksum_line(&bytes);
+        bytes.extend_from_slice(line.as_bytes());
+        if bytes.len() > MANIFEST_BYTES_MAX {
+            return Err(StorageError::ManifestTooLarge { bytes: bytes.len(), bytes_max: MANIFEST_BYTES_MAX });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the bytes of the file; the error is for people.
+    pub fn decode(bytes: &[u8]) -> Result<Manifest, String> {
+        let Some(body_bytes) = bytes.len().checked_sub(CHECKSUM_LINE_BYTES) else {
+            return Err(format!("it has only {} bytes", bytes.len()));
+        };
+        let (body, line) = bytes.split_at(body_bytes);
+        if line != checksum_line(body).as_bytes() {
+            return Err("its checksum does not match its contents".to_owned());
+        }
+        // The version first: a later format may have other fields, and the person should read which version it is.
+        let version: FormatOnly = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if version.format != MANIFEST_FORMAT {
+            return Err(format!(
+                "format {} is not {MANIFEST_FORMAT}, the one this server reads",
+                version.format
+            ));
+        }
+        let manifest: Manifest = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut before = 0;
+        for (index, entry) in self.epochs.iter().enumerate() {
+            let EpochEntry { epoch, shards, ref ends } = *entry;
+            if epoch <= before || epoch > self.epoch {
+                return Err(format!(
+                    "epoch {epoch} is listed after epoch {before}, and the newest is {}",
+                    self.epoch
+                ));
+            }
+            let is_open = index + 1 == self.epochs.len() && epoch == self.epoch;
+            let expected_ends = if is_open { 0 } else { usize::from(shards) };
+            let in_order = ends.iter().zip(0..).all(|(end, shard)| end.shard == shard);
+            if ends.len() != expected_ends || !in_order {
+                return Err(format!("the ends of epoch {epoch} do not fit its {shards} shards"));
+            }
+            before = epoch;
+        }
+        let open_epoch = self.epochs.last().map_or(0, |entry| entry.epoch);
+        if open_epoch != self.epoch {
+            return Err(format!("the newest epoch {} is not listed", self.epoch));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+fn checksum_line(body: &[u8]) -> String {
+    format!("{CHECKSUM_LINE}{:08x}\n", crc32fast::hash(body))
+}
+
+/// What stands where the manifest should be.
+#[derive(Debug)]
+pub enum ManifestState {
+    /// There is no file.
+    Empty,
+    /// A good one.
+    Present(Manifest),
+    /// A file that cannot be trusted, and why.
+    Unreadable(String),
+}
+
+impl ManifestState {
+    /// Looks at the manifest of `dir`.
+    pub fn read(disk: &dyn Disk, dir: &Path) -> ManifestState {
+        let file = match disk.open(&dir.join(MANIFEST_FILE), OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return ManifestState::Empty,
+            Err(error) => return ManifestState::Unreadable(error.to_string()),
+        };
+        let read = || -> io::Result<Vec<u8>> {
+            let len = file.len()?;
+            if len > MANIFEST_BYTES_MAX as u64 {
+                return Err(io::Error::other(format!("{len} bytes are more than {MANIFEST_BYTES_MAX}")));
+            }
+            let mut bytes = vec![0; len as usize];
+            let read = read_full_at(file.as_ref(), &mut bytes, 0)?;
+            bytes.truncate(read);
+            Ok(bytes)
+        };
+        match read().map_err(|error| error.to_string()).and_then(|bytes| Manifest::decode(&bytes)) {
+            Ok(manifest) => ManifestState::Present(manifest),
+            Err(reason) => ManifestState::Unreadable(reason),
+        }
+    }
+}
+
+mod hex_key {
+    //! The key as 32 hexadecimal digits: JSON numbers are not meant for 128 bits.
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(key: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{key:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        u128::from_str_radix(&digits, 16).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Manifest {
+        let mut manifest = Manifest::new(0xF00D << 100);
+        manifest.epoch = 4;
+        let tail = Some(TailEnd { opened_epoch: 4, offset: 4800, ops: 712 });
+        let ends = vec![LogEnd { shard: 0, segment: 1, offset: 8192, ops: 700, tail }];
+        manifest.epochs.push(EpochEntry { epoch: 2, shards: 1, ends });
+        manifest.epochs.push(EpochEntry { epoch: 4, shards: 2, ends: Vec::new() });
+        manifest.catalogue.streams.push(StreamEntry {
+            id: 1,
+            layout_id: 1,
+            name: "purchases".to_owned(),
+            definition: "FIELDS amount FLOAT WINDOWS 5m AGGREGATE \"count\"\n".to_owned(),
+            created_ms: -1,
+        });
+        manifest
+    }
+
+    #[test]
+    fn a_manifest_reads_back_as_it_was() {
+        let manifest = example();
+        assert_eq!(Manifest::decode(&manifest.encode().unwrap()), Ok(manifest));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_unreadable() {
+        let bytes = example().encode().unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&flipped).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(Manifest::decode(&bytes[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_refused_by_its_number() {
+        let manifest = Manifest { format: 2, ..example() };
+        let reason = Manifest::decode(&manifest.encode().unwrap()).unwrap_err();
+        assert!(reason.contains("format 2"), "{reason}");
+    }
+
+    #[test]
+    fn epochs_that_contradict_each_other_are_unreadable() {
+        let mut twice = example();
+        twice.epochs[0].epoch = 4;
+        let mut unended = example();
+        unended.epochs[0].ends.clear();
+        let mut unlisted = example();
+        unlisted.epochs.pop();
+        for manifest in [twice, unended, unlisted] {
+            assert!(Manifest::decode(&manifest.encode().unwrap()).is_err(), "{manifest:?}");
+        }
+    }
+}

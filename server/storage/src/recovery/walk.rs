@@ -1,0 +1,217 @@
+//! Reads the log of one shard of one epoch, segment by segment, and keeps what the verdict needs: how far it reads without a gap,
+//! where it first did not, and what was stated durable behind that.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::directory::DataDir;
+use crate::disk::OpenMode;
+use crate::frame::{Frame, Step};
+use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentName, TAIL_SEGMENT};
+use crate::{Position, StorageError};
+
+/// A frame that continues its log.
+pub(super) struct Located<'a> {
+    pub(super) segment: u32,
+    pub(super) frame: Frame<'a>,
+}
+
+/// The first place where a log did not go on.
+#[derive(Debug, Clone)]
+pub(super) struct Stop {
+    pub(super) file: PathBuf,
+    pub(super) offset: u64,
+    pub(super) reason: String,
+    /// The last operation before it.
+    pub(super) readable_ops: u64,
+    /// It is not frames that are damaged but the segment as such.
+    pub(super) of_segment: bool,
+}
+
+/// The state of a walk.
+pub(super) struct LogWalk {
+    pub(super) epoch: u32,
+    pub(super) shard: u16,
+    /// Behind the last frame that continued the log.
+    pub(super) end_segment: u32,
+    pub(super) end_offset: u64,
+    /// The highest operation that anything states durable.
+    pub(super) stated_ops: u64,
+    pub(super) stop: Option<Stop>,
+    /// Stops behind which the log turned out to go on.
+    pub(super) harmless: Vec<Stop>,
+    /// For each segment, the last operation before it.
+    pub(super) starts: Vec<(u32, u64)>,
+    last_ops: u64,
+    /// A frame behind a gap was seen: the log does not go on any more.
+    beyond_gap: bool,
+}
+
+/// Takes the frames of a walk.
+pub(super) type FrameSink<'a> = dyn FnMut(Located<'_>) -> Result<(), StorageError> + 'a;
+
+impl LogWalk {
+    pub(super) fn new(epoch: u32, shard: u16) -> LogWalk {
+        LogWalk {
+            epoch,
+            shard,
+            end_segment: 0,
+            end_offset: SEGMENT_HEADER_BYTES,
+            stated_ops: 0,
+            stop: None,
+            harmless: Vec::new(),
+            starts: Vec::new(),
+            last_ops: 0,
+            beyond_gap: false,
+        }
+    }
+
+    /// A second walk over a part of the log: from the beginning of the last segment that begins at or below operation `ops`. Gives the
+    /// number of that segment too.
+    pub(super) fn again_from(&self, ops: u64) -> (LogWalk, u32) {
+        let (segment, last_ops) =
+            self.starts.iter().rev().find(|start| start.1 <= ops).copied().unwrap_or((0, 0));
+        (LogWalk { last_ops, end_segment: segment, ..LogWalk::new(self.epoch, self.shard) }, segment)
+    }
+
+    /// The last operation up to which the log reads without a gap.
+    pub(super) fn last_ops(&self) -> u64 {
+        self.last_ops
+    }
+
+    /// The stop of a log that simply ends too early.
+    pub(super) fn stop_at_end(&self, directory: &DataDir) -> Stop {
+        let name = SegmentName::Log { epoch: self.epoch, shard: self.shard, segment: self.end_segment };
+        Stop {
+            file: directory.log_path(name),
+            offset: self.end_offset,
+            reason: "the log ends here".to_owned(),
+            readable_ops: self.last_ops,
+            of_segment: false,
+        }
+    }
+
+    /// Reads one segment, up to `limit` if the manifest states one. Frames that continue the log go to `sink`. Gives the bytes read.
+    pub(super) fn segment(
+        &mut self,
+        directory: &DataDir,
+        name: SegmentName,
+        limit: Option<u64>,
+        sink: &mut FrameSink<'_>,
+    ) -> Result<u64, StorageError> {
+        let path = directory.log_path(name);
+        let failed = |error| StorageError::io("read", &path, error);
+        let file = match directory.disk().open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.stop_of_segment(path.clone(), "the file is missing".to_owned());
+                return Ok(0);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let segment = match Segment::read(file, path.clone()).map_err(failed)? {
+            Ok(segment) => segment,
+            Err(reason) => {
+                self.stop_of_segment(path.clone(), reason);
+                return Ok(0);
+            }
+        };
+        if let Err(reason) = self.belongs(name, &segment.header) {
+            self.stop_of_segment(path.clone(), reason);
+            return Ok(0);
+        }
+        self.starts.push((segment.header.segment, self.last_ops));
+        let limit = limit.unwrap_or(segment.header.segment_bytes);
+        self.frames(&segment, limit, sink)?;
+        Ok(limit)
+    }
+
+    fn frames(
+        &mut self,
+        segment: &Segment,
+        limit: u64,
+        sink: &mut FrameSink<'_>,
+    ) -> Result<(), StorageError> {
+        let number = segment.header.segment;
+        let mut reader = segment.reader(SEGMENT_HEADER_BYTES, limit);
+        loop {
+            let damage = match reader.step().map_err(|e| StorageError::io("read", &segment.path, e))? {
+                Step::CleanEnd => return Ok(()),
+                Step::Frame(frame) => {
+                    self.stated_ops = self.stated_ops.max(frame.header.durable.ops());
+                    self.frame(segment, Located { segment: number, frame }, sink)?;
+                    continue;
+                }
+                Step::Damage { offset, reason, stated } => {
+                    self.stated_ops = self.stated_ops.max(stated.map_or(0, Position::ops));
+                    (offset, reason)
+                }
+            };
+            self.stop_here(segment, damage.0, damage.1.to_string());
+            if !reader.skip_to_next_header().map_err(|e| StorageError::io("read", &segment.path, e))? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        segment: &Segment,
+        located: Located<'_>,
+        sink: &mut FrameSink<'_>,
+    ) -> Result<(), StorageError> {
+        let (header, offset) = (located.frame.header, located.frame.offset);
+        let expected = self.last_ops + 1;
+        if self.beyond_gap
+            || header.first_ops != expected
+            || self.stop.as_ref().is_some_and(|stop| stop.of_segment)
+        {
+            self.beyond_gap = true;
+            let found = header.first_ops;
+            self.stop_here(
+                segment,
+                offset,
+                format!("operation {expected} should follow, but here is operation {found}"),
+            );
+            return Ok(());
+        }
+        // The log goes on where it stopped: what was damaged held no operation.
+        self.harmless.extend(self.stop.take());
+        self.last_ops = header.last_ops();
+        (self.end_segment, self.end_offset) = (located.segment, located.frame.end_offset);
+        sink(located)
+    }
+
+    /// Whether the header says what the name says.
+    fn belongs(&self, name: SegmentName, header: &SegmentHeader) -> Result<(), String> {
+        let (opened_epoch, number) = match name {
+            SegmentName::Log { epoch, segment, .. } => (epoch, segment),
+            SegmentName::Tail { opened_epoch, .. } => (opened_epoch, TAIL_SEGMENT),
+        };
+        let expected = (self.epoch, self.shard, number, opened_epoch);
+        let found = (header.epoch, header.shard, header.segment, header.opened_epoch);
+        if found == expected {
+            return Ok(());
+        }
+        Err(format!(
+            "the header says (epoch, shard, segment, opened epoch) {found:?} where {expected:?} should be: the file belongs elsewhere"
+        ))
+    }
+
+    fn stop_of_segment(&mut self, file: PathBuf, reason: String) {
+        let readable_ops = self.last_ops;
+        let of_segment = Stop { file, offset: 0, reason, readable_ops, of_segment: true };
+        match &mut self.stop {
+            // The earlier place is the one to name, but no torn tail explains this.
+            Some(stop) => stop.of_segment = true,
+            None => self.stop = Some(of_segment),
+        }
+    }
+
+    fn stop_here(&mut self, segment: &Segment, offset: u64, reason: String) {
+        if self.stop.is_none() {
+            let file = segment.path.clone();
+            self.stop = Some(Stop { file, offset, reason, readable_ops: self.last_ops, of_segment: false });
+        }
+    }
+}

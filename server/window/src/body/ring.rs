@@ -1,0 +1,246 @@
+//! The ring of one tier: where a bucket lives, how the head moves, how a short ring becomes a dense one.
+
+use super::{Event, NONE, Ring};
+use crate::column;
+use crate::layout::Tier;
+use crate::timestamp::bucket_of;
+use crate::words::{Words, WordsMut};
+
+/// Where an event goes in one tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Nowhere: the tier does not keep its bucket.
+    Skip,
+    /// Into a slot of a dense ring, or an entry of a short one, that is there.
+    At(usize),
+    /// Into a bucket of a dense ring that is ahead of its head.
+    Advance,
+    /// Into a new entry of a short ring, before this one; the first `expire` entries leave first.
+    Insert {
+        /// Entries that fall out of the ring.
+        expire: usize,
+        /// The place among the entries that remain.
+        at: usize,
+    },
+}
+
+impl Ring<'_> {
+    fn tier(&self) -> &Tier {
+        &self.layout.tiers[self.tier_index]
+    }
+
+    fn slots(&self) -> i64 {
+        self.tier().slots as i64
+    }
+
+    /// The slot of a bucket in a dense ring.
+    fn slot_of(&self, bucket: i64) -> usize {
+        bucket.rem_euclid(self.slots()) as usize
+    }
+
+    /// The bucket of an entry of a short ring. Its tag holds the bucket's low 32 bits, and all lie within N of the head.
+    fn bucket_of_entry<W: Words + ?Sized>(&self, words: &W, entry: usize) -> i64 {
+        let tag = column::get(words, self.base, 32, entry) as u32;
+        self.head - i64::from((self.head as u32).wrapping_sub(tag))
+    }
+
+    /// Finds the event's place, or the shape that the ring must take first.
+    pub(super) fn place<W: Words + ?Sized>(&self, words: &W, event: &Event<'_>) -> Result<Placement, usize> {
+        let bucket = bucket_of(event.ts, self.tier().width_ms);
+        if self.head != NONE && bucket <= self.head - self.slots() {
+            return Ok(Placement::Skip);
+        }
+        if self.shape.dense {
+            if self.head == NONE || bucket > self.head {
+                return Ok(Placement::Advance);
+            }
+            let slot = self.slot_of(bucket);
+            return self.room_to_count(words, slot).map(|()| Placement::At(slot));
+        }
+        if self.head != NONE && bucket <= self.head {
+            // Late events are rare and lie near the head: search from there.
+            let at = (0..self.entries).rev().find(|&entry| self.bucket_of_entry(words, entry) <= bucket);
+            match at {
+                Some(entry) if self.bucket_of_entry(words, entry) == bucket => {
+                    return self.room_to_count(words, entry).map(|()| Placement::At(entry));
+                }
+                _ if self.entries == self.shape.capacity => return Err(self.tier().larger(self.shape_index)),
+                at => return Ok(Placement::Insert { expire: 0, at: at.map_or(0, |entry| entry + 1) }),
+            }
+        }
+        let kept_from = bucket - self.slots();
+        let expire =
+            (0..self.entries).take_while(|&entry| self.bucket_of_entry(words, entry) <= kept_from).count();
+        if self.entries - expire == self.shape.capacity {
+            return Err(self.tier().larger(self.shape_index));
+        }
+        Ok(Placement::Insert { expire, at: self.entries - expire })
+    }
+
+    /// Whether every count of the slot can take one more; else the shape with wider counts.
+    fn room_to_count<W: Words + ?Sized>(&self, words: &W, slot: usize) -> Result<(), usize> {
+        for (at, partial) in self.tier().columns.iter().enumerate() {
+            let bits = self.shape.bits[at];
+            if partial.is_count() && bits < 64 && self.cell(words, at, slot) == (1 << bits) - 1 {
+                return Err(self.tier().wider(self.shape_index));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the event at its place.
+    pub(super) fn put<W: WordsMut + ?Sized>(
+        mut self,
+        words: &mut W,
+        event: &Event<'_>,
+        placement: Placement,
+    ) {
+        let bucket = bucket_of(event.ts, self.tier().width_ms);
+        let slot = match placement {
+            Placement::Skip => return,
+            Placement::At(slot) => slot,
+            Placement::Advance => {
+                self.advance(words, bucket);
+                self.slot_of(bucket)
+            }
+            Placement::Insert { expire, at } => {
+                self.insert(words, bucket, expire, at);
+                at
+            }
+        };
+        let offset_ms = (event.ts - bucket * self.tier().width_ms).cast_unsigned();
+        for (at, partial) in self.tier().columns.iter().enumerate() {
+            if let Some(new) = partial.add(self.cell(words, at, slot), event, offset_ms) {
+                self.set_cell(words, at, slot, new);
+            }
+        }
+    }
+
+    /// Moves a dense ring's head, clearing the slots of the buckets that it passes.
+    fn advance<W: WordsMut + ?Sized>(&mut self, words: &mut W, bucket: i64) {
+        let passed = if self.head == NONE { self.slots() } else { (bucket - self.head).min(self.slots()) };
+        debug_assert!(passed > 0);
+        let mut slot = self.slot_of(bucket);
+        for _ in 0..passed {
+            self.clear(words, slot);
+            slot = if slot == 0 { self.tier().slots - 1 } else { slot - 1 };
+        }
+        self.set_head_word(words, bucket);
+    }
+
+    fn clear<W: WordsMut + ?Sized>(&self, words: &mut W, slot: usize) {
+        for (at, partial) in self.tier().columns.iter().enumerate() {
+            self.set_cell(words, at, slot, partial.initial());
+        }
+    }
+
+    fn set_head_word<W: WordsMut + ?Sized>(&mut self, words: &mut W, bucket: i64) {
+        Ring::set_head(self.layout, words, self.tier_index, bucket);
+        self.head = bucket;
+    }
+
+    /// Drops the first `expire` entries of a short ring and makes an empty one for `bucket` at `at`.
+    fn insert<W: WordsMut + ?Sized>(&mut self, words: &mut W, bucket: i64, expire: usize, at: usize) {
+        let remaining = self.entries - expire;
+        assert!(remaining < self.shape.capacity && at <= remaining, "an entry at {at} of {remaining}");
+        if expire > 0 {
+            for entry in 0..remaining {
+                self.move_entry(words, entry + expire, entry);
+            }
+        }
+        for entry in (at..remaining).rev() {
+            self.move_entry(words, entry, entry + 1);
+        }
+        column::set(words, self.base, 32, at, u64::from(bucket as u32));
+        self.clear(words, at);
+        self.entries = remaining + 1;
+        Ring::set_state(self.layout, words, self.tier_index, self.shape_index, self.entries);
+        if self.head == NONE || bucket > self.head {
+            self.set_head_word(words, bucket);
+        }
+    }
+
+    fn move_entry<W: WordsMut + ?Sized>(&self, words: &mut W, from: usize, to: usize) {
+        let tag = column::get(words, self.base, 32, from);
+        column::set(words, self.base, 32, to, tag);
+        for at in 0..self.tier().columns.len() {
+            let value = self.cell(words, at, from);
+            self.set_cell(words, at, to, value);
+        }
+    }
+
+    /// Copies what this ring holds into the same tier's ring of another shape, in other words.
+    pub(super) fn copy_into<O, N>(&self, old: &O, to: &Ring<'_>, new: &mut N)
+    where
+        O: Words + ?Sized,
+        N: WordsMut + ?Sized,
+    {
+        if self.shape.dense {
+            assert!(to.shape.dense, "a dense ring only widens");
+            // A ring without a head has no slot yet that was cleared.
+            for slot in 0..if self.head == NONE { 0 } else { self.tier().slots } {
+                self.copy_slot(old, slot, to, new, slot);
+            }
+            return;
+        }
+        if to.shape.dense {
+            for slot in 0..self.tier().slots {
+                to.clear(new, slot);
+            }
+        }
+        for entry in 0..self.entries {
+            let slot = if to.shape.dense { self.slot_of(self.bucket_of_entry(old, entry)) } else { entry };
+            if !to.shape.dense {
+                column::set(new, to.base, 32, entry, column::get(old, self.base, 32, entry));
+            }
+            self.copy_slot(old, entry, to, new, slot);
+        }
+    }
+
+    fn copy_slot<O, N>(&self, old: &O, from: usize, to: &Ring<'_>, new: &mut N, slot: usize)
+    where
+        O: Words + ?Sized,
+        N: WordsMut + ?Sized,
+    {
+        for at in 0..self.tier().columns.len() {
+            to.set_cell(new, at, slot, self.cell(old, at, from));
+        }
+    }
+
+    /// The cells of the buckets `from..to`, oldest first, as at most two runs of slots.
+    pub fn runs<W: Words + ?Sized>(&self, words: &W, from: i64, to: i64) -> [(usize, usize); 2] {
+        const EMPTY: (usize, usize) = (0, 0);
+        if self.head == NONE {
+            return [EMPTY; 2];
+        }
+        let from = from.max(self.head - self.slots() + 1);
+        let to = to.min(self.head + 1);
+        if from >= to {
+            return [EMPTY; 2];
+        }
+        if self.shape.dense {
+            let (first, last) = (self.slot_of(from), self.slot_of(to - 1));
+            return if first <= last {
+                [(first, last + 1), EMPTY]
+            } else {
+                [(first, self.tier().slots), (0, last + 1)]
+            };
+        }
+        let first = (0..self.entries)
+            .find(|&entry| self.bucket_of_entry(words, entry) >= from)
+            .unwrap_or(self.entries);
+        let end = (first..self.entries)
+            .find(|&entry| self.bucket_of_entry(words, entry) >= to)
+            .unwrap_or(self.entries);
+        [(first, end), EMPTY]
+    }
+
+    /// The bucket whose partials stand in `slot`.
+    pub fn bucket_in<W: Words + ?Sized>(&self, words: &W, slot: usize) -> i64 {
+        if self.shape.dense {
+            self.head - (self.head - slot as i64).rem_euclid(self.slots())
+        } else {
+            self.bucket_of_entry(words, slot)
+        }
+    }
+}

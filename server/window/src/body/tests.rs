@@ -1,0 +1,176 @@
+//! What the naive model does not reach: counts that widen, every shape on the way to a dense ring, wrap, far gaps.
+
+use super::{Event, Fit, NONE, add, fit, grow, init, judge, newest_ms, words_grown, words_used};
+use crate::definition::Definition;
+use crate::layout::Layout;
+use crate::query::Query;
+use crate::value::Value;
+use crate::window::evaluate;
+
+fn layout(text: &str) -> Layout {
+    Layout::compile(&Definition::parse_text("s", text).unwrap()).unwrap()
+}
+
+struct Entity {
+    layout: Layout,
+    words: Vec<u64>,
+    grown: usize,
+}
+
+impl Entity {
+    fn new(text: &str) -> Self {
+        let layout = layout(text);
+        let mut words = vec![u64::MAX; layout.words_min()];
+        init(&layout, words.as_mut_slice());
+        Self { layout, words, grown: 0 }
+    }
+
+    fn event(&mut self, ts: i64, value: f64) {
+        let event = Event {
+            ts,
+            clock: ts.max(newest_ms(self.words.as_slice())),
+            present: 1,
+            values: &[value.to_bits()],
+        };
+        loop {
+            match fit(&self.layout, self.words.as_slice(), &event) {
+                Fit::Ready(placements) => {
+                    return add(&self.layout, self.words.as_mut_slice(), &event, &placements);
+                }
+                Fit::Grow { tier, shape } => {
+                    // Stale words beyond the old body must not matter.
+                    let mut words =
+                        vec![u64::MAX; words_grown(&self.layout, self.words.as_slice(), tier, shape)];
+                    grow(&self.layout, self.words.as_slice(), words.as_mut_slice(), tier, shape);
+                    assert_eq!(words_used(&self.layout, words.as_slice()), words.len());
+                    self.words = words;
+                    self.grown += 1;
+                }
+            }
+        }
+    }
+
+    fn read(&self, features: &str, t: i64) -> Vec<Value> {
+        let clock = newest_ms(self.words.as_slice());
+        let words = features.split(' ').map(str::as_bytes);
+        let query = Query::parse(&self.layout, words).unwrap();
+        let mut time = query.read_time(&self.layout, Some(clock)).unwrap();
+        time.t = t;
+        let mut row = Vec::new();
+        evaluate(&self.layout, Some(self.words.as_slice()), &query.features, time, &mut row);
+        row
+    }
+}
+
+#[test]
+fn counts_widen_beyond_16_bits_in_short_and_dense_rings() {
+    for filled in [1, 60] {
+        let mut entity = Entity::new("FIELDS x FLOAT WINDOWS 60s@1s AGGREGATE count count(x) sum(x)");
+        for second in 0..filled {
+            entity.event(second * 1000, 1.0);
+        }
+        let last = (filled - 1) * 1000;
+        for _ in 0..70_000 {
+            entity.event(last, 1.0);
+        }
+        let total = 70_000 + filled;
+        let row = entity.read("count:60s count(x):60s sum(x):60s", last + 1);
+        assert_eq!(row, [Value::Int(total), Value::Int(total), Value::Float(total as f64)]);
+    }
+}
+
+#[test]
+fn a_ring_takes_every_shape_and_keeps_what_it_holds() {
+    let text = "FIELDS x FLOAT WINDOWS 60s@1s 10m@10s all AGGREGATE count sum(x) min(x) since";
+    let mut entity = Entity::new(text);
+    let start = 1_700_000_000_000;
+    for second in 0..600 {
+        entity.event(start + second * 1000, second as f64);
+        let row = entity.read(
+            "count:60s sum(x):60s min(x):60s count:10m sum(x):all since:60s",
+            start + second * 1000 + 1,
+        );
+        // The window of 60 s that ends within a second touches 61 buckets.
+        let from = (second - 60).max(0);
+        let sum = |from: i64| (from..=second).sum::<i64>() as f64;
+        assert_eq!(
+            row,
+            [
+                Value::Int(second - from + 1),
+                Value::Float(sum(from)),
+                Value::Float(from as f64),
+                Value::Int(second + 1),
+                Value::Float(sum(0)),
+                Value::Int(0)
+            ]
+        );
+    }
+    assert!(entity.grown >= 12, "two rings grew only {} times", entity.grown);
+    assert!(entity.words.len() <= entity.layout.full_bytes() / 8);
+}
+
+#[test]
+fn a_gap_longer_than_the_ring_leaves_nothing_behind() {
+    for filled in [2, 60] {
+        let mut entity = Entity::new("FIELDS x FLOAT WINDOWS 60s@1s AGGREGATE count sum(x) min(x)");
+        for second in 0..filled {
+            entity.event(second * 1000, 1.0);
+        }
+        for gap_ms in [61_000, 64_000, 86_400_000, (1i64 << 32) * 1000, (1i64 << 33) * 1000 + 5000] {
+            let ts = newest_ms(entity.words.as_slice()) + gap_ms;
+            entity.event(ts, 7.0);
+            assert_eq!(
+                entity.read("count:60s sum(x):60s min(x):60s", ts + 1),
+                [Value::Int(1), Value::Float(7.0), Value::Float(7.0)]
+            );
+        }
+    }
+}
+
+#[test]
+fn an_event_ahead_of_the_clock_does_not_overwrite_the_oldest_bucket() {
+    // N = 60 + 1 + 5 + 1: a full unaligned window, its RETAIN, and five buckets ahead of the clock.
+    let mut entity = Entity::new("FIELDS x FLOAT WINDOWS 60s@1s AGGREGATE count SKEW 5s CLAMP");
+    assert_eq!(entity.layout.tiers[0].slots, 67);
+    let clock = 1_000_500;
+    for second in 0..62 {
+        entity.event(clock - second * 1000, 1.0);
+    }
+    entity.event(clock + 5000, 1.0);
+    // [floor(T − W), ceil(T)) with T = clock + 1, and the bucket before, which RETAIN keeps for AT.
+    assert_eq!(entity.read("count:60s", clock + 1), [Value::Int(61)]);
+    assert_eq!(entity.read("count:60s", clock + 1 - 1000), [Value::Int(61)]);
+}
+
+#[test]
+fn an_event_behind_the_ring_is_late_whatever_its_stamp_says() {
+    // Another connection's event has overtaken this one: the owner judges with the record's head.
+    let text = "FIELDS x FLOAT WINDOWS 10s@1s AGGREGATE count SKEW 0s REJECT CLOCK EVENT";
+    let mut entity = Entity::new(text);
+    entity.event(100_000, 1.0);
+    let stale = Event { ts: 80_000, clock: 80_000, present: 0, values: &[0] };
+    assert!(judge(&entity.layout, Some(entity.words.as_slice()), &stale));
+    assert!(!judge::<[u64]>(&entity.layout, None, &stale), "to an entity without record it is not late");
+    let wall = Entity { layout: layout(&text.replace("EVENT", "WALL")), words: entity.words, grown: 0 };
+    assert!(judge(&wall.layout, Some(wall.words.as_slice()), &stale));
+}
+
+#[test]
+fn an_empty_body_has_no_events() {
+    let entity = Entity::new("FIELDS x FLOAT WINDOWS 10s@1s all AGGREGATE count sum(x) min(x) since");
+    assert_eq!(newest_ms(entity.words.as_slice()), NONE);
+    assert_eq!(words_used(&entity.layout, entity.words.as_slice()), entity.words.len());
+}
+
+#[test]
+fn three_buckets_of_count_and_sum_take_little() {
+    let mut entity = Entity::new("FIELDS amount FLOAT WINDOWS 5m@1m 1h@1m AGGREGATE count sum(amount)");
+    for minute in 0..3 {
+        entity.event(minute * 60_000, 1.0);
+    }
+    assert!(entity.words.len() * 8 <= 96, "{} bytes", entity.words.len() * 8);
+    for minute in 3..60 {
+        entity.event(minute * 60_000, 1.0);
+    }
+    assert!(entity.words.len() * 8 <= 672, "{} bytes", entity.words.len() * 8);
+}

@@ -1,0 +1,178 @@
+//! Columns: one partial aggregate for every slot of a ring, packed as narrowly as it may be.
+
+use crate::aggregate::{Aggregate, FieldId};
+use crate::body::Event;
+use crate::definition::{Field, FieldType};
+use crate::words::{Words, WordsMut};
+
+/// What a bucket stores of its events so that aggregates over many buckets can be merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Partial {
+    /// Events.
+    Count,
+    /// Events in which the field is present.
+    CountOf(FieldId),
+    /// Sum of a FLOAT field, as f64.
+    SumFloat(FieldId),
+    /// Sum of an INT field, saturating at i64.
+    SumInt(FieldId),
+    /// Smallest value of a FLOAT field; +∞ in an empty bucket.
+    MinFloat(FieldId),
+    /// Largest value of a FLOAT field; −∞ in an empty bucket.
+    MaxFloat(FieldId),
+    /// Smallest value of an INT field; meaningless where the field's count is 0.
+    MinInt(FieldId),
+    /// Largest value of an INT field; meaningless where the field's count is 0.
+    MaxInt(FieldId),
+    /// 1 + milliseconds from the bucket's start to its newest event; 0 in an empty bucket.
+    Newest,
+}
+
+impl Partial {
+    /// The partials that `aggregate` is computed from.
+    pub fn of(aggregate: Aggregate, fields: &[Field]) -> Vec<Self> {
+        let int = |field: FieldId| fields[usize::from(field)].kind == FieldType::Int;
+        let sum = |field| if int(field) { Self::SumInt(field) } else { Self::SumFloat(field) };
+        match aggregate {
+            Aggregate::Count | Aggregate::Rate => vec![Self::Count],
+            Aggregate::CountOf(field) => vec![Self::CountOf(field)],
+            Aggregate::Sum(field) | Aggregate::RateOf(field) => vec![sum(field)],
+            Aggregate::Avg(field) => vec![Self::CountOf(field), sum(field)],
+            // Every i64 is a value, so none can mean "empty": the count says it.
+            Aggregate::Min(field) if int(field) => vec![Self::CountOf(field), Self::MinInt(field)],
+            Aggregate::Max(field) if int(field) => vec![Self::CountOf(field), Self::MaxInt(field)],
+            Aggregate::Min(field) => vec![Self::MinFloat(field)],
+            Aggregate::Max(field) => vec![Self::MaxFloat(field)],
+            Aggregate::Since => vec![Self::Newest],
+        }
+    }
+
+    /// Whether it counts, and so starts narrow and widens.
+    pub fn is_count(self) -> bool {
+        matches!(self, Self::Count | Self::CountOf(_))
+    }
+
+    /// What an empty bucket holds.
+    #[inline]
+    pub fn initial(self) -> u64 {
+        match self {
+            Self::MinFloat(_) => f64::INFINITY.to_bits(),
+            Self::MaxFloat(_) => f64::NEG_INFINITY.to_bits(),
+            Self::MinInt(_) => i64::MAX.cast_unsigned(),
+            Self::MaxInt(_) => i64::MIN.cast_unsigned(),
+            _ => 0,
+        }
+    }
+
+    /// The partial after `event`, which lies `offset_ms` behind the start of the bucket; `None` when it does not change.
+    #[inline]
+    pub fn add(self, old: u64, event: &Event<'_>, offset_ms: u64) -> Option<u64> {
+        let value =
+            |field: FieldId| (event.present & (1 << field) != 0).then(|| event.values[usize::from(field)]);
+        match self {
+            Self::Count => Some(old + 1),
+            Self::CountOf(field) => value(field).map(|_| old + 1),
+            Self::SumFloat(field) => {
+                value(field).map(|new| (f64::from_bits(old) + f64::from_bits(new)).to_bits())
+            }
+            Self::SumInt(field) => {
+                value(field).map(|new| old.cast_signed().saturating_add(new.cast_signed()).cast_unsigned())
+            }
+            Self::MinFloat(field) => value(field).filter(|&new| f64::from_bits(new) < f64::from_bits(old)),
+            Self::MaxFloat(field) => value(field).filter(|&new| f64::from_bits(new) > f64::from_bits(old)),
+            Self::MinInt(field) => value(field).filter(|&new| new.cast_signed() < old.cast_signed()),
+            Self::MaxInt(field) => value(field).filter(|&new| new.cast_signed() > old.cast_signed()),
+            Self::Newest => (offset_ms >= old).then_some(offset_ms + 1),
+        }
+    }
+}
+
+/// One slot of a column of `bits` (16, 32 or 64) that starts at word `base`.
+#[inline]
+pub fn get<W: Words + ?Sized>(words: &W, base: usize, bits: u32, slot: usize) -> u64 {
+    match bits {
+        64 => words.get(base + slot),
+        32 => words.get(base + slot / 2) >> (32 * (slot % 2)) & 0xffff_ffff,
+        _ => words.get(base + slot / 4) >> (16 * (slot % 4)) & 0xffff,
+    }
+}
+
+/// Sets one slot of a column; `value` fits `bits`.
+#[inline]
+pub fn set<W: WordsMut + ?Sized>(words: &mut W, base: usize, bits: u32, slot: usize, value: u64) {
+    debug_assert!(bits == 64 || value >> bits == 0, "{value} does not fit {bits} bits");
+    let (index, shift, mask) = match bits {
+        64 => return words.set(base + slot, value),
+        32 => (base + slot / 2, 32 * (slot % 2), 0xffff_ffff),
+        _ => (base + slot / 4, 16 * (slot % 4), 0xffff),
+    };
+    let word = words.get(index) & !(mask << shift) | value << shift;
+    words.set(index, word);
+}
+
+/// Words that `slots` slots of `bits` take.
+pub fn words_of(slots: usize, bits: u32) -> usize {
+    (slots * bits as usize).div_ceil(64)
+}
+
+/// The sum of a narrow column's slots `from..to`, a word (two or four slots) at a time.
+pub fn sum_packed<W: Words + ?Sized>(words: &W, base: usize, bits: u32, from: usize, to: usize) -> u128 {
+    if bits == 64 {
+        return (from..to).map(|slot| u128::from(words.get(base + slot))).sum();
+    }
+    let lanes = 64 / bits as usize;
+    let mut total = 0u128;
+    let mut slot = from;
+    while slot < to {
+        let first = slot % lanes;
+        let end = lanes.min(first + (to - slot));
+        let mut word = words.get(base + slot / lanes) >> (first * bits as usize);
+        if end - first < lanes {
+            word &= (1 << ((end - first) * bits as usize)) - 1;
+        }
+        total += u128::from(if bits == 16 {
+            let pairs = (word & 0x0000_ffff_0000_ffff) + (word >> 16 & 0x0000_ffff_0000_ffff);
+            (pairs & 0xffff_ffff) + (pairs >> 32)
+        } else {
+            (word & 0xffff_ffff) + (word >> 32)
+        });
+        slot += end - first;
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{get, set, sum_packed, words_of};
+
+    #[test]
+    fn packed_slots_are_independent_and_sum() {
+        for bits in [16, 32, 64] {
+            let slots = 13;
+            let mut words = vec![0u64; words_of(slots, bits) + 2];
+            words[0] = u64::MAX;
+            let last = words.len() - 1;
+            words[last] = u64::MAX;
+            let value =
+                |slot: usize| (slot as u64 * 0x1_0001 + 7) & if bits == 16 { 0xffff } else { 0xffff_ffff };
+            for slot in 0..slots {
+                set(words.as_mut_slice(), 1, bits, slot, u64::from(u16::MAX));
+                set(words.as_mut_slice(), 1, bits, slot, value(slot));
+            }
+            for slot in 0..slots {
+                assert_eq!(get(words.as_slice(), 1, bits, slot), value(slot));
+            }
+            for from in 0..=slots {
+                for to in from..=slots {
+                    let expected: u128 = (from..to).map(|slot| u128::from(value(slot))).sum();
+                    assert_eq!(
+                        sum_packed(words.as_slice(), 1, bits, from, to),
+                        expected,
+                        "{bits} bits, {from}..{to}"
+                    );
+                }
+            }
+            assert_eq!((words[0], words[last]), (u64::MAX, u64::MAX), "neighbours are untouched");
+        }
+    }
+}

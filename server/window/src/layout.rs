@@ -1,0 +1,362 @@
+//! A definition compiled: tiers, their columns, the shapes their rings grow through, and the declared features.
+//!
+//! A record's body, in 64-bit words:
+//!
+//! ```text
+//!   0                 newest event time (i64); i64::MIN in a body without events
+//!   1 .. 1+L          the partials of `all`, one word each (L = 0 where the stream has no `all`)
+//!   1+L .. 1+L+2T     two words a tier: head (index of its newest bucket, i64::MIN if none)
+//!                                       state (bits 0..16 shape, bits 32..64 entries in a short ring)
+//!   then per tier     its ring, in its shape:
+//!     short           tags (u32: the bucket's index mod 2³², ascending), then the columns, one cell an entry
+//!     dense           the columns, one cell a slot; slot = bucket mod N
+//! ```
+//!
+//! A *shape* is a capacity and a width for the tier's counts (16, 32 or 64 bits). A ring starts as the smallest short one and
+//! becomes dense when that takes no more words than the next short one.
+
+use crate::aggregate::{Aggregate, Length};
+use crate::column::{Partial, words_of};
+use crate::definition::{
+    AggregateSpec, ClockMode, Definition, Field, RECORD_BYTES_MAX, SkewAction, WindowSpec,
+};
+use crate::duration;
+use crate::error::DefinitionError;
+use crate::query::Feature;
+use crate::timestamp::floor_to;
+
+/// A stream's definition, compiled.
+#[derive(Debug)]
+pub struct Layout {
+    /// The declared fields.
+    pub fields: Box<[Field]>,
+    /// One tier for each distinct bucket width, finest first.
+    pub tiers: Box<[Tier]>,
+    /// The partials of `all`; `None` where the stream has no such window.
+    pub lifetime: Option<Box<[Partial]>>,
+    /// The declared features: by aggregate, then by window, both as declared.
+    pub features: Box<[Feature]>,
+    /// What "now" means.
+    pub clock: ClockMode,
+    /// Allowed lateness.
+    pub lateness_ms: Option<i64>,
+    /// How far ahead of the server's clock an event may be, and what happens to one further ahead.
+    pub skew_ms: i64,
+    /// What happens to an event further ahead.
+    pub skew_action: SkewAction,
+    /// An entity whose newest event is older than this by the stream's clock is dead; `None`: never.
+    pub death_ms: Option<i64>,
+    windows: Box<[WindowSpec]>,
+    aggregates: Box<[AggregateSpec]>,
+}
+
+/// The ring of buckets of one width.
+#[derive(Debug)]
+pub struct Tier {
+    /// Bucket width.
+    pub width_ms: i64,
+    /// The longest window that is read from these buckets.
+    pub longest_ms: i64,
+    /// How much longer than that buckets are kept.
+    pub retain_ms: i64,
+    /// Slots of the dense ring: ⌈(longest + RETAIN)/w⌉ + ⌈SKEW/w⌉ + 1.
+    pub slots: usize,
+    /// What each bucket stores.
+    pub columns: Box<[Partial]>,
+    /// The shapes the ring grows through: by capacity, then by count width.
+    pub shapes: Box<[Shape]>,
+}
+
+/// One form of a tier's ring.
+#[derive(Debug)]
+pub struct Shape {
+    /// Entries of a short ring, slots of a dense one.
+    pub capacity: usize,
+    /// Whether every bucket has its slot.
+    pub dense: bool,
+    /// Width of each column's cells in bits.
+    pub bits: Box<[u32]>,
+    /// Word offset of each column within the tier's data.
+    pub offsets: Box<[u32]>,
+    /// Words of the tier's data.
+    pub words: usize,
+}
+
+/// Widths that counts go through.
+const COUNT_BITS: [u32; 3] = [16, 32, 64];
+
+impl Shape {
+    fn new(columns: &[Partial], width_ms: i64, capacity: usize, dense: bool, count_bits: u32) -> Self {
+        let bits: Box<[u32]> =
+            columns.iter().map(|column| cell_bits(*column, width_ms, count_bits)).collect();
+        let mut words = if dense { 0 } else { words_of(capacity, 32) };
+        let offsets = bits
+            .iter()
+            .map(|&bits| {
+                let offset = u32::try_from(words).expect("a record is bounded by RECORD_BYTES_MAX");
+                words += words_of(capacity, bits);
+                offset
+            })
+            .collect();
+        Self { capacity, dense, bits, offsets, words }
+    }
+}
+
+fn cell_bits(column: Partial, width_ms: i64, count_bits: u32) -> u32 {
+    match column {
+        column if column.is_count() => count_bits,
+        // 1 + an offset within the bucket.
+        Partial::Newest if width_ms <= i64::from(u32::MAX) => 32,
+        _ => 64,
+    }
+}
+
+/// Capacities of short rings: doubling, with one step between.
+fn short_capacities() -> impl Iterator<Item = usize> {
+    [2, 4, 6].into_iter().chain((3..24).flat_map(|power| [1 << power, 3 << (power - 1)]))
+}
+
+impl Tier {
+    fn new(width_ms: i64, definition: &Definition) -> Result<Self, DefinitionError> {
+        let own = || definition.windows.iter().filter(|window| window.width_ms == width_ms);
+        let longest_ms = own()
+            .map(|window| match window.length {
+                Length::Finite(length_ms) => length_ms,
+                Length::All => 0,
+            })
+            .max()
+            .unwrap_or(0);
+        let retain_ms = retain_ms(width_ms, definition);
+        let mut columns: Vec<Partial> = Vec::new();
+        for spec in definition.aggregates.iter().filter(|spec| own().any(|window| spec.covers(window.length)))
+        {
+            for partial in Partial::of(spec.aggregate, &definition.fields) {
+                if !columns.contains(&partial) {
+                    columns.push(partial);
+                }
+            }
+        }
+        let slots = (i128::from(longest_ms) + i128::from(retain_ms) + i128::from(width_ms) - 1)
+            / i128::from(width_ms)
+            + (i128::from(definition.skew_ms) + i128::from(width_ms) - 1) / i128::from(width_ms)
+            + 1;
+        let full_bits: i128 = columns.iter().map(|column| i128::from(cell_bits(*column, width_ms, 64))).sum();
+        let full_bytes = slots * full_bits / 8;
+        if full_bytes > RECORD_BYTES_MAX as i128 {
+            return Err(DefinitionError(format!(
+                "a full record would take {full_bytes} bytes for its {slots} buckets of {} alone (window {}, RETAIN {}, SKEW {}), \
+                 more than {RECORD_BYTES_MAX}: use wider buckets, shorter windows or less RETAIN",
+                duration::format(width_ms),
+                duration::format(longest_ms),
+                duration::format(retain_ms),
+                duration::format(definition.skew_ms),
+            )));
+        }
+        let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
+        let columns = columns.into_boxed_slice();
+        let shapes = Self::shapes(&columns, width_ms, slots);
+        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes })
+    }
+
+    fn shapes(columns: &[Partial], width_ms: i64, slots: usize) -> Box<[Shape]> {
+        let dense_words = Shape::new(columns, width_ms, slots, true, COUNT_BITS[0]).words;
+        let mut shapes = Vec::new();
+        for capacity in short_capacities() {
+            let narrow = Shape::new(columns, width_ms, capacity, false, COUNT_BITS[0]);
+            if narrow.words >= dense_words || capacity >= slots {
+                break;
+            }
+            shapes.extend(COUNT_BITS.map(|bits| Shape::new(columns, width_ms, capacity, false, bits)));
+        }
+        shapes.extend(COUNT_BITS.map(|bits| Shape::new(columns, width_ms, slots, true, bits)));
+        shapes.into_boxed_slice()
+    }
+
+    /// The shape with room for more buckets than `shape`.
+    pub(crate) fn larger(&self, shape: usize) -> usize {
+        let larger = shape + COUNT_BITS.len();
+        assert!(larger < self.shapes.len(), "a dense ring has a slot for every bucket");
+        larger
+    }
+
+    /// The shape with wider counts than `shape`.
+    pub(crate) fn wider(&self, shape: usize) -> usize {
+        assert!(shape % COUNT_BITS.len() + 1 < COUNT_BITS.len(), "a 64-bit count does not overflow");
+        shape + 1
+    }
+
+    /// Start of the oldest bucket that is kept at `clock_ms`: `floor(clock + 1 − longest − RETAIN, w)`.
+    #[inline]
+    pub fn kept_from_ms(&self, clock_ms: i64) -> i64 {
+        floor_to(clock_ms + 1 - self.longest_ms - self.retain_ms, self.width_ms)
+    }
+
+    /// The place of a partial among the columns.
+    pub fn column(&self, partial: Partial) -> Option<usize> {
+        self.columns.iter().position(|column| *column == partial)
+    }
+
+    /// Whether every partial that `aggregate` needs is stored.
+    pub fn holds(&self, aggregate: Aggregate, fields: &[Field]) -> bool {
+        Partial::of(aggregate, fields).into_iter().all(|partial| self.column(partial).is_some())
+    }
+
+    /// Bytes of the full, dense ring while its counts are narrow.
+    pub fn full_bytes(&self) -> usize {
+        self.shapes[self.shapes.len() - COUNT_BITS.len()].words * 8
+    }
+}
+
+/// RETAIN of the tier of one width: its own, else the one for all tiers, else LATENESS plus one bucket.
+fn retain_ms(width_ms: i64, definition: &Definition) -> i64 {
+    let given = |width: Option<i64>| definition.retain.iter().find(|retain| retain.width_ms == width);
+    given(Some(width_ms))
+        .or_else(|| given(None))
+        .map_or_else(|| definition.lateness_ms.unwrap_or(0) + width_ms, |retain| retain.retain_ms)
+}
+
+/// Checks what can only be seen once the definition is compiled: the record's size and TTL.
+pub(crate) fn check(definition: &Definition) -> Result<(), DefinitionError> {
+    Layout::compile(definition).map(|_| ())
+}
+
+impl Layout {
+    /// Compiles a definition.
+    ///
+    /// # Errors
+    /// When a full record would exceed [`RECORD_BYTES_MAX`], or TTL is shorter than what the windows need.
+    pub fn compile(definition: &Definition) -> Result<Self, DefinitionError> {
+        let mut widths: Vec<i64> = definition
+            .windows
+            .iter()
+            .map(|window| window.width_ms)
+            .filter(|&width_ms| width_ms > 0)
+            .collect();
+        widths.sort_unstable();
+        widths.dedup();
+        let tiers = widths
+            .into_iter()
+            .map(|width_ms| Tier::new(width_ms, definition))
+            .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
+        let layout = Self {
+            fields: definition.fields.clone().into_boxed_slice(),
+            lifetime: lifetime(definition),
+            features: features(definition, &tiers),
+            clock: definition.clock,
+            lateness_ms: definition.lateness_ms,
+            skew_ms: definition.skew_ms,
+            skew_action: definition.skew_action,
+            death_ms: death_ms(definition, &tiers)?,
+            windows: definition.windows.clone().into_boxed_slice(),
+            aggregates: definition.aggregates.clone().into_boxed_slice(),
+            tiers,
+        };
+        let widest: usize =
+            layout.tiers.iter().map(|tier| tier.shapes[tier.shapes.len() - 1].words * 8).sum();
+        if widest > RECORD_BYTES_MAX {
+            let parts: Vec<String> = layout
+                .tiers
+                .iter()
+                .map(|tier| {
+                    let bytes = tier.shapes[tier.shapes.len() - 1].words * 8;
+                    format!("{} buckets of {} take {bytes}", tier.slots, duration::format(tier.width_ms))
+                })
+                .collect();
+            return Err(DefinitionError(format!(
+                "a full record would take {widest} bytes, more than {RECORD_BYTES_MAX} ({}): use wider buckets, shorter windows or less RETAIN",
+                parts.join(", ")
+            )));
+        }
+        Ok(layout)
+    }
+
+    /// Words before the tiers' rings.
+    pub(crate) fn tiers_at(&self) -> usize {
+        1 + self.lifetime.as_ref().map_or(0, |lifetime| lifetime.len())
+    }
+
+    /// Words of a body without events.
+    pub fn words_min(&self) -> usize {
+        self.tiers_at() + self.tiers.iter().map(|tier| 2 + tier.shapes[0].words).sum::<usize>()
+    }
+
+    /// Bytes of a body whose rings are all dense, while counts are narrow.
+    pub fn full_bytes(&self) -> usize {
+        8 * (self.tiers_at() + 2 * self.tiers.len()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+    }
+
+    /// The declared window of a length.
+    pub fn window(&self, length: Length) -> Option<&WindowSpec> {
+        self.windows.iter().find(|window| window.length == length)
+    }
+
+    /// The tier of a bucket width.
+    pub fn tier_of_width(&self, width_ms: i64) -> Option<usize> {
+        self.tiers.iter().position(|tier| tier.width_ms == width_ms)
+    }
+
+    /// The declared windows.
+    pub fn windows(&self) -> &[WindowSpec] {
+        &self.windows
+    }
+
+    /// The declared aggregates.
+    pub fn aggregates(&self) -> &[AggregateSpec] {
+        &self.aggregates
+    }
+
+    /// The index of a field by name.
+    pub fn field(&self, name: &[u8]) -> Option<usize> {
+        self.fields.iter().position(|field| field.name.as_bytes() == name)
+    }
+}
+
+fn lifetime(definition: &Definition) -> Option<Box<[Partial]>> {
+    definition.windows.iter().find(|window| window.length == Length::All)?;
+    let mut partials: Vec<Partial> = Vec::new();
+    for spec in definition.aggregates.iter().filter(|spec| spec.covers(Length::All)) {
+        for partial in Partial::of(spec.aggregate, &definition.fields) {
+            // The body's newest event time says it already.
+            if partial != Partial::Newest && !partials.contains(&partial) {
+                partials.push(partial);
+            }
+        }
+    }
+    Some(partials.into_boxed_slice())
+}
+
+fn features(definition: &Definition, tiers: &[Tier]) -> Box<[Feature]> {
+    let mut features = Vec::new();
+    for spec in &definition.aggregates {
+        for window in definition.windows.iter().filter(|window| spec.covers(window.length)) {
+            let name = format!("{}:{}", spec.aggregate.text(&definition.fields), window.length);
+            let tier = tiers.iter().position(|tier| tier.width_ms == window.width_ms);
+            features.push(Feature {
+                name: name.into(),
+                aggregate: spec.aggregate,
+                length: window.length,
+                tier,
+            });
+        }
+    }
+    features.into_boxed_slice()
+}
+
+/// TTL, or without it the longest finite window + RETAIN + one bucket; `None` for a stream with `all` and no TTL.
+fn death_ms(definition: &Definition, tiers: &[Tier]) -> Result<Option<i64>, DefinitionError> {
+    let needed_ms = tiers
+        .iter()
+        .map(|tier| tier.longest_ms.saturating_add(tier.retain_ms).saturating_add(tier.width_ms))
+        .max()
+        .unwrap_or(0);
+    match definition.ttl_ms {
+        Some(ttl_ms) if ttl_ms < needed_ms => Err(DefinitionError(format!(
+            "TTL {} is shorter than the longest window with its RETAIN and one bucket: it must be at least {}",
+            duration::format(ttl_ms),
+            duration::format(needed_ms)
+        ))),
+        Some(ttl_ms) => Ok(Some(ttl_ms)),
+        None if definition.windows.iter().any(|window| window.length == Length::All) => Ok(None),
+        None => Ok(Some(needed_ms)),
+    }
+}

@@ -1,0 +1,17 @@
+//! What the real binary promises, end to end. One file per kind of promise; most run with one shard and with four.
+
+mod bad_input;
+mod clients;
+mod commits;
+mod crash;
+mod demo;
+mod durability;
+mod entities;
+mod late_and_skewed;
+mod lifecycle;
+mod load;
+mod model;
+mod ordering;
+mod readme;
+mod streams;
+mod windows;
