@@ -10,6 +10,7 @@
 //! | `slots` | chunks cut into slots of one size; the pool of chunks; the helper that populates them |
 //! | `reclaim` | when memory that readers may look at can be used again |
 //! | `region`, `handle` | the range of addresses, and numbers that name places in it |
+//! | `prefetch`, `padded` | cache lines |
 //! | `sync` | the one switch between `std`'s and loom's atomics |
 //! | `planted` | mistakes that a loom model can plant in the code above, to show that it would notice them |
 //! | `models` | the loom models |
@@ -55,6 +56,7 @@ mod handle;
 mod index;
 mod padded;
 mod planted;
+mod prefetch;
 mod reclaim;
 mod record;
 mod region;

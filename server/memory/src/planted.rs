@@ -66,6 +66,9 @@ pub(crate) enum Mistake {
     /// A miss counts although there is another directory by now.
     RootNotCompared,
 
+    /// A walk takes words that are behind the end of its segment.
+    WalkGoesBehindItsEnd,
+
     /// A record that moved stays readable at its old place.
     OldRecordStaysLive,
 

@@ -27,9 +27,6 @@ use std::{fmt, sync::Arc as StdArc};
 /// The most participants of a domain.
 pub const PARTICIPANTS_MAX: usize = 1024;
 
-/// The most slots one call to [`Reclaimer::collect`] hands back, so that a tick stays short.
-pub(crate) const COLLECTED_MAX: usize = 1024;
-
 /// Set in the state of a participant that sleeps; the rest counts its quiescent points.
 const ASLEEP: u64 = 1;
 
@@ -143,9 +140,9 @@ impl Reclaimer {
         self.retired.len() + self.waiting.len()
     }
 
-    /// Hands slots that no one can reach any more to `free`, at most [`COLLECTED_MAX`] of them; returns how many. To be
-    /// called once a tick: each call moves the grace period on.
-    pub(crate) fn collect(&mut self, mut free: impl FnMut(Handle)) -> usize {
+    /// Hands slots that no one can reach any more to `free`, at most `slots_max` of them; returns how many. To be called once a
+    /// tick: each call moves the grace period on.
+    pub(crate) fn collect(&mut self, slots_max: usize, mut free: impl FnMut(Handle)) -> usize {
         if self.waiting.is_empty() {
             if self.retired.is_empty() {
                 return 0;
@@ -156,7 +153,7 @@ impl Reclaimer {
         if !self.is_grace_period_over() {
             return 0;
         }
-        let keep = self.waiting.len().saturating_sub(COLLECTED_MAX);
+        let keep = self.waiting.len().saturating_sub(slots_max);
         let collected = self.waiting.len() - keep;
         self.waiting.drain(keep..).for_each(&mut free);
         collected
@@ -186,12 +183,12 @@ impl Reclaimer {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{COLLECTED_MAX, Domain, Participant, Reclaimer};
+    use super::{Domain, Participant, Reclaimer};
     use crate::handle::Handle;
 
     fn collected(reclaimer: &mut Reclaimer) -> Vec<Handle> {
         let mut handles = Vec::new();
-        reclaimer.collect(|handle| handles.push(handle));
+        reclaimer.collect(100, |handle| handles.push(handle));
         handles
     }
 
@@ -261,8 +258,8 @@ mod tests {
     fn one_call_hands_back_a_bounded_number_and_the_next_the_rest() {
         let (domain, _participants) = Domain::with_participants(1);
         let mut reclaimer = Reclaimer::new(domain);
-        (0..COLLECTED_MAX + 10).for_each(|slot| reclaimer.retire(Handle::new(1, slot)));
-        assert_eq!(collected(&mut reclaimer).len(), COLLECTED_MAX);
+        (0..110).for_each(|slot| reclaimer.retire(Handle::new(1, slot)));
+        assert_eq!(collected(&mut reclaimer).len(), 100);
         assert_eq!(collected(&mut reclaimer).len(), 10);
     }
 }

@@ -87,6 +87,7 @@ impl Region {
 mod range {
     use crate::{
         handle::{CHUNK_BYTES, CHUNK_WORDS},
+        prefetch::prefetch,
         sync::AtomicU64,
     };
     use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
@@ -156,15 +157,7 @@ mod range {
 
         #[inline(always)]
         pub(super) fn prefetch(&self, word: usize) {
-            let address = self.base.as_ptr().cast::<AtomicU64>().wrapping_add(word);
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch reads nothing the program can see and never faults, whatever the address; SSE is part of
-            // x86-64.
-            unsafe {
-                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _no_stable_prefetch_here = address;
+            prefetch(self.base.as_ptr().cast::<AtomicU64>().wrapping_add(word));
         }
     }
 

@@ -8,7 +8,7 @@ use windrow_memory::{
     ring::{self, Consumer, Producer},
 };
 
-const ITEMS: u64 = 300_000;
+const ITEMS: u64 = 100_000;
 
 fn push_all(mut producer: Producer<Box<u64>>, mut pushed: impl FnMut()) {
     for item in 0..ITEMS {

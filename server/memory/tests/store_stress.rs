@@ -15,7 +15,7 @@ use windrow_memory::{
 
 /// These are there throughout; as many again come and go.
 const LASTING: u64 = 4_000;
-const OPERATIONS: u64 = 400_000;
+const OPERATIONS: u64 = 800_000;
 const READERS: usize = 2;
 /// Each reader goes round at least this often, even if it gets to run only after the owner.
 const ROUNDS_MIN: u64 = 1_000;
@@ -106,7 +106,7 @@ fn owner(mut store: Store, acknowledged: &Acknowledged, mut participant: Partici
         acknowledged.0[entity as usize].store(position, Ordering::Release);
         if operation % TICK == 0 {
             store.evacuate(16, |_, _| ());
-            store.collect();
+            store.collect(1_000);
             participant.quiescent();
         }
     }
@@ -191,7 +191,7 @@ fn readers_see_whole_acknowledged_records_while_the_owner_does_all_it_can() {
         assert!(seen.contended < seen.found, "{} of {} reads gave up", seen.contended, seen.found);
     }
     // All sleep: everything retired is free at once.
-    while store.collect() > 0 {}
+    while store.collect(1_000) > 0 {}
     let usage = store.usage();
     assert_eq!(usage.retired_slots, 0);
     let found = (0..2 * LASTING).filter(|entity| with_key(*entity, |key| store.find(key)).is_some()).count();

@@ -29,7 +29,7 @@ impl Index {
     fn insert(&mut self, hash: u64, handle: Handle) -> Result<(), crate::MemoryError> {
         let inserted = self.writer.insert(&mut self.slots, &mut self.reclaimer, &self.root, hash, handle);
         let slots = &mut self.slots;
-        self.reclaimer.collect(|handle| slots.free(handle));
+        self.reclaimer.collect(100, |handle| slots.free(handle));
         inserted
     }
 

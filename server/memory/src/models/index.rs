@@ -53,7 +53,7 @@ fn displaced(store: &mut Store) -> [u64; 2] {
     let wanted = hash_in(0, 1, [0, 1], 0);
     let makes_room = insert(store, only_first(0));
     insert(store, only_first(1));
-    insert(store, wanted);
+    insert(store, wanted); // into the second: the first is full
     store.remove(makes_room);
     insert(store, only_second(0));
     [wanted, only_second(1)]
@@ -80,6 +80,48 @@ fn split_under_a_new_directory(store: &mut Store) -> [u64; 2] {
         }
     }
     [wanted, hash_in(0b10, 2, [0, 0], 1)]
+}
+
+/// Three words of one bucket and one prefix, as long as prefixes get: the third overflows into a chain, and a fourth follows.
+fn chained(store: &mut Store) -> [u64; 2] {
+    let [first, second, third, fourth] = [0, 1, 2, 3].map(|nth| hash_in(0, 2, [0, 0], nth));
+    for hash in [first, second, third] {
+        insert(store, hash);
+    }
+    [third, fourth]
+}
+
+/// A walk that goes on while the owner moves `wanted`'s word.
+fn walk_comes_by_once_while(prepare: impl Fn(&mut Store) -> [u64; 2] + Copy + Send + Sync + 'static) {
+    search(PREEMPTIONS, move || {
+        let (mut store, reading) = store_and_reader();
+        let [wanted, added] = prepare(&mut store);
+        let walker = thread::spawn(move || {
+            let times = reading.times_walked_over(wanted);
+            assert!(
+                matches!(times, Ok(1) | Err(Contended)),
+                "{times:?} visits of a record that is there throughout"
+            );
+        });
+        insert(&mut store, added);
+        walker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_index_finds_a_record_in_a_chain() {
+    record_is_found_while(Reading::read, chained);
+    record_is_found_while(Reading::look, chained);
+}
+
+#[test]
+fn loom_walk_comes_by_a_record_that_is_displaced() {
+    walk_comes_by_once_while(displaced);
+}
+
+#[test]
+fn loom_walk_comes_by_a_record_while_its_segment_splits() {
+    walk_comes_by_once_while(split);
 }
 
 #[test]
@@ -112,3 +154,6 @@ catches!(loom_catches_a_directory_entry_that_is_not_acquired: DirectoryEntryNotA
 catches!(loom_catches_a_directory_entry_not_compared: DirectoryEntryNotCompared in record_is_found_while(Reading::look, split));
 catches!(loom_catches_a_root_that_is_not_released: RootNotReleased in record_is_found_while(Reading::look, split_under_a_new_directory));
 catches!(loom_catches_a_root_not_compared: RootNotCompared in record_is_found_while(Reading::look, split_under_a_new_directory));
+catches!(loom_catches_a_walk_over_moving_words: VersionNotCompared in walk_comes_by_once_while(displaced));
+catches!(loom_catches_a_walk_over_a_split: DirectoryEntryNotCompared in walk_comes_by_once_while(split));
+catches!(loom_catches_a_walk_that_visits_twice: WalkGoesBehindItsEnd in walk_comes_by_once_while(split));

@@ -55,7 +55,7 @@ fn memory_is_used_again_after_the_reader(
         slot.is_found.store(false, Ordering::Release);
         reclaimer.retire(Handle::new(1, 0));
         for _ in 0..2 {
-            reclaimer.collect(|_| {
+            reclaimer.collect(1, |_| {
                 slot.memory.with_mut(|memory| {
                     // SAFETY: loom reports a race before this write could matter.
                     unsafe { memory.write(2) };

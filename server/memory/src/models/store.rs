@@ -1,7 +1,7 @@
 //! The store as a whole: records that move or go while they are read, and slots that are used again.
 
 use super::{index::hash_in, search};
-use crate::{Contended, Domain, Handle, Key, Participant, Reader, STORE_BYTES_MIN, Store};
+use crate::{Contended, Cursor, Domain, Handle, Key, Participant, Reader, STORE_BYTES_MIN, Scan, Store};
 use loom::{
     sync::{
         Arc,
@@ -32,6 +32,30 @@ impl Reading {
     /// The same by one look that finds it or proves that it is not there.
     pub(super) fn look(&self, hash: u64) -> Result<Option<u64>, Contended> {
         self.reader.look_once(&key(hash), |record| record.get(0))
+    }
+
+    /// Where the record probably is.
+    fn hint(&self, hash: u64) -> Option<Handle> {
+        self.reader.prefetch_record(&self.participant, hash, 1)
+    }
+
+    fn read_near(&self, hash: u64, hint: Option<Handle>) -> Result<Option<u64>, Contended> {
+        self.reader.read_near(&self.participant, &key(hash), hint, |record| record.get(0))
+    }
+
+    /// How often a walk comes by a record.
+    pub(super) fn times_walked_over(&self, hash: u64) -> Result<usize, Contended> {
+        let mut scan = Scan::default();
+        let mut times = 0;
+        let mut cursor = Some(Cursor::START);
+        while let Some(from) = cursor {
+            cursor = self.reader.scan(&self.participant, &mut scan, from, 8)?;
+            for row in scan.rows() {
+                let of = self.reader.read_at(&self.participant, *row, |record| record.hash())?;
+                times += usize::from(of == Some(hash));
+            }
+        }
+        Ok(times)
     }
 
     fn read_at(&self, handle: Handle) -> Result<Option<u64>, Contended> {
@@ -85,6 +109,36 @@ fn growing_record_is_always_found(read: fn(&Reading, u64) -> Result<Option<u64>,
     });
 }
 
+/// The hint is from before the reader learned of the acknowledgement.
+fn hint_does_not_lead_back() {
+    search(PREEMPTIONS, || {
+        let (mut store, reading) = store_and_reader();
+        let hash = hash_in(0, 1, [0, 1], 0);
+        let old = insert(&mut store, hash);
+        let acknowledged = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&acknowledged);
+        let reader = thread::spawn(move || {
+            let hint = reading.hint(hash);
+            let is_acknowledged = told.load(Ordering::Acquire);
+            match reading.read_near(hash, hint) {
+                Ok(Some(1)) => assert!(!is_acknowledged, "an acknowledged operation is not seen"),
+                Ok(Some(2)) => {}
+                Ok(other) => panic!("{other:?} was read of a record that is there throughout"),
+                Err(Contended) => assert!(!is_acknowledged, "nothing is written any more"),
+            }
+        });
+        let moved = store.resize(old, 9).unwrap();
+        store.edit(moved).set(0, 2);
+        acknowledged.store(true, Ordering::Release);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_store_hint_does_not_lead_back_to_before_a_move() {
+    hint_does_not_lead_back();
+}
+
 fn old_place_does_not_outlive_the_move() {
     while_a_record_grows(|reading, (_, old), is_acknowledged| match reading.read_at(old) {
         Ok(Some(1)) => assert!(!is_acknowledged, "the old place still reads as the record"),
@@ -120,8 +174,8 @@ fn loom_store_reads_no_other_record_out_of_a_slot_used_again() {
             assert!(before != Ok(None) || after != Ok(Some(1)), "a record that is gone does not come back");
         });
         store.remove(first);
-        store.collect();
-        store.collect();
+        store.collect(1);
+        store.collect(1);
         store.insert(&key(6), 0, 1, |edit| edit.set(0, 6)).unwrap();
         reader.join().unwrap();
     });
@@ -129,3 +183,4 @@ fn loom_store_reads_no_other_record_out_of_a_slot_used_again() {
 
 catches!(loom_catches_a_free_record_that_counts_as_a_miss: FreeRecordIsAMiss in growing_record_is_always_found(Reading::look));
 catches!(loom_catches_an_old_place_that_stays_readable: OldRecordStaysLive in old_place_does_not_outlive_the_move());
+catches!(loom_catches_a_hint_that_leads_back: OldRecordStaysLive in hint_does_not_lead_back());

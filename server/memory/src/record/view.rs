@@ -1,6 +1,7 @@
 //! Reading records.
 
 use super::{HASH, Head, POSITION, key, key::Key};
+use crate::prefetch::prefetch;
 use crate::{
     handle::Handle,
     planted::{Mistake, is_planted, order},
@@ -103,6 +104,14 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn get(&self, index: usize) -> u64 {
         self.body[index].load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire))
+    }
+
+    /// Starts to load the cache line of the word `index` of the body, if there is one: a hint, of no other effect.
+    #[inline(always)]
+    pub fn prefetch(&self, index: usize) {
+        if let Some(word) = self.body.get(index) {
+            prefetch(std::ptr::from_ref(word));
+        }
     }
 
     /// A block whose handle stands in the body; `None` where the word is no handle of this store (or, for a reader, no longer

@@ -11,7 +11,10 @@ use crate::{
 };
 
 /// How many chunks one call looks at in search of a sparse one.
-const CHUNKS_LOOKED_AT_MAX: usize = 64;
+const CHUNKS_LOOKED_AT_MAX: usize = 16;
+
+/// How many slots one call looks at for each record it may move: most may be retired and not yet collected.
+const SLOTS_LOOKED_AT_PER_MOVE: usize = 4;
 
 /// Where upkeep has come to.
 #[derive(Default)]
@@ -28,7 +31,10 @@ impl Store {
     /// handle (old, new).
     pub fn evacuate(&mut self, moves_max: usize, mut moved: impl FnMut(Handle, Handle)) -> usize {
         let mut moves = 0;
-        while moves < moves_max {
+        for _ in 0..moves_max.saturating_mul(SLOTS_LOOKED_AT_PER_MOVE) {
+            if moves == moves_max {
+                break;
+            }
             let Some((chunk, from)) = self.evacuation.current.or_else(|| self.choose_chunk()) else { break };
             let Some((handle, slot)) = self.slots.next_in_use(chunk, from) else {
                 // Its slots are retired now; the last one to be collected returns it to the pool.

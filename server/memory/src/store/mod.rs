@@ -112,18 +112,21 @@ impl Store {
         index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines)
     }
 
+    /// Between the stages: what probably is the record, to [prefetch](Record::prefetch) what its head says will be wanted.
+    /// `None` where there is no record.
+    #[inline]
+    pub fn peek(&self, hint: Handle) -> Option<Record<'_>> {
+        let region = &*self.shared.region;
+        let record = Record::new(region.slot(hint)?, region);
+        record.is_there().then_some(record)
+    }
+
     /// Stage three: the record of a key, which probably is at `hint`. Without a look at the index if it is; as
     /// [`Store::find`] if not, so that events before it in the batch may have moved, made or removed it.
     #[inline]
     pub fn find_near(&self, key: &Key<'_>, hint: Option<Handle>) -> Option<Handle> {
-        let region = &*self.shared.region;
-        let is_there = |handle: &Handle| {
-            region.slot(*handle).is_some_and(|words| {
-                let record = Record::new(words, region);
-                record.is_there() && record.is_of(key)
-            })
-        };
-        hint.filter(is_there).or_else(|| self.find(key))
+        let is_it = |handle: &Handle| self.peek(*handle).is_some_and(|record| record.is_of(key));
+        hint.filter(is_it).or_else(|| self.find(key))
     }
 
     /// The record of a key.
@@ -293,11 +296,12 @@ impl Store {
         self.reclaimer.retire(block);
     }
 
-    /// Frees a bounded number of slots that no one can reach any more; returns how many. Once a tick. The owner's own handles
-    /// of records that it moved or removed end here.
-    pub fn collect(&mut self) -> usize {
+    /// Frees at most `slots_max` slots that no one can reach any more; returns how many. Once a tick, with room for at least as
+    /// many as a tick may retire, or they pile up. The owner's own handles of records that it moved or removed end
+    /// here.
+    pub fn collect(&mut self, slots_max: usize) -> usize {
         let slots = &mut self.slots;
-        self.reclaimer.collect(|handle| slots.free(handle))
+        self.reclaimer.collect(slots_max, |handle| slots.free(handle))
     }
 
     /// How the memory is used.

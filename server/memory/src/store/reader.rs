@@ -53,11 +53,37 @@ impl Reader {
         index::prefetch(&self.shared.region, &self.shared.root, hash);
     }
 
-    /// Stage two of a batch, as [`Store::prefetch_record`](crate::Store::prefetch_record).
+    /// Stage two of a batch, as [`Store::prefetch_record`](crate::Store::prefetch_record). What it returns is good for
+    /// [`Reader::read_near`] until the participant's next quiescent point.
     #[inline]
-    pub fn prefetch_record(&self, participant: &Participant, hash: u64, lines: usize) {
+    pub fn prefetch_record(&self, participant: &Participant, hash: u64, lines: usize) -> Option<Handle> {
         self.check(participant);
-        let _where = index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines);
+        index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines)
+    }
+
+    /// Stage three of a batch: as [`Reader::read`], without a look at the index if the record is at `hint`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::read`].
+    #[inline]
+    pub fn read_near<R>(
+        &self,
+        participant: &Participant,
+        key: &Key<'_>,
+        hint: Option<Handle>,
+        mut read: impl FnMut(Record<'_>) -> R,
+    ) -> Result<Option<R>, Contended> {
+        self.check(participant);
+        // Nothing is applied to a record at its new place before its old one is free, so what is live and this key's is
+        // the record.
+        let region = &*self.shared.region;
+        if let Some(words) = hint.and_then(|hint| region.slot(hint))
+            && let Attempt::Read(outcome) = attempt(words, region, Some(key), &mut read)
+        {
+            return Ok(Some(outcome));
+        }
+        self.read(participant, key, read)
     }
 
     /// Reads the record of `key` with `read`, and returns what that returned when the record did not change meanwhile, or `None`

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     handle::{HANDLE_BITS, Handle},
     index::{Entry, Found, Probe, TAG_BITS},
+    planted::{Mistake, is_planted},
     reclaim::Participant,
 };
 use std::{convert::Infallible, ops::ControlFlow};
@@ -54,16 +55,20 @@ impl Scan {
     /// look proves nothing.
     fn collect(&mut self, shared: &Shared, cursor: Cursor) -> Option<Option<Cursor>> {
         let probe = Probe::start(&shared.region, &shared.root, cursor.0);
+        let end = end_of_segment(cursor, probe.depth());
+        let last = end.map_or(u64::MAX, |end| end.0 - 1);
         let entries = &mut self.entries;
         entries.clear();
         let found = probe.all(|entry| {
-            if entry.tag() >= cursor.0 {
+            // Just after a split there may still be words behind the end, which are the next segment's by now.
+            let is_before_end = entry.tag() <= last || is_planted(Mistake::WalkGoesBehindItsEnd);
+            if entry.tag() >= cursor.0 && is_before_end {
                 entries.push(entry);
             }
             ControlFlow::<Infallible>::Continue(())
         });
         match found {
-            Found::Nowhere => Some(end_of_segment(cursor, probe.depth())),
+            Found::Nowhere => Some(end),
             Found::Here(never) => match never {},
             Found::Unproved => None,
         }

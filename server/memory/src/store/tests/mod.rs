@@ -1,13 +1,15 @@
 //! The store by itself, on one thread. Threads: the loom models, and `tests/`.
 
-use super::{Contended, Cursor, SCAN_ROWS_MAX, STORE_BYTES_MIN, Scan, Store};
+mod room;
+mod walk;
+
+use super::{Contended, STORE_BYTES_MIN, Store};
 use crate::{
     error::MemoryError,
     handle::{CHUNK_BYTES, Handle},
     reclaim::{Domain, Participant},
     record::{ENTITY_BYTES_MAX, Key, LAYOUT_MAX},
 };
-use std::collections::HashMap;
 
 /// Bytes of a chunk's worth of the records that most tests use.
 const BODY_WORDS: usize = 10;
@@ -36,9 +38,9 @@ fn insert(store: &mut Store, stream: u32, entity: &[u8], first_word: u64) -> Han
 
 fn collect_all(store: &mut Store, participant: &mut Participant) {
     for _ in 0..2 {
-        store.collect();
+        store.collect(1_000);
         participant.quiescent();
-        while store.collect() > 0 {}
+        while store.collect(1_000) > 0 {}
     }
     assert_eq!(store.usage().retired_slots, 0);
 }
@@ -77,7 +79,7 @@ fn records_with_equal_hashes_are_told_apart_by_their_keys() {
 
 #[test]
 fn hint_finds_the_record_and_a_wrong_one_does_no_harm() {
-    let (mut store, _participant) = store(STORE_BYTES_MIN);
+    let (mut store, participant) = store(STORE_BYTES_MIN);
     let (a, b) = (insert(&mut store, 1, b"a", 1), insert(&mut store, 1, b"b", 2));
     let hint = store.prefetch_record(key(1, b"a").hash, 2);
     assert_eq!(hint, Some(a));
@@ -85,10 +87,15 @@ fn hint_finds_the_record_and_a_wrong_one_does_no_harm() {
     assert_eq!(store.find_near(&key(1, b"a"), Some(b)), Some(a));
     assert_eq!(store.find_near(&key(1, b"a"), None), Some(a));
     assert_eq!(store.find_near(&key(1, b"c"), Some(a)), None);
+    let reader = store.reader();
+    let read = |hint| reader.read_near(&participant, &key(1, b"a"), hint, |record| record.get(0));
+    assert_eq!([read(hint), read(Some(b)), read(None)], [Ok(Some(1)); 3]);
     let moved = store.resize(a, 100).unwrap();
+    assert_eq!(read(hint), Ok(Some(1)));
     assert_eq!(store.find_near(&key(1, b"a"), hint), Some(moved));
     store.remove(moved);
     assert_eq!(store.find_near(&key(1, b"a"), hint), None);
+    assert_eq!(read(hint), Ok(None));
 }
 
 #[test]
@@ -143,10 +150,10 @@ fn removed_record_is_gone_for_all_and_its_slot_waits_for_readers() {
     assert_eq!(store.find(&key(1, b"a")), None);
     assert_eq!(reader.read(&participant, &key(1, b"a"), |_| ()), Ok(None));
     assert_eq!(reader.read_at(&participant, handle, |_| ()), Ok(None));
-    assert_eq!(store.collect(), 0);
+    assert_eq!(store.collect(1_000), 0);
     assert_ne!(insert(&mut store, 1, b"b", 0), handle, "a reader might still look at it");
     participant.quiescent();
-    assert_eq!(store.collect(), 1);
+    assert_eq!(store.collect(1_000), 1);
     assert_eq!(insert(&mut store, 1, b"c", 0), handle);
 }
 
@@ -258,215 +265,4 @@ fn participant_of_another_domain_may_not_read() {
     let (_, mut others) = Domain::with_participants(1);
     others[0].quiescent();
     let _unreached = store.reader().read(&others[0], &key(1, b"a"), |_| ());
-}
-
-#[test]
-fn full_memory_refuses_and_takes_again_what_was_freed() {
-    let (mut store, mut participant) = store(4 * CHUNK_BYTES);
-    let mut handles = Vec::new();
-    let error = loop {
-        let entity = handles.len().to_be_bytes();
-        match store.insert(&key(1, &entity), 0, 90, |edit| edit.set(0, handles.len() as u64)) {
-            Ok(handle) => handles.push(handle),
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, MemoryError::Full { bytes_max } if bytes_max == 4 * CHUNK_BYTES), "{error}");
-    let usage = store.usage();
-    assert_eq!((usage.records, usage.taken_bytes, usage.pool_bytes), (handles.len(), 4 * CHUNK_BYTES, 0));
-    for (number, handle) in handles.iter().enumerate() {
-        assert_eq!(store.record(*handle).get(0), number as u64);
-    }
-    assert!(store.resize(handles[0], 5_000).unwrap_err().is_out_of_memory());
-    assert_eq!(store.record(handles[0]).get(0), 0, "it is as it was");
-    for handle in &handles[..handles.len() / 2] {
-        store.remove(*handle);
-    }
-    collect_all(&mut store, &mut participant);
-    for number in 0..handles.len() / 2 {
-        store.insert(&key(2, &number.to_be_bytes()), 0, 90, |_| ()).unwrap();
-    }
-}
-
-#[test]
-fn books_are_empty_after_everything_was_removed() {
-    let (mut store, mut participant) = store(32 * CHUNK_BYTES);
-    let empty = store.usage();
-    let mut handles: Vec<Handle> =
-        (0..20_000u32).map(|n| insert(&mut store, 1, &n.to_be_bytes(), 0)).collect();
-    for (n, handle) in handles.iter_mut().enumerate() {
-        *handle = store.resize(*handle, 20 + n % 100).unwrap();
-    }
-    collect_all(&mut store, &mut participant);
-    let full = store.usage();
-    assert_eq!((full.records, full.retired_slots), (20_000, 0));
-    assert!(full.record_bytes > 20_000 * 8 * (20 + 50));
-    assert!(full.record_bytes + full.block_bytes + full.pool_bytes <= full.taken_bytes);
-    for handle in handles {
-        store.remove(handle);
-    }
-    collect_all(&mut store, &mut participant);
-    let after = store.usage();
-    assert_eq!((after.records, after.record_bytes), (0, 0));
-    // The index keeps its segments; all other chunks are whole again.
-    assert_eq!(after.block_bytes - empty.block_bytes, (after.index_segments - 1) * 16 * 1024);
-    assert!(
-        after.taken_bytes - after.pool_bytes <= after.block_bytes.next_multiple_of(CHUNK_BYTES) + CHUNK_BYTES
-    );
-}
-
-/// The prose of the rule: entities that grow in step leave more dead slots than they use, unless chunks change class.
-#[test]
-fn entities_that_grow_in_step_end_within_what_they_use() {
-    const ENTITIES: u32 = 30_000;
-    let (mut store, mut participant) = store(64 * CHUNK_BYTES);
-    for n in 0..ENTITIES {
-        insert(&mut store, 1, &n.to_be_bytes(), u64::from(n));
-    }
-    for words in (12..=96).step_by(4) {
-        // In another order each time, as events come.
-        for n in 0..ENTITIES {
-            let n = (n * 7_919 + words) % ENTITIES;
-            let handle = store.find(&key(1, &n.to_be_bytes())).unwrap();
-            store.resize(handle, words as usize).unwrap();
-            if n.is_multiple_of(64) {
-                store.evacuate(64, |_, _| ());
-                participant.quiescent();
-                store.collect();
-            }
-        }
-    }
-    for _ in 0..10_000 {
-        store.evacuate(64, |_, _| ());
-        participant.quiescent();
-        store.collect();
-    }
-    let usage = store.usage();
-    let held = usage.taken_bytes - usage.pool_bytes;
-    let needed = usage.record_bytes + usage.block_bytes;
-    assert!(held <= needed + needed / 20 + 4 * CHUNK_BYTES, "{held} bytes held for {needed}");
-    assert!(usage.taken_bytes <= needed + needed / 2, "{} bytes taken for {needed}", usage.taken_bytes);
-    for n in 0..ENTITIES {
-        assert_eq!(store.record(store.find(&key(1, &n.to_be_bytes())).unwrap()).get(0), u64::from(n));
-    }
-}
-
-#[test]
-fn sparse_chunks_are_emptied_and_their_records_stay() {
-    const ENTITIES: u32 = 60_000;
-    let (mut store, mut participant) = store(64 * CHUNK_BYTES);
-    let mut handles: HashMap<u32, Handle> =
-        (0..ENTITIES).map(|n| (n, insert(&mut store, 1, &n.to_be_bytes(), u64::from(n)))).collect();
-    // One record in eight stays, spread over all chunks.
-    for n in (0..ENTITIES).filter(|n| n % 8 != 0) {
-        store.remove(handles.remove(&n).unwrap());
-    }
-    collect_all(&mut store, &mut participant);
-    let sparse = store.usage();
-    let mut moved = HashMap::new();
-    let mut moves = 0;
-    for _ in 0..5_000 {
-        moves += store.evacuate(16, |old, new| assert!(moved.insert(old, new).is_none()));
-        participant.quiescent();
-        store.collect();
-    }
-    collect_all(&mut store, &mut participant);
-    let dense = store.usage();
-    assert!(moves > 0 && moves == moved.len());
-    assert_eq!(dense.record_bytes, sparse.record_bytes);
-    assert!(dense.pool_bytes >= sparse.pool_bytes + CHUNK_BYTES, "{sparse:?} {dense:?}");
-    for (n, old) in handles {
-        let handle = store.find(&key(1, &n.to_be_bytes())).unwrap();
-        assert_eq!(store.record(handle).get(0), u64::from(n));
-        assert_eq!(handle, moved.get(&old).copied().unwrap_or(old));
-    }
-    assert_eq!(store.evacuate(1_000, |_, _| ()), 0, "what is left is not worth moving");
-}
-
-fn walk(store: &Store, rows_max: usize, mut between: impl FnMut(&[Handle])) -> Vec<Handle> {
-    let mut scan = Scan::default();
-    let mut rows = Vec::new();
-    let mut cursor = Some(Cursor::START);
-    while let Some(from) = cursor {
-        cursor = store.scan(&mut scan, from, rows_max);
-        assert!(scan.rows().len() <= rows_max.min(SCAN_ROWS_MAX));
-        if let Some(next) = cursor {
-            assert!(next.to_number() > from.to_number(), "a walk goes on");
-            assert_eq!(Cursor::from_number(next.to_number()), cursor);
-        }
-        rows.extend_from_slice(scan.rows());
-        between(scan.rows());
-    }
-    rows
-}
-
-#[test]
-fn walk_visits_every_record_once_in_the_order_of_hashes() {
-    let (mut store, participant) = store(32 * CHUNK_BYTES);
-    let mut all: Vec<Handle> = (0..30_000u32).map(|n| insert(&mut store, 1, &n.to_be_bytes(), 0)).collect();
-    for rows_max in [7, 100, 10_000] {
-        let rows = walk(&store, rows_max, |_| ());
-        assert!(rows.is_sorted_by_key(|row| store.record(*row).hash() >> 34));
-        let mut sorted = rows.clone();
-        sorted.sort_unstable();
-        all.sort_unstable();
-        assert_eq!(sorted, all);
-    }
-    let mut scan = Scan::default();
-    let reader = store.reader();
-    let (mut cursor, mut rows) = (Some(Cursor::START), 0);
-    while let Some(from) = cursor {
-        cursor = reader.scan(&participant, &mut scan, from, 256).unwrap();
-        rows += scan.rows().len();
-    }
-    assert_eq!(rows, all.len());
-}
-
-#[test]
-fn walk_visits_what_stays_exactly_once_while_the_index_splits() {
-    let (domain, _none) = Domain::with_participants(0);
-    let store = std::cell::RefCell::new(Store::new(64 * CHUNK_BYTES, &domain).unwrap());
-    for n in 0..3_000u32 {
-        insert(&mut store.borrow_mut(), 1, &n.to_be_bytes(), u64::from(n));
-    }
-    let segments = store.borrow().usage().index_segments;
-    let mut seen = HashMap::new();
-    let mut scan = Scan::default();
-    let (mut cursor, mut next) = (Some(Cursor::START), 10_000u32);
-    while let Some(from) = cursor {
-        cursor = store.borrow().scan(&mut scan, from, 50);
-        for row in scan.rows() {
-            let store = store.borrow();
-            let record = store.record(*row);
-            if record.get(0) < 3_000 {
-                *seen.entry(record.get(0)).or_insert(0) += 1;
-            }
-        }
-        for _ in 0..200 {
-            insert(&mut store.borrow_mut(), 1, &next.to_be_bytes(), u64::from(next));
-            next += 1;
-        }
-    }
-    assert!(store.borrow().usage().index_segments > segments + 2, "the test wants splits");
-    assert_eq!(seen.len(), 3_000);
-    assert!(seen.values().all(|times| *times == 1));
-}
-
-#[test]
-fn cursor_of_a_number_that_is_none_is_refused() {
-    assert_eq!(Cursor::from_number(0), Some(Cursor::START));
-    assert_eq!(Cursor::from_number(1 << 30), None);
-}
-
-#[test]
-fn helper_populates_what_the_store_will_need() {
-    let (mut store, _participant) = store(32 * CHUNK_BYTES);
-    let before = store.usage().chunks_populated_by_owner;
-    let mut populator = store.populator();
-    for n in 0..40_000u32 {
-        while populator.populate_one().unwrap() {}
-        insert(&mut store, 1, &n.to_be_bytes(), 0);
-    }
-    assert!(store.usage().taken_bytes > 3 * CHUNK_BYTES);
-    assert_eq!(store.usage().chunks_populated_by_owner, before);
 }
