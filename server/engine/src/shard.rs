@@ -103,6 +103,9 @@ impl Mode {
     }
 }
 
+/// Slots that are freed in one tick.
+const COLLECTED_MAX: usize = 1024;
+
 /// Records that one slice of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
 
@@ -346,7 +349,7 @@ impl Shard {
 
     /// Frees memory that no reader can reach any more, a bounded amount. Once a tick.
     pub fn collect(&mut self) {
-        self.store.collect();
+        self.store.collect(COLLECTED_MAX);
     }
 
     /// Forgets the counters of streams that are gone.
