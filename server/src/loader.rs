@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use windrow_engine::{Catalogue, Shard, ShardConfig, op, slot};
+use windrow_engine::{Catalogue, Shard, ShardConfig};
 use windrow_storage::{LogSyncer, Recovery, Replayed, ReplayedFrame, Report, Started};
 
 use crate::error::ServerError;
+use crate::replay::{self, Dealer};
 use crate::shard::{Loaded, Message, maxmemory_share};
 use crate::shared::Shared;
 
@@ -24,8 +25,8 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
     let started = Instant::now();
     let catalogue = shared.catalogue();
     let shard_count = shared.shards.len();
-    let mut shards = new_shards(shared, &recovery);
-    let replayed = replay(shared, recovery, &catalogue, &mut shards)?;
+    let shards = new_shards(shared, &recovery);
+    let (replayed, shards) = replay(shared, recovery, &catalogue, shards)?;
     report(replayed.report(), started);
     if let Some(latest_ms) = replayed.report().latest_now_ms {
         shared.clock.not_before(latest_ms);
@@ -58,22 +59,9 @@ fn replay(
     shared: &Shared,
     recovery: Recovery,
     catalogue: &Catalogue,
-    shards: &mut [Shard],
-) -> Result<Replayed, ServerError> {
+    shards: Vec<Shard>,
+) -> Result<(Replayed, Vec<Shard>), ServerError> {
     let loading = &shared.loading;
-    let mut on_frame = |frame: ReplayedFrame<'_>| {
-        if shared.ending.is_requested() {
-            return Err("the server was asked to end".into());
-        }
-        for op in op::iter(frame.ops) {
-            let op = op?;
-            let entity = op::Op::decode(op)?.entity;
-            let owner = slot::shard_of(slot::hash_slot(entity), shards.len());
-            shards[owner].replay(catalogue, op)?;
-        }
-        loading.operations.fetch_add(u64::from(frame.op_count), Relaxed);
-        Ok(())
-    };
     let mut said_percent = 0;
     let mut on_progress = |done_bytes: u64, total_bytes: u64| {
         loading.done_bytes.store(done_bytes, Relaxed);
@@ -84,7 +72,18 @@ fn replay(
             tracing::info!("loading the log: {}", loading.progress());
         }
     };
-    Ok(recovery.replay(&mut on_frame, &mut on_progress)?)
+    let read = |dealer: &mut Dealer| {
+        let mut on_frame = |frame: ReplayedFrame<'_>| {
+            if shared.ending.is_requested() {
+                return Err("the server was asked to end".into());
+            }
+            dealer.deal(frame.ops)?;
+            loading.operations.fetch_add(u64::from(frame.op_count), Relaxed);
+            Ok(())
+        };
+        Ok(recovery.replay(&mut on_frame, &mut on_progress)?)
+    };
+    replay::replay(catalogue, shards, read, ServerError::DamagedOperation)
 }
 
 /// Progress is logged every so many percent.
