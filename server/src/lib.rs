@@ -13,7 +13,8 @@
 //! | `connection` | one client's input, output, reply slots |
 //! | `commands` | what each command does with its arguments |
 //! | `route` | batches, rings and credits between shards |
-//! | `loader`, `sync_thread` | from the log to shards; syncing the log |
+//! | `loader`, `replay`, `sync_thread` | from the log to shards, on all cores; syncing the log |
+//! | [`open_files`] | the limit of open files |
 //! | `admin`, `catalogue_store` | changes of the catalogue |
 //! | `watchdog`, `affinity`, `shared` | stuck ticks; pinning; what all threads share |
 
@@ -28,7 +29,9 @@ pub mod demo;
 pub mod error;
 mod loader;
 pub mod logging;
+pub mod open_files;
 mod populate;
+mod replay;
 mod route;
 pub mod server;
 mod shard;

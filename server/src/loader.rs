@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use windrow_engine::{Catalogue, HashKey, Shard, ShardConfig, ShardReader, op, slot};
+use windrow_engine::{Catalogue, HashKey, Shard, ShardConfig, ShardReader};
 use windrow_memory::{Domain, Populator, STORE_BYTES_MAX, STORE_BYTES_MIN};
 use windrow_storage::{LogSyncer, Recovery, Replayed, ReplayedFrame, Report, Started};
 
 use crate::error::ServerError;
+use crate::replay::{self, Dealer};
 use crate::shard::{Loaded, Message, Peers, maxmemory_share};
 use crate::shared::Shared;
 
@@ -31,8 +32,8 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
     let hash_key = HashKey([(key >> 64) as u64, key as u64]);
     // Every shard's thread reads every shard's records.
     let (domain, participants) = Domain::with_participants(shard_count);
-    let mut shards = new_shards(shared, hash_key, &domain)?;
-    let replayed = replay(shared, recovery, &catalogue, &mut shards)?;
+    let shards = new_shards(shared, hash_key, &domain)?;
+    let (replayed, shards) = replay(shared, recovery, &catalogue, shards)?;
     report(replayed.report(), started);
     if let Some(latest_ms) = replayed.report().latest_now_ms {
         shared.clock.not_before(latest_ms);
@@ -74,23 +75,9 @@ fn replay(
     shared: &Shared,
     recovery: Recovery,
     catalogue: &Catalogue,
-    shards: &mut [Shard],
-) -> Result<Replayed, ServerError> {
+    shards: Vec<Shard>,
+) -> Result<(Replayed, Vec<Shard>), ServerError> {
     let loading = &shared.loading;
-    let mut on_frame = |frame: ReplayedFrame<'_>| {
-        if shared.ending.is_requested() {
-            return Err("the server was asked to end".into());
-        }
-        let first = frame.first.pack();
-        for (op, position) in op::iter(frame.ops).zip(first..) {
-            let op = op?;
-            let entity = op::Op::decode(op)?.entity;
-            let owner = slot::shard_of(slot::hash_slot(entity), shards.len());
-            shards[owner].replay(catalogue, op, position)?;
-        }
-        loading.operations.fetch_add(u64::from(frame.op_count), Relaxed);
-        Ok(())
-    };
     let mut said_percent = 0;
     let mut on_progress = |done_bytes: u64, total_bytes: u64| {
         loading.done_bytes.store(done_bytes, Relaxed);
@@ -101,7 +88,18 @@ fn replay(
             tracing::info!("loading the log: {}", loading.progress());
         }
     };
-    Ok(recovery.replay(&mut on_frame, &mut on_progress)?)
+    let read = |dealer: &mut Dealer| {
+        let mut on_frame = |frame: ReplayedFrame<'_>| {
+            if shared.ending.is_requested() {
+                return Err("the server was asked to end".into());
+            }
+            dealer.deal(frame.first.pack(), frame.ops)?;
+            loading.operations.fetch_add(u64::from(frame.op_count), Relaxed);
+            Ok(())
+        };
+        Ok(recovery.replay(&mut on_frame, &mut on_progress)?)
+    };
+    replay::replay(catalogue, shards, read, ServerError::DamagedOperation)
 }
 
 /// Progress is logged every so many percent.

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use windrow_server::demo::{self, DemoArgs};
-use windrow_server::{Server, config, logging, streams_file};
+use windrow_server::{Server, config, logging, open_files, streams_file};
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -53,6 +53,7 @@ fn command() -> Command {
 fn serve(matches: &ArgMatches) -> Result<(), String> {
     let config = config::from_matches(matches)?;
     logging::start(&config.loglevel);
+    open_files::raise(config.maxclients);
     // Before the server's threads, which inherit the signal mask.
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot watch for signals: {error}"))?;
