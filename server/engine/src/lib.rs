@@ -23,7 +23,7 @@ pub mod stats;
 
 pub use catalogue::{Catalogue, LayoutId, Stream, StreamId};
 pub use form::FormError;
-pub use reader::{AskOwner, ShardReader};
+pub use reader::{AskOwner, Hashed, ShardReader};
 pub use record::HashKey;
 pub use shard::{Hint, Outcome, Shard, ShardConfig};
 pub use stats::StreamStats;

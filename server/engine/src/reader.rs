@@ -8,6 +8,15 @@ use windrow_window::{Query, ReadTime, Value};
 use crate::catalogue::Stream;
 use crate::record::Body;
 
+/// An entity and the [hash](crate::HashKey::hash) of its record.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashed<'a> {
+    /// The entity.
+    pub name: &'a [u8],
+    /// The hash of its record of the stream that is read.
+    pub hash: u64,
+}
+
 /// The record kept changing while it was read, or has a layout that the reader does not know: its owner can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AskOwner;
@@ -45,14 +54,13 @@ impl ShardReader {
         &self,
         participant: &Participant,
         stream: &Stream,
-        entity: &[u8],
-        hash: u64,
+        entity: Hashed<'_>,
         query: &Query,
         time: ReadTime,
         out: &mut Vec<Value>,
     ) -> Result<u64, AskOwner> {
         let start = out.len();
-        self.read_with(participant, stream, entity, hash, |body| {
+        self.read_with(participant, stream, entity, |body| {
             out.truncate(start);
             evaluate(&stream.layout, body, &query.features, time, out);
         })
@@ -66,14 +74,13 @@ impl ShardReader {
         &self,
         participant: &Participant,
         stream: &Stream,
-        entity: &[u8],
-        hash: u64,
+        entity: Hashed<'_>,
         plan: &RangePlan,
         pairs: std::ops::Range<usize>,
         out: &mut Vec<(i64, Value)>,
     ) -> Result<u64, AskOwner> {
         let start = out.len();
-        self.read_with(participant, stream, entity, hash, |body| {
+        self.read_with(participant, stream, entity, |body| {
             out.truncate(start);
             evaluate_range(&stream.layout, body, plan, pairs.clone(), out);
         })
@@ -84,11 +91,10 @@ impl ShardReader {
         &self,
         participant: &Participant,
         stream: &Stream,
-        entity: &[u8],
-        hash: u64,
+        entity: Hashed<'_>,
         mut evaluate: impl FnMut(Option<&Body<'_>>),
     ) -> Result<u64, AskOwner> {
-        let key = Key { hash, stream: stream.id.0, entity };
+        let key = Key { hash: entity.hash, stream: stream.id.0, entity: entity.name };
         let read = self.reader.read(participant, &key, |record| {
             // Words of another layout mean something else.
             (record.layout() == stream.layout_id.0).then(|| {

@@ -7,7 +7,7 @@ use naive::{Drawn, Model, Reply};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use windrow_engine::catalogue::Created;
 use windrow_engine::slot::{hash_slot, shard_of};
-use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form, op};
+use windrow_engine::{Catalogue, HashKey, Hashed, Hint, Outcome, Shard, ShardConfig, form, op};
 use windrow_memory::{Domain, Participant};
 use windrow_window::query::Query;
 use windrow_window::range::RangeQuery;
@@ -204,7 +204,14 @@ impl World {
                     let mut elsewhere = Vec::new();
                     let reader = shard.reader();
                     let position = reader
-                        .read(&self.participant, stream, &name, hash, &query, time, &mut elsewhere)
+                        .read(
+                            &self.participant,
+                            stream,
+                            Hashed { name: &name, hash },
+                            &query,
+                            time,
+                            &mut elsewhere,
+                        )
                         .unwrap();
                     assert_eq!(elsewhere, row, "another core reads the same");
                     assert!(position <= self.log.len() as u64);

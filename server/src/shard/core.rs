@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use windrow_engine::{AskOwner, Catalogue, Hint, Outcome, Shard, StreamId, slot};
+use windrow_engine::{AskOwner, Catalogue, Hashed, Hint, Outcome, Shard, StreamId, slot};
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
 
@@ -228,7 +228,7 @@ impl Core {
         stream: &windrow_engine::Stream,
         what: &ReadWhat,
         proto: Proto,
-        (entity, hash): (&[u8], u64),
+        entity: Hashed<'_>,
         time: ReadTime,
         out: &mut Vec<u8>,
     ) -> Result<(), AskOwner> {
@@ -237,12 +237,12 @@ impl Core {
         let position = match what {
             ReadWhat::Row(query) => {
                 self.values.clear();
-                reader.read(participant, stream, entity, hash, query, time, &mut self.values)?
+                reader.read(participant, stream, entity, query, time, &mut self.values)?
             }
             ReadWhat::Pairs { plan, from, to } => {
                 self.pairs.clear();
                 let pairs = *from as usize..*to as usize;
-                reader.range(participant, stream, entity, hash, plan, pairs, &mut self.pairs)?
+                reader.range(participant, stream, entity, plan, pairs, &mut self.pairs)?
             }
         };
         // Nothing may be shown that a power loss could take back; the owner knows when to answer.

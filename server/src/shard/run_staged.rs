@@ -3,7 +3,7 @@
 //! An item's record is asked for from memory twice before it is used: what finds it when the item is staged, the record
 //! itself some items ahead. So the memory latency of one item hides behind the work of others.
 
-use windrow_engine::AskOwner;
+use windrow_engine::{AskOwner, Hashed};
 
 use super::staged::{Item, ItemKind};
 use super::tick::ShardLoop;
@@ -73,7 +73,7 @@ fn run(
             0
         }
         ItemKind::Read { read, proto, time, owner } => {
-            let entity = (payload, item.hint.hash);
+            let entity = Hashed { name: payload, hash: item.hint.hash };
             core.answer_read_of(*owner, &read.stream, &read.what, *proto, entity, *time, out)?;
             0
         }
