@@ -1,5 +1,7 @@
 //! Buffers that connections borrow while they have something in them: an idle connection holds none.
 
+use super::output::OutputBuffer;
+
 /// Bytes of a fresh input buffer: one read takes at most so much.
 pub(crate) const INPUT_BYTES: usize = 16 << 10;
 /// Bytes of a fresh output buffer.
@@ -13,7 +15,7 @@ const KEPT_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     inputs: Vec<Vec<u8>>,
-    outputs: Vec<Vec<u8>>,
+    outputs: Vec<OutputBuffer>,
 }
 
 impl BufferPool {
@@ -29,12 +31,15 @@ impl BufferPool {
     }
 
     /// An empty buffer with some room.
-    pub(crate) fn take_output(&mut self) -> Vec<u8> {
-        self.outputs.pop().unwrap_or_else(|| Vec::with_capacity(OUTPUT_BYTES))
+    pub(crate) fn take_output(&mut self) -> OutputBuffer {
+        self.outputs.pop().unwrap_or_else(|| OutputBuffer {
+            bytes: Vec::with_capacity(OUTPUT_BYTES),
+            ..OutputBuffer::default()
+        })
     }
 
-    pub(crate) fn give_output(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= KEPT_BYTES_MAX && self.outputs.len() < KEPT_MAX {
+    pub(crate) fn give_output(&mut self, mut buffer: OutputBuffer) {
+        if buffer.allocated_bytes() <= KEPT_BYTES_MAX && self.outputs.len() < KEPT_MAX {
             buffer.clear();
             self.outputs.push(buffer);
         }

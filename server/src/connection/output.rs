@@ -13,7 +13,7 @@ use super::buffers::BufferPool;
 
 /// Replies that may leave only when the log has got to a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Gate {
+pub(super) struct Gate {
     /// Output from here on waits.
     start: u64,
     /// Operations of this shard's log that must be releasable.
@@ -22,10 +22,33 @@ struct Gate {
 
 /// Where the reply of a counted write lies, as long as the log may still fail to keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+pub(super) struct Mark {
     at: u64,
     len: u32,
     position: u64,
+}
+
+/// The memory of an output: a connection borrows it while it has replies to send.
+#[derive(Debug, Default)]
+pub(crate) struct OutputBuffer {
+    pub(super) bytes: Vec<u8>,
+    pub(super) gates: VecDeque<Gate>,
+    pub(super) marks: Vec<Mark>,
+}
+
+impl OutputBuffer {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.gates.clear();
+        self.marks.clear();
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.gates.capacity() * size_of::<Gate>()
+            + self.marks.capacity() * size_of::<Mark>()
+    }
 }
 
 /// Output of one connection.
@@ -53,7 +76,9 @@ impl Output {
     #[inline]
     pub(crate) fn borrow_buffer(&mut self, pool: &mut BufferPool) {
         if self.bytes.capacity() == 0 {
-            self.bytes = pool.take_output();
+            debug_assert!(self.gates.is_empty() && self.marks.is_empty(), "without bytes nothing waits");
+            let OutputBuffer { bytes, gates, marks } = pool.take_output();
+            (self.bytes, self.gates, self.marks) = (bytes, gates, marks);
         }
     }
 
@@ -62,13 +87,12 @@ impl Output {
         if self.unsent_bytes() == 0 && self.bytes.capacity() > 0 {
             self.base += self.bytes.len() as u64;
             self.sent = 0;
-            pool.give_output(std::mem::take(&mut self.bytes));
             debug_assert!(self.gates.is_empty(), "what is sent was not gated");
-            // Memory of rare states is not kept by an idle connection.
-            if self.gates.capacity() > 0 {
-                self.gates = VecDeque::new();
-            }
-            self.marks = Vec::new();
+            pool.give_output(OutputBuffer {
+                bytes: std::mem::take(&mut self.bytes),
+                gates: std::mem::take(&mut self.gates),
+                marks: std::mem::take(&mut self.marks),
+            });
         }
     }
 

@@ -12,6 +12,11 @@ use super::output::Output;
 /// Bytes of a reply that fit in its slot; longer ones have memory of their own.
 const INLINE_BYTES: usize = 54;
 
+/// Room is made for so many bytes of each row of a reply that is gathered, so that it need not grow row by row.
+const VALUE_BYTES_EXPECTED: usize = 64;
+/// Room that is made before there is anything to put there.
+const RESERVED_BYTES_MAX: usize = 64 << 10;
+
 /// Where the reply of a staged or routed command goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplyTo {
@@ -101,7 +106,8 @@ impl ReplySlots {
     /// Opens a slot for an array of `values` values that come in `pieces` pieces.
     pub(crate) fn open_rows(&mut self, values: usize, pieces: u32) -> u64 {
         let rows = vec![Row::default(); pieces as usize];
-        self.push(Content::Rows(Box::new(Rows { values, bytes: Vec::new(), rows, missing: pieces })))
+        let bytes = Vec::with_capacity((values * VALUE_BYTES_EXPECTED).min(RESERVED_BYTES_MAX));
+        self.push(Content::Rows(Box::new(Rows { values, bytes, rows, missing: pieces })))
     }
 
     fn push(&mut self, content: Content) -> u64 {
@@ -167,10 +173,14 @@ impl ReplySlots {
             self.first += 1;
             moved = true;
         }
-        if self.slots.is_empty() && self.slots.capacity() > SLOTS_KEPT {
+        moved
+    }
+
+    /// Gives the memory of an empty queue back: its connection has been idle for a while.
+    pub(crate) fn shrink(&mut self) {
+        if self.slots.is_empty() {
             self.slots = VecDeque::new();
         }
-        moved
     }
 
     /// The log failed: replies of this shard's writes past `kept` become `unknown`.
@@ -217,9 +227,6 @@ impl Rows {
         }
     }
 }
-
-/// An empty queue keeps room for so many slots.
-const SLOTS_KEPT: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,8 @@ use crate::connection::{Activity, Connection, State};
 
 /// Connections that one sweep for timeouts looks at.
 const SWEPT_MAX: u32 = 256;
+/// A connection that was idle for so long keeps no memory for replies in order.
+const SHRUNK_AFTER_S: u64 = 1;
 
 impl ShardLoop {
     /// Writes to every connection that got replies in this tick, or whose socket takes bytes again.
@@ -105,6 +107,9 @@ impl ShardLoop {
             let index = self.swept;
             let Some(connection) = self.connections.at(index) else { continue };
             let has_passed = |since_ms: u64, seconds: u64| at_ms.saturating_sub(since_ms) > seconds * 1000;
+            if has_passed(connection.last_input_ms, SHRUNK_AFTER_S) {
+                connection.session.slots.shrink();
+            }
             if connection.stalled_since_ms.is_some_and(|since_ms| has_passed(since_ms, stall_s)) {
                 let output_bytes = connection.output_bytes();
                 close_slow(

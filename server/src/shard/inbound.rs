@@ -69,12 +69,14 @@ impl ShardLoop {
             }
         }
         if any {
-            for index in std::mem::take(&mut self.starved) {
+            let mut starved = std::mem::take(&mut self.starved);
+            for index in starved.drain(..) {
                 if let Some(connection) = self.connections.at(index) {
                     connection.is_starved = false;
                     self.enqueue(index);
                 }
             }
+            self.starved = starved;
         }
     }
 }

@@ -313,9 +313,11 @@ impl ShardLoop {
         self.releasable = self.core.group.releasable(self.core.config.appendfsync, self.core.now_ms);
         let (shared, releasable) = (&self.shared, self.releasable);
         self.core.links.release_answers(releasable, |shard| shared.shards[shard].wake());
-        for index in std::mem::take(&mut self.gated) {
+        let mut gated = std::mem::take(&mut self.gated);
+        for index in gated.drain(..) {
             self.touch(index);
         }
+        self.gated = gated;
     }
 
     pub(super) fn releasable(&self) -> u64 {
