@@ -86,6 +86,7 @@ pub enum CommandId {
     Command,
     Info,
     Config,
+    Memory,
     Dbsize,
     Time,
     Shutdown,
@@ -124,6 +125,8 @@ pub enum SubcommandId {
     ConfigGet,
     ConfigSet,
     ConfigResetstat,
+    MemoryStats,
+    MemoryUsage,
 }
 
 impl<Id> Row<Id> {

@@ -267,6 +267,7 @@ fn getkeys_replies_the_keys_or_why_not() {
         ("EVENT.ADD user:1 purchases *", vec!["user:1"]),
         ("window.mget 2 a b s count:5m", vec!["a", "b"]),
         ("EVENT.MADD s FIELDS 1 x EVENTS a 1 2 b 3 4", vec!["a", "b"]),
+        ("memory usage user:1 s", vec!["user:1"]),
         ("nosuch a", vec!["ERR Invalid command specified"]),
         ("ping a", vec!["ERR The command has no key arguments"]),
         ("client kill", vec!["ERR The command has no key arguments"]),

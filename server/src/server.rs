@@ -334,6 +334,7 @@ fn administer(
     }
     // Data commands are served by all shards or by none.
     admin.wait_until_loaded();
+    shared.measure_startup();
     shared.loading.finish();
     shared.wake_all();
     tracing::info!("ready to accept connections on port {}", shared.port);

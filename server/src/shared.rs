@@ -10,6 +10,7 @@ use windrow_storage::Poison;
 
 use crate::admin::AdminMessage;
 use crate::clock::Clock;
+use crate::commands::resident_bytes;
 use crate::config::Config;
 use crate::connection::Clients;
 use crate::shard::ShardHandle;
@@ -33,6 +34,10 @@ pub(crate) struct Shared {
     pub(crate) port: u16,
     pub(crate) rejected_connections: AtomicU64,
     pub(crate) total_connections: AtomicU64,
+    /// What the process took, records and clients apart, when it began to serve.
+    pub(crate) startup_bytes: AtomicU64,
+    /// The most memory that was seen in use.
+    pub(crate) peak_bytes: AtomicU64,
 }
 
 /// What a [`Shared`] is made of.
@@ -65,6 +70,8 @@ impl Shared {
             port: parts.port,
             rejected_connections: AtomicU64::new(0),
             total_connections: AtomicU64::new(0),
+            startup_bytes: AtomicU64::new(0),
+            peak_bytes: AtomicU64::new(0),
         }
     }
 
@@ -118,6 +125,16 @@ impl Shared {
     /// Why the log has failed, if it has.
     pub(crate) fn log_failure(&self) -> Option<&str> {
         self.poison.get()?.reason()
+    }
+
+    /// Notes what the process takes beside its records.
+    pub(crate) fn measure_startup(&self) {
+        let records: u64 = self
+            .shards
+            .iter()
+            .map(|shard| shard.numbers.memory.committed_bytes.load(Ordering::Relaxed))
+            .sum();
+        self.startup_bytes.store(resident_bytes().saturating_sub(records), Ordering::Relaxed);
     }
 
     /// Wakes every shard that sleeps.

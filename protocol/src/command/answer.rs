@@ -118,16 +118,23 @@ fn write_list(out: &mut Vec<u8>, filter: Filter<'_>) {
     }
 }
 
-/// Subcommands have no keys: the row of the command decides.
+/// The row of the subcommand decides, where the command is a container.
 fn write_keys(out: &mut Vec<u8>, request: Request<'_>) -> Result<(), CommandError> {
     let command = request.get(0).and_then(lookup).ok_or(CommandError::GetkeysOfUnknownCommand)?;
-    if command.keys == Keys::None {
+    match request.get(1).and_then(|name| lookup_sub(command, name)) {
+        Some(sub) => write_keys_of(out, sub, request),
+        None => write_keys_of(out, command, request),
+    }
+}
+
+fn write_keys_of<Id>(out: &mut Vec<u8>, row: &Row<Id>, request: Request<'_>) -> Result<(), CommandError> {
+    if row.keys == Keys::None {
         return Err(CommandError::NoKeyArguments);
     }
-    if !command.takes(request.len()) {
+    if !row.takes(request.len()) {
         return Err(CommandError::GetkeysWrongArity);
     }
-    let keys = key_positions(command, request)?;
+    let keys = key_positions(row, request)?;
     reply::array(out, keys.len());
     for position in keys {
         reply::bulk(out, request.at(position));

@@ -31,6 +31,7 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     server::COMMAND,
     server::INFO,
     server::CONFIG,
+    server::MEMORY,
     server::DBSIZE,
     server::TIME,
     server::SHUTDOWN,

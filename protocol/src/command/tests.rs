@@ -60,7 +60,12 @@ fn every_row_is_well_formed() {
         for sub in command.subcommands {
             check_row(sub, &mut names);
             assert_eq!(sub.name.split_once('|').map(|(container, _)| container), Some(command.name));
-            assert_eq!(sub.keys, Keys::None, "{}: COMMAND GETKEYS looks at commands alone", sub.name);
+            assert_eq!(
+                command.keys,
+                Keys::None,
+                "{}: a container's subcommands say where keys are",
+                command.name
+            );
             assert!(sub.subcommands.is_empty() && sub.arity.unsigned_abs() >= 2, "{}", sub.name);
         }
         let is_container = !command.subcommands.is_empty();

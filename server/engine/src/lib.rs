@@ -26,4 +26,4 @@ pub use form::FormError;
 pub use reader::{AskOwner, Hashed, ShardReader};
 pub use record::HashKey;
 pub use shard::{Hint, Outcome, Shard, ShardConfig};
-pub use stats::StreamStats;
+pub use stats::{StreamStats, StreamUsage};

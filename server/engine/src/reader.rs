@@ -5,7 +5,7 @@ use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::evaluate;
 use windrow_window::{Query, ReadTime, Value};
 
-use crate::catalogue::Stream;
+use crate::catalogue::{Stream, StreamId};
 use crate::record::Body;
 
 /// An entity and the [hash](crate::HashKey::hash) of its record.
@@ -84,6 +84,20 @@ impl ShardReader {
             out.truncate(start);
             evaluate_range(&stream.layout, body, plan, pairs.clone(), out);
         })
+    }
+
+    /// Bytes that an entity's record takes; `None`: it has none.
+    ///
+    /// # Errors
+    /// [`AskOwner`].
+    pub fn record_bytes(
+        &self,
+        participant: &Participant,
+        stream: StreamId,
+        entity: Hashed<'_>,
+    ) -> Result<Option<usize>, AskOwner> {
+        let key = Key { hash: entity.hash, stream: stream.0, entity: entity.name };
+        self.reader.read(participant, &key, |record| record.slot_bytes()).map_err(|_contended| AskOwner)
     }
 
     #[inline]

@@ -14,7 +14,7 @@ use crate::catalogue::{Catalogue, Stream, StreamId};
 use crate::op::{Judged, Op, OpError};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
-use crate::stats::StreamStats;
+use crate::stats::{StreamStats, StreamUsage};
 
 /// What a shard is made with.
 #[derive(Clone, Copy, Debug)]
@@ -377,8 +377,12 @@ impl Shard {
         self.store.usage()
     }
 
-    /// Bytes of memory that the shard has taken from the system.
-    pub fn memory_bytes(&self) -> usize {
-        self.usage().taken_bytes
+    /// Entities and bytes of every stream that has any.
+    pub fn stream_usage(&self) -> impl Iterator<Item = StreamUsage> {
+        self.stats.iter().map(|(stream, stats)| StreamUsage {
+            stream: *stream,
+            entities: stats.entities,
+            bytes: stats.bytes,
+        })
     }
 }

@@ -2,6 +2,8 @@
 
 use hdrhistogram::Histogram;
 
+use crate::catalogue::StreamId;
+
 /// Longest delay that the freshness histogram tells apart: a year, in milliseconds.
 const FRESHNESS_MS_MAX: u64 = 366 * 24 * 3_600_000;
 
@@ -28,6 +30,17 @@ pub struct StreamStats {
     pub newest_ms: Option<i64>,
     /// Receipt − event time of counted events, in milliseconds; 0 for events ahead of the clock.
     pub freshness: Histogram<u64>,
+}
+
+/// What a stream takes on one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamUsage {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Records.
+    pub entities: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
 }
 
 impl Default for StreamStats {

@@ -141,7 +141,7 @@ fn a_full_shard_refuses_growth_and_keeps_counting_what_needs_none() {
     let full_at = (0..1_000_000)
         .find(|&entity| apply(&mut shard, &catalogue, &entity_op(entity)) == Outcome::OutOfMemory);
     let full_at = full_at.expect("8 MiB do not hold a million records");
-    assert!(shard.memory_bytes() <= 8 << 20, "{} bytes", shard.memory_bytes());
+    assert!(shard.usage().taken_bytes <= 8 << 20, "{} bytes", shard.usage().taken_bytes);
     assert_eq!(shard.entities(), u64::from(full_at));
     assert_eq!(row(&catalogue, &shard, &full_at.to_le_bytes(), "count:5m"), [Value::Int(0)]);
     assert_eq!(apply(&mut shard, &catalogue, &entity_op(0)), Outcome::Ok, "its bucket is there");
@@ -150,11 +150,14 @@ fn a_full_shard_refuses_growth_and_keeps_counting_what_needs_none() {
         shard.replay(&catalogue, &entity_op(entity), 1).unwrap();
     }
     assert_eq!(shard.entities(), u64::from(full_at) + 50_000, "replay never refuses for memory");
-    let taken = shard.memory_bytes();
+    let taken = shard.usage().taken_bytes;
     let mut others = full_at + 50_000..full_at + 150_000;
     let refused =
         others.any(|entity| apply(&mut shard, &catalogue, &entity_op(entity)) == Outcome::OutOfMemory);
-    assert!(refused && shard.memory_bytes() == taken, "the limit holds again once the last chunk is full");
+    assert!(
+        refused && shard.usage().taken_bytes == taken,
+        "the limit holds again once the last chunk is full"
+    );
 }
 
 #[test]

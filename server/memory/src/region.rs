@@ -18,6 +18,8 @@ use range::Range;
 pub(crate) struct Region {
     range: Range,
     chunks: Box<[ChunkState]>,
+    /// How many of them are committed.
+    committed: AtomicU32,
 }
 
 /// What every thread may know of a chunk.
@@ -36,7 +38,7 @@ impl Region {
         let chunks = (0..chunks)
             .map(|_| ChunkState { committed: AtomicBool::new(false), slot_granules: AtomicU32::new(0) })
             .collect();
-        Ok(Self { range, chunks })
+        Ok(Self { range, chunks, committed: AtomicU32::new(0) })
     }
 
     pub(crate) fn chunk_count(&self) -> usize {
@@ -47,12 +49,19 @@ impl Region {
         self.chunks[chunk].committed.load(Ordering::Acquire)
     }
 
+    /// How many chunks are memory: in use, empty, or populated ahead of use.
+    pub(crate) fn committed_count(&self) -> usize {
+        self.committed.load(Ordering::Relaxed) as usize
+    }
+
     /// Makes a chunk memory: zeroed, huge if the system agrees, and populated, which takes up to a millisecond. Any thread
     /// may do it, also twice at once: the contents do not change.
     pub(crate) fn commit(&self, chunk: usize) -> Result<(), MemoryError> {
         assert!((1..self.chunks.len()).contains(&chunk), "chunk {chunk} is outside the region");
         self.range.commit(chunk).map_err(|source| MemoryError::Commit { bytes: CHUNK_BYTES, source })?;
-        self.chunks[chunk].committed.store(true, Ordering::Release);
+        if !self.chunks[chunk].committed.swap(true, Ordering::AcqRel) {
+            self.committed.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 

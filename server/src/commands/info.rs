@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use windrow_protocol::reply;
 
 use super::connection::REDIS_VERSION;
+use super::memory::{MemoryReport, resident_bytes};
 use super::{Call, Flow, is};
 use crate::clock::uptime_ms;
 use crate::config::size;
@@ -90,25 +91,25 @@ fn clients(call: &Call<'_>, text: &mut String) {
 
 fn memory(call: &Call<'_>, text: &mut String) {
     let shared = call.shared();
-    let records = sum(shared, |shard| shard.numbers.memory_bytes.load(Relaxed));
-    let rss = resident_bytes();
+    let config = &call.core.config;
+    let report = MemoryReport::now(shared);
+    let (used, rss) = (report.total_bytes(), resident_bytes());
+    let peak = shared.peak_bytes.load(Relaxed);
     lines!(text,
-        "used_memory" => records,
-        "used_memory_human" => size::human(records),
+        "used_memory" => used,
+        "used_memory_human" => size::human(used),
         "used_memory_rss" => rss,
         "used_memory_rss_human" => size::human(rss),
-        "maxmemory" => call.core.config.maxmemory_bytes,
-        "maxmemory_human" => size::human(call.core.config.maxmemory_bytes),
+        "used_memory_peak" => peak,
+        "used_memory_peak_human" => size::human(peak),
+        "used_memory_startup" => report.startup_bytes,
+        "used_memory_dataset" => report.records.taken_bytes,
+        "mem_clients_normal" => report.client_bytes,
+        "mem_fragmentation_ratio" => format_args!("{:.2}", rss as f64 / used.max(1) as f64),
+        "maxmemory" => config.maxmemory_bytes,
+        "maxmemory_human" => size::human(config.maxmemory_bytes),
         "maxmemory_policy" => "noeviction",
     );
-}
-
-/// Resident memory of the process, 0 where /proc does not say.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages =
-        statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-    pages * rustix::param::page_size() as u64
 }
 
 fn persistence(call: &Call<'_>, text: &mut String) {
@@ -158,7 +159,7 @@ fn shards(call: &Call<'_>, text: &mut String) {
             "shard{index}:connections={},entities={},memory={},commands={},ticks={},tick_us_max={}\r\n",
             numbers.connections.load(Relaxed),
             numbers.entities.load(Relaxed),
-            numbers.memory_bytes.load(Relaxed),
+            numbers.memory.taken_bytes.load(Relaxed),
             numbers.commands.load(Relaxed),
             numbers.ticks.load(Relaxed),
             numbers.tick_us_max.load(Relaxed),

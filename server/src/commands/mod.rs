@@ -7,7 +7,9 @@ mod client;
 mod config;
 mod connection;
 mod event;
+mod gathering;
 mod info;
+mod memory;
 mod server;
 mod stream;
 mod window;
@@ -21,7 +23,8 @@ use crate::connection::Session;
 use crate::shard::{Core, Job, JobKind};
 use crate::shared::Shared;
 
-pub(crate) use stream::{StatsGathering, write_stream_info};
+pub(crate) use gathering::{Answer, Asked, Gathering};
+pub(crate) use memory::resident_bytes;
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +128,7 @@ fn run_at_once(
         CommandId::Command => server::command(&mut call),
         CommandId::Info => info::info(&mut call),
         CommandId::Config => config::config(&mut call),
+        CommandId::Memory => memory::memory(&mut call),
         CommandId::Dbsize => server::dbsize(&mut call),
         CommandId::Time => server::time(&mut call),
         CommandId::Shutdown => server::shutdown(&mut call),

@@ -2,22 +2,15 @@
 
 use std::sync::Arc;
 
-use windrow_engine::{Shard, Stream, StreamStats};
+use windrow_engine::{Stream, StreamStats};
 use windrow_protocol::{Proto, reply};
 use windrow_window::definition::ClockMode;
 use windrow_window::{Definition, duration};
 
+use super::gathering::{self, Subject};
 use super::window::write_optional;
 use super::{Call, Flow, no_such_stream};
 use crate::admin::{AdminMessage, Asker};
-
-/// A STREAM.INFO that waits for the other shards' numbers.
-pub(crate) struct StatsGathering {
-    pub(crate) stream: Arc<Stream>,
-    pub(crate) stats: StreamStats,
-    pub(crate) missing: usize,
-    pub(crate) proto: Proto,
-}
 
 /// `STREAM.CREATE <stream> [FIELDS ...] WINDOWS ... AGGREGATE ... [...]`
 pub(super) fn create(call: &mut Call<'_>) -> Flow {
@@ -68,21 +61,12 @@ pub(super) fn info(call: &mut Call<'_>) -> Flow {
     let Some(stream) = call.core.catalogue.stream(name).map(Arc::clone) else {
         return call.error(format_args!("ERR {}", no_such_stream(name)));
     };
-    let own = |engine: &Shard| engine.stream_stats(stream.id);
-    let stats = call.core.engine.as_ref().map(own).unwrap_or_default();
-    let proto = call.session.proto;
-    if call.core.shards == 1 {
-        let now_ms = call.core.now_ms;
-        write_stream_info(call.out(), proto, &stream, &stats, now_ms);
-        return Flow::Done;
-    }
-    let missing = call.core.shards - 1;
-    call.session.gathering = Some(Box::new(StatsGathering { stream, stats, missing, proto }));
-    Flow::Parked
+    let stats = call.core.engine.as_ref().map(|engine| engine.stream_stats(stream.id)).unwrap_or_default();
+    gathering::begin(call, Subject::Stream { stream, stats: Box::new(stats) })
 }
 
 /// Writes the reply of STREAM.INFO: a map.
-pub(crate) fn write_stream_info(
+pub(super) fn write_stream_info(
     out: &mut Vec<u8>,
     proto: Proto,
     stream: &Stream,
@@ -90,7 +74,7 @@ pub(crate) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 21);
+    reply::map(out, proto, 22);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -111,6 +95,7 @@ pub(crate) fn write_stream_info(
     }
     integer(out, "bytes_per_full_entity", layout.full_bytes() as i64);
     integer(out, "entities", stats.entities as i64);
+    integer(out, "bytes", stats.bytes as i64);
     for (name, count) in [
         ("ok", stats.ok),
         ("clamped", stats.clamped),

@@ -16,31 +16,43 @@ const KEPT_MAX: usize = 256;
 pub(crate) struct BufferPool {
     inputs: Vec<Vec<u8>>,
     outputs: Vec<OutputBuffer>,
+    /// What all of these hold.
+    allocated_bytes: usize,
 }
 
 impl BufferPool {
     /// A buffer of [`INPUT_BYTES`] initialised bytes, or more.
     pub(crate) fn take_input(&mut self) -> Vec<u8> {
-        self.inputs.pop().unwrap_or_else(|| vec![0; INPUT_BYTES])
+        let Some(buffer) = self.inputs.pop() else { return vec![0; INPUT_BYTES] };
+        self.allocated_bytes -= buffer.capacity();
+        buffer
     }
 
     pub(crate) fn give_input(&mut self, buffer: Vec<u8>) {
         if buffer.len() <= KEPT_BYTES_MAX && self.inputs.len() < KEPT_MAX {
+            self.allocated_bytes += buffer.capacity();
             self.inputs.push(buffer);
         }
     }
 
     /// An empty buffer with some room.
     pub(crate) fn take_output(&mut self) -> OutputBuffer {
-        self.outputs.pop().unwrap_or_else(|| OutputBuffer {
-            bytes: Vec::with_capacity(OUTPUT_BYTES),
-            ..OutputBuffer::default()
-        })
+        let Some(buffer) = self.outputs.pop() else {
+            return OutputBuffer { bytes: Vec::with_capacity(OUTPUT_BYTES), ..OutputBuffer::default() };
+        };
+        self.allocated_bytes -= buffer.allocated_bytes();
+        buffer
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.allocated_bytes
     }
 
     pub(crate) fn give_output(&mut self, mut buffer: OutputBuffer) {
         if buffer.allocated_bytes() <= KEPT_BYTES_MAX && self.outputs.len() < KEPT_MAX {
             buffer.clear();
+            self.allocated_bytes += buffer.allocated_bytes();
             self.outputs.push(buffer);
         }
     }

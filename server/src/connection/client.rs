@@ -73,6 +73,11 @@ impl Client {
         self.last_command.store(activity.last_command.map_or(NO_COMMAND, |id| id as u8), Relaxed);
     }
 
+    /// Bytes held for it, as last reported.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Relaxed)
+    }
+
     pub(crate) fn set_resp(&self, version: u8) {
         self.resp.store(version, Relaxed);
     }

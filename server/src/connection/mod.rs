@@ -21,7 +21,7 @@ pub(crate) use replies::{ReplySlots, ReplyTo};
 pub(crate) use stream_memo::StreamMemo;
 pub(crate) use table::ConnectionTable;
 
-use crate::commands::StatsGathering;
+use crate::commands::Gathering;
 use crate::config::Config;
 use crate::shard::Job;
 
@@ -78,8 +78,8 @@ pub(crate) struct Session {
     pub(crate) state: State,
     /// The command over many rows that is being executed.
     pub(crate) job: Option<Box<Job>>,
-    /// The STREAM.INFO whose numbers are about to be gathered.
-    pub(crate) gathering: Option<Box<StatsGathering>>,
+    /// The command whose numbers are about to be gathered.
+    pub(crate) gathering: Option<Box<Gathering>>,
     /// Commands executed.
     pub(crate) commands: u64,
     pub(crate) last_command: Option<CommandId>,

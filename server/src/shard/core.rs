@@ -341,6 +341,31 @@ impl Core {
         }
     }
 
+    /// What other shards' DBSIZE and INFO see: published before the replies of this tick leave.
+    pub(crate) fn publish_engine(&mut self) {
+        let numbers = &self.shared.shards[self.id].numbers;
+        if let Some(engine) = &self.engine {
+            numbers.entities.store(engine.entities(), Ordering::Relaxed);
+            let buffer_bytes =
+                self.pool.allocated_bytes() + self.group.allocated_bytes() + self.staged.allocated_bytes();
+            numbers.memory.publish(&engine.usage(), buffer_bytes);
+        }
+        if let Some(state) = self.group.state() {
+            numbers.log_written.store(state.written, Ordering::Relaxed);
+            numbers.log_durable.store(state.durable, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that an entity's record takes, on whichever shard; `None`: it has none.
+    pub(crate) fn record_bytes(&self, stream: StreamId, entity: &[u8]) -> Result<Option<usize>, AskOwner> {
+        const ATTEMPTS_MAX: usize = 64;
+        let peers = self.peers.as_ref().expect("data commands are served once the shard is loaded");
+        let reader = &peers.readers[self.owner(entity)];
+        let hashed = Hashed { name: entity, hash: peers.hash(stream, entity) };
+        let mut attempts = (0..ATTEMPTS_MAX).map(|_| reader.record_bytes(&peers.participant, stream, hashed));
+        attempts.find(Result::is_ok).unwrap_or(Err(AskOwner))
+    }
+
     /// The position that replies added in this tick must wait for: `has_writes`, or only reads.
     #[inline]
     pub(super) fn reply_position(&self, has_writes: bool) -> Option<u64> {

@@ -171,6 +171,11 @@ impl LogGroup {
         })
     }
 
+    /// Bytes of memory held.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn is_poisoned(&self) -> bool {
         self.poison.as_ref().is_some_and(|poison| poison.reason().is_some())
     }

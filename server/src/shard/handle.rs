@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use mio::Waker;
+use windrow_memory::Usage;
 use windrow_memory::gate::Gate;
 
 use super::mailbox::{Mailbox, Message};
@@ -22,7 +23,7 @@ pub(crate) struct ShardNumbers {
     /// Connections given to the shard: written by the acceptor too.
     pub(crate) connections: AtomicUsize,
     pub(crate) entities: AtomicU64,
-    pub(crate) memory_bytes: AtomicU64,
+    pub(crate) memory: MemoryNumbers,
     pub(crate) commands: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) reads: AtomicU64,
@@ -41,6 +42,38 @@ pub(crate) struct ShardNumbers {
     /// The catalogue version that the shard uses; [`NO_CATALOGUE`] before its thread runs.
     catalogue_version: AtomicU64,
     is_loaded: AtomicBool,
+}
+
+/// What a shard's memory is used for.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryNumbers {
+    /// Chunks that are resident.
+    pub(crate) committed_bytes: AtomicU64,
+    /// Chunks taken for use.
+    pub(crate) taken_bytes: AtomicU64,
+    /// Of these, empty ones.
+    pub(crate) pool_bytes: AtomicU64,
+    /// Of these, in use for the index.
+    pub(crate) index_bytes: AtomicU64,
+    /// Slots that wait until no reader can reach them.
+    pub(crate) retired_slots: AtomicU64,
+    /// Buffers that are no client's: spare ones, and the log group's.
+    pub(crate) buffer_bytes: AtomicU64,
+}
+
+impl MemoryNumbers {
+    pub(super) fn publish(&self, usage: &Usage, buffer_bytes: usize) {
+        for (number, value) in [
+            (&self.committed_bytes, usage.committed_bytes),
+            (&self.taken_bytes, usage.taken_bytes),
+            (&self.pool_bytes, usage.pool_bytes),
+            (&self.index_bytes, usage.block_bytes),
+            (&self.retired_slots, usage.retired_slots),
+            (&self.buffer_bytes, buffer_bytes),
+        ] {
+            number.store(value as u64, Relaxed);
+        }
+    }
 }
 
 const NO_CATALOGUE: u64 = u64::MAX;

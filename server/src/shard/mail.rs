@@ -3,7 +3,7 @@
 use super::mailbox::Message;
 use super::tick::ShardLoop;
 use crate::admin::AdminMessage;
-use crate::commands::write_stream_info;
+use crate::commands::Answer;
 use crate::connection::{ConnectionId, State};
 
 /// Messages handled in one tick.
@@ -24,7 +24,7 @@ impl ShardLoop {
                     self.core.peers = Some(loaded.peers);
                     self.core.group.start(loaded.log, loaded.poison);
                     self.core.apply_maxmemory();
-                    self.publish_engine();
+                    self.core.publish_engine();
                     self.shared.shards[self.core.id].set_loaded();
                     self.say_catalogue();
                 }
@@ -35,16 +35,12 @@ impl ShardLoop {
                         self.touch(id.index);
                     }
                 }
-                Message::AskStats { stream, asker, connection } => {
-                    let stats = self
-                        .core
-                        .engine
-                        .as_ref()
-                        .map(|engine| engine.stream_stats(stream))
-                        .unwrap_or_default();
-                    self.shared.shards[asker].send(Message::Stats { connection, stats: Box::new(stats) });
+                Message::AskStats { asked, asker, connection } => {
+                    self.core.publish_engine();
+                    let answer = asked.answer(self.core.engine.as_ref());
+                    self.shared.shards[asker].send(Message::Stats { connection, answer });
                 }
-                Message::Stats { connection, stats } => self.gather_stats(connection, &stats),
+                Message::Stats { connection, answer } => self.gather(connection, answer),
             }
         }
     }
@@ -66,27 +62,25 @@ impl ShardLoop {
         self.enqueue(id.index);
     }
 
-    /// Begins to wait for other shards' numbers for a STREAM.INFO.
+    /// Begins to wait for other shards' numbers.
     pub(super) fn begin_gathering(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else { return };
         let Some(gathering) = connection.session.gathering.take() else { return };
-        let stream = gathering.stream.id;
+        let asked = gathering.asked();
         self.gatherings.insert(key(id), gathering);
         for shard in (0..self.core.shards).filter(|&shard| shard != self.core.id) {
-            self.shared.shards[shard].send(Message::AskStats { stream, asker: self.core.id, connection: id });
+            self.shared.shards[shard].send(Message::AskStats { asked, asker: self.core.id, connection: id });
         }
     }
 
-    fn gather_stats(&mut self, id: ConnectionId, stats: &windrow_engine::StreamStats) {
+    fn gather(&mut self, id: ConnectionId, answer: Answer) {
         let Some(gathering) = self.gatherings.get_mut(&key(id)) else { return };
-        gathering.stats.merge(stats);
-        gathering.missing -= 1;
-        if gathering.missing > 0 {
+        if !gathering.add(answer) {
             return;
         }
         let Some(gathering) = self.gatherings.remove(&key(id)) else { return };
         let mut reply = Vec::new();
-        write_stream_info(&mut reply, gathering.proto, &gathering.stream, &gathering.stats, self.core.now_ms);
+        gathering.write(&mut reply, &self.core);
         self.answer_parked(id, &reply);
     }
 
@@ -95,7 +89,7 @@ impl ShardLoop {
         if !self.core.refresh_catalogue() {
             return;
         }
-        self.publish_engine();
+        self.core.publish_engine();
         self.say_catalogue();
     }
 

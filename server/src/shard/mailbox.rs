@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::net::TcpStream;
-use windrow_engine::{Shard, StreamId, StreamStats};
+use windrow_engine::Shard;
 use windrow_storage::{Poison, ShardLog};
 
 use super::peers::Peers;
+use crate::commands::{Answer, Asked};
 use crate::connection::{Client, ConnectionId};
 
 /// A message to a shard.
@@ -21,10 +22,10 @@ pub(crate) enum Message {
     Answered { connection: ConnectionId, reply: Vec<u8> },
     /// CLIENT KILL.
     Kill(ConnectionId),
-    /// What does this shard count for a stream? For `connection` of shard `asker`.
-    AskStats { stream: StreamId, asker: usize, connection: ConnectionId },
+    /// What are this shard's numbers? For `connection` of shard `asker`.
+    AskStats { asked: Asked, asker: usize, connection: ConnectionId },
     /// The answer.
-    Stats { connection: ConnectionId, stats: Box<StreamStats> },
+    Stats { connection: ConnectionId, answer: Answer },
 }
 
 /// What recovery made for one shard.

@@ -33,7 +33,7 @@ mod turn;
 
 pub(crate) use self::core::{Core, maxmemory_share};
 pub(crate) use accept::Listeners;
-pub(crate) use handle::{NOT_IN_A_TICK, ShardHandle};
+pub(crate) use handle::{MemoryNumbers, NOT_IN_A_TICK, ShardHandle};
 pub(crate) use job::{Job, JobKind, JobReply, ROWS_PER_TURN};
 pub(crate) use mailbox::{Loaded, Message};
 pub(crate) use peers::Peers;

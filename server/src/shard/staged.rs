@@ -90,6 +90,11 @@ impl Staged {
         (&mut self.items, &self.payload)
     }
 
+    /// Bytes of memory held.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.payload.capacity() + self.items.capacity() * size_of::<Item>()
+    }
+
     /// Empties the batch.
     pub(super) fn clear(&mut self) {
         self.items.clear();

@@ -24,7 +24,7 @@ use super::core::{Core, Counters};
 use super::group::OUTCOME_UNKNOWN;
 use super::handle::NOT_IN_A_TICK;
 use crate::clock::uptime_ms;
-use crate::commands::StatsGathering;
+use crate::commands::Gathering;
 use crate::connection::ConnectionTable;
 use crate::route::Links;
 use crate::shared::Shared;
@@ -80,8 +80,8 @@ pub(crate) struct ShardLoop {
     pub(super) spare_args: Vec<Args>,
     /// For replies that do not go straight to an output.
     pub(super) scratch: Vec<u8>,
-    /// STREAM.INFO commands that wait for other shards' numbers.
-    pub(super) gatherings: HashMap<u64, Box<StatsGathering>>,
+    /// Commands that wait for other shards' numbers.
+    pub(super) gatherings: HashMap<u64, Box<Gathering>>,
     pub(super) swept: u32,
     sync: Arc<SyncSignal>,
     releasable: u64,
@@ -308,7 +308,7 @@ impl ShardLoop {
 
     fn release(&mut self) {
         if self.core.counters.events > 0 {
-            self.publish_engine();
+            self.core.publish_engine();
         }
         self.releasable = self.core.group.releasable(self.core.config.appendfsync, self.core.now_ms);
         let (shared, releasable) = (&self.shared, self.releasable);
@@ -336,7 +336,7 @@ impl ShardLoop {
         if let Some(engine) = &mut self.core.engine {
             engine.upkeep(&self.core.catalogue, self.core.now_ms, records);
         }
-        self.publish_engine();
+        self.core.publish_engine();
         self.state_durable_when_idle();
         self.close_idle_connections(now_ms);
     }
@@ -393,18 +393,5 @@ impl ShardLoop {
             }
         }
         numbers.tick_us_max.fetch_max(started.elapsed().as_micros() as u64, Relaxed);
-    }
-
-    /// What other shards' DBSIZE and INFO see: published before the replies of this tick leave.
-    pub(super) fn publish_engine(&mut self) {
-        let numbers = &self.shared.shards[self.core.id].numbers;
-        if let Some(engine) = &self.core.engine {
-            numbers.entities.store(engine.entities(), Relaxed);
-            numbers.memory_bytes.store(engine.memory_bytes() as u64, Relaxed);
-        }
-        if let Some(state) = self.core.group.state() {
-            numbers.log_written.store(state.written, Relaxed);
-            numbers.log_durable.store(state.durable, Relaxed);
-        }
     }
 }

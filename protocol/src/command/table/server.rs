@@ -1,7 +1,7 @@
 //! Commands about the server as a whole.
 
 use crate::command::{
-    Argument as Arg, Category, Command, CommandId, Flag, Group, Row, Subcommand, SubcommandId,
+    Argument as Arg, Category, Command, CommandId, Flag, Group, Keys, Row, Subcommand, SubcommandId,
 };
 
 const ADMIN: &[Flag] = &[Flag::Admin, Flag::Noscript, Flag::Loading, Flag::Stale];
@@ -93,6 +93,32 @@ const CONFIG_SUBCOMMANDS: [Subcommand; 3] = [
     Row::new(SubcommandId::ConfigResetstat, "config|resetstat", 2, Group::Server)
         .flags(ADMIN)
         .summary("Sets the statistics of INFO back to zero."),
+];
+
+pub(super) const MEMORY: Command = Row::new(CommandId::Memory, "memory", -2, Group::Server)
+    .flags(&[])
+    .complexity("Depends on the subcommand")
+    .summary("Shows what the memory is used for.")
+    .subcommands(&MEMORY_SUBCOMMANDS);
+
+const MEMORY_SUBCOMMANDS: [Subcommand; 2] = [
+    Row::new(SubcommandId::MemoryStats, "memory|stats", 2, Group::Server)
+        .flags(&[])
+        .complexity("O(N) where N is the number of clients and streams")
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
+        .summary("Replies what the memory of the server is used for, by purpose and by stream."),
+    Row::new(SubcommandId::MemoryUsage, "memory|usage", -3, Group::Server)
+        .flags(&[Flag::Readonly])
+        .keys(Keys::Range { first: 2, last: 2, step: 1 })
+        .complexity("O(N) where N is the number of streams, or O(1) for one")
+        .summary("Replies the bytes that an entity takes, in one stream or in all; null without any.")
+        .arguments(&[
+            Arg::key("entity", "Whose records are meant."),
+            Arg::string("stream", "Name of the stream.").optional(),
+            Arg::integer("count", "Accepted for clients written for Redis: everything is counted.")
+                .token("SAMPLES")
+                .optional(),
+        ]),
 ];
 
 pub(super) const DBSIZE: Command = Row::new(CommandId::Dbsize, "dbsize", 1, Group::Server)

@@ -73,6 +73,11 @@ impl ChunkPool {
         self.free.len() * CHUNK_BYTES
     }
 
+    /// Chunks that hold memory: those taken, and those populated ahead of their use.
+    pub(crate) fn committed_bytes(&self) -> usize {
+        self.region.committed_count() * CHUNK_BYTES
+    }
+
     pub(crate) fn populated_by_owner(&self) -> u64 {
         self.populated_by_owner
     }

@@ -310,6 +310,7 @@ impl Store {
         let pool = self.slots.pool();
         Usage {
             bytes_max: pool.bytes_max(),
+            committed_bytes: pool.committed_bytes(),
             taken_bytes: pool.taken_bytes(),
             pool_bytes: pool.free_bytes(),
             record_bytes: records.bytes,
@@ -333,7 +334,9 @@ impl fmt::Debug for Store {
 pub struct Usage {
     /// The budget.
     pub bytes_max: usize,
-    /// Memory taken from the system, in whole chunks: what counts against the budget and stays resident.
+    /// Memory that is resident, in whole chunks: what is taken, and what the helper has populated ahead of use.
+    pub committed_bytes: usize,
+    /// Memory taken for use, in whole chunks: what counts against the budget.
     pub taken_bytes: usize,
     /// Of that, whole chunks that are empty and may be used for anything.
     pub pool_bytes: usize,
