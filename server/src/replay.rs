@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use windrow_engine::op::{self, Op, OpError};
+use windrow_engine::op::{self, AnyOp, OpError};
 use windrow_engine::{Catalogue, Shard, slot};
 
 /// Operations go to a shard in portions of about so many bytes.
@@ -105,7 +105,7 @@ impl Dealer {
         let shards = self.queues.len();
         for (op, position) in op::iter(ops).zip(first..) {
             let op = op?;
-            let entity = Op::decode(op)?.entity;
+            let entity = AnyOp::decode(op)?.entity();
             let queue = &mut self.queues[slot::shard_of(slot::hash_slot(entity), shards)];
             queue.portion.ops.extend_from_slice(op);
             queue.portion.positions.push(position);

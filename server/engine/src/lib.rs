@@ -7,11 +7,13 @@
 //! - [`args`], [`madd`], [`form`]: from the arguments of EVENT.ADD and EVENT.MADD to operations, or what is wrong with them.
 //! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
 //! - [`shard`]: the records of one shard, for its owner; [`reader`]: for everyone else; [`stats`]: what is counted.
+//! - `eviction`: making room when memory is full.
 //! - [`record`]: a record of `windrow-memory` as the words that `windrow-window` works over.
 //! - [`slot`]: which shard an entity belongs to.
 
 pub mod args;
 pub mod catalogue;
+mod eviction;
 pub mod form;
 pub mod madd;
 pub mod op;

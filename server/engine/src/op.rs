@@ -1,7 +1,7 @@
 //! The operation codec: the bytes that travel to an entity's owner, enter the log and are replayed.
 //!
 //! ```text
-//!   u32 LE   bits 0..4  kind: 1 = EVENT
+//!   u32 LE   bits 0..4  kind: 1 = EVENT, 2 = REMOVE (below)
 //!            bits 4..6  judged: 0 = OK, 1 = CLAMPED, 2 = SKEWED (never in the log)
 //!            bits 8..32 bytes of the whole operation, these four included
 //!   varint   layout id
@@ -10,6 +10,12 @@
 //!   u8       number of values, then each:
 //!              u8 field, then FLOAT: f64 LE | INT: i64 LE | STRING: varint bytes, then the bytes
 //!   i64 LE   the stream's clock that the event is judged by
+//! ```
+//!
+//! ```text
+//!   u32 LE   kind: 2 = REMOVE, and bytes as above: an entity's record went to make room
+//!   varint   layout id
+//!   varint   bytes of the entity, then the entity
 //! ```
 //!
 //! A varint is LEB128, unsigned (DWARF 5, section 7.6). Field types come from the layout.
@@ -23,6 +29,7 @@ use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 use crate::catalogue::LayoutId;
 
 const KIND_EVENT: u32 = 1;
+const KIND_REMOVE: u32 = 2;
 const HEAD_BYTES: usize = 4;
 const CLOCK_BYTES: usize = 8;
 
@@ -111,7 +118,70 @@ impl<'o> Encoder<'o> {
     }
 }
 
-/// An operation, read in place.
+/// Writes a REMOVE at the end of a buffer.
+pub fn encode_remove(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    put_varint(out, layout.0);
+    put_varint(out, u32::try_from(entity.len()).expect("entities are bounded by ENTITY_BYTES_MAX"));
+    out.extend_from_slice(entity);
+    let bytes = out.len() - start;
+    assert!(bytes <= OP_BYTES_MAX, "an operation of {bytes} bytes");
+    let head = KIND_REMOVE | (bytes as u32) << 8;
+    out[start..start + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
+}
+
+/// An operation of whatever kind, read in place.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyOp<'a> {
+    /// An event.
+    Event(Op<'a>),
+    /// A record's removal.
+    Remove(Remove<'a>),
+}
+
+impl<'a> AnyOp<'a> {
+    /// Reads the operation that `bytes` is.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one operation.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, OpError> {
+        let mut reader = Reader { bytes, at: 0 };
+        let head = reader.u32()?;
+        if head & 0xff != KIND_REMOVE {
+            return Op::decode(bytes).map(Self::Event);
+        }
+        if (head >> 8) as usize != bytes.len() {
+            return Err(OpError { reason: "the length does not fit", at: 0 });
+        }
+        let layout = LayoutId(reader.varint()?);
+        let entity_bytes = reader.varint()? as usize;
+        let entity = reader.take(entity_bytes)?;
+        if reader.at != bytes.len() {
+            return Err(OpError { reason: "bytes behind the entity", at: reader.at });
+        }
+        Ok(Self::Remove(Remove { layout, entity }))
+    }
+
+    /// Whom it is about.
+    pub fn entity(&self) -> &'a [u8] {
+        match self {
+            Self::Event(op) => op.entity,
+            Self::Remove(remove) => remove.entity,
+        }
+    }
+}
+
+/// A record's removal, read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Remove<'a> {
+    /// A layout of its stream.
+    pub layout: LayoutId,
+    /// Whose record it is.
+    pub entity: &'a [u8],
+}
+
+/// An event's operation, read in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Op<'a> {
     /// What the receiver judged.

@@ -11,7 +11,8 @@ use windrow_window::window::evaluate;
 use windrow_window::{Query, ReadTime, Value};
 
 use crate::catalogue::{Catalogue, Stream, StreamId};
-use crate::op::{Judged, Op, OpError};
+use crate::eviction::Eviction;
+use crate::op::{AnyOp, Judged, Op, OpError, Remove};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
 use crate::stats::{StreamStats, StreamUsage};
@@ -72,13 +73,16 @@ impl Hint {
 /// The records of one shard and their counters.
 #[derive(Debug)]
 pub struct Shard {
-    store: Store,
+    pub(crate) store: Store,
     hash_key: HashKey,
-    maxmemory_bytes: usize,
-    stats: HashMap<StreamId, StreamStats>,
+    pub(crate) maxmemory_bytes: usize,
+    pub(crate) stats: HashMap<StreamId, StreamStats>,
     /// Where an operation's values are read into; taken while one is applied.
     values: Option<Box<[u64; FIELDS_MAX]>>,
     sweep: Sweep,
+    pub(crate) eviction: Eviction,
+    /// Operations replayed since memory was last collected.
+    replayed: usize,
 }
 
 /// Where upkeep has come to.
@@ -109,6 +113,9 @@ const COLLECTED_MAX: usize = 1024;
 /// Records that one slice of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
 
+/// So often, replay frees what no one reads any more: no tick does it.
+const REPLAYED_PER_COLLECTION: usize = 64;
+
 impl Shard {
     /// A shard without records. Those who read it are the participants of `domain`.
     ///
@@ -122,6 +129,8 @@ impl Shard {
             stats: HashMap::new(),
             values: None,
             sweep: Sweep::default(),
+            eviction: Eviction::new(config.hash_key.0[0]),
+            replayed: 0,
         };
         shard.set_maxmemory_bytes(config.maxmemory_bytes);
         Ok(shard)
@@ -182,7 +191,19 @@ impl Shard {
     /// # Panics
     /// When the system has no memory left: what was acknowledged cannot be served.
     pub fn replay(&mut self, catalogue: &Catalogue, op: &[u8], position: u64) -> Result<(), OpError> {
-        let op = Op::decode(op)?;
+        self.replayed += 1;
+        if self.replayed == REPLAYED_PER_COLLECTION {
+            self.replayed = 0;
+            self.collect();
+            self.store.evacuate(EVACUATED_MAX, |_, _| ());
+        }
+        let op = match AnyOp::decode(op)? {
+            AnyOp::Event(op) => op,
+            AnyOp::Remove(remove) => {
+                self.replay_remove(catalogue, &remove, position);
+                return Ok(());
+            }
+        };
         let Some(stream) = catalogue.by_layout(op.layout) else { return Ok(()) };
         stream.observe(op.clock_ms, op.clock_ms);
         self.store.set_bytes_max(usize::MAX);
@@ -191,6 +212,24 @@ impl Shard {
         self.set_maxmemory_bytes(self.maxmemory_bytes);
         assert!(outcome? != Outcome::OutOfMemory, "the system has no memory for what the log holds");
         Ok(())
+    }
+
+    /// Removes a record again, unless it has seen operations since.
+    fn replay_remove(&mut self, catalogue: &Catalogue, remove: &Remove<'_>, position: u64) {
+        let Some(stream) = catalogue.by_layout(remove.layout) else { return };
+        let Some(place) = self.store.find(&self.hash_key.key(stream.id, remove.entity)) else { return };
+        if self.store.record(place).position() < position {
+            self.remove_counted(stream.id, place);
+            self.stats.entry(stream.id).or_default().evicted += 1;
+        }
+    }
+
+    /// Removes a record of a stream that exists.
+    pub(crate) fn remove_counted(&mut self, stream: StreamId, place: Handle) {
+        let stats = self.stats.entry(stream).or_default();
+        stats.entities -= 1;
+        stats.bytes -= self.store.record(place).slot_bytes() as u64;
+        self.store.remove(place);
     }
 
     fn change(&mut self, stream: &Stream, op: &Op<'_>, hint: Hint, mode: Mode) -> Result<Outcome, OpError> {
@@ -234,7 +273,10 @@ impl Shard {
         });
         let (place, placements) = match placed {
             Ok(placed) => placed,
-            Err(error) if error.is_out_of_memory() => return Outcome::OutOfMemory,
+            Err(error) if error.is_out_of_memory() => {
+                self.eviction.is_starved = true;
+                return Outcome::OutOfMemory;
+            }
             Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
         };
         let mut edit = self.store.edit(place);
@@ -269,9 +311,12 @@ impl Shard {
                 }
                 place
             }
-            None => self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
-                body::init(layout, &mut BodyMut(edit));
-            })?,
+            None => {
+                self.eviction.wanted_words = key.record_words(layout.words_min());
+                self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
+                    body::init(layout, &mut BodyMut(edit));
+                })?
+            }
         };
         loop {
             let body = Body(self.store.record(place));
@@ -279,6 +324,7 @@ impl Shard {
                 Fit::Ready(placements) => return Ok((place, placements)),
                 Fit::Grow { tier, shape } => {
                     let words = body::words_grown(layout, &body, tier, shape);
+                    self.eviction.wanted_words = key.record_words(words);
                     place = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
                         body::grow(layout, &Body(old), &mut BodyMut(new), tier, shape);
                     })?;
@@ -336,10 +382,7 @@ impl Shard {
                     let newest_ms = body::newest_ms(&Body(record));
                     let clock = stream.clock_ms(now_ms);
                     if clock.is_some_and(|clock_ms| body::is_dead(&stream.layout, newest_ms, clock_ms)) {
-                        let stats = self.stats.entry(stream.id).or_default();
-                        stats.entities -= 1;
-                        stats.bytes -= record.slot_bytes() as u64;
-                        self.store.remove(place);
+                        self.remove_counted(stream.id, place);
                     }
                 }
             }

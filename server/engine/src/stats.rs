@@ -26,6 +26,8 @@ pub struct StreamStats {
     pub duplicate: u64,
     /// Events refused for their form.
     pub errors: u64,
+    /// Records removed to make room.
+    pub evicted: u64,
     /// Newest event time counted.
     pub newest_ms: Option<i64>,
     /// Receipt − event time of counted events, in milliseconds; 0 for events ahead of the clock.
@@ -55,6 +57,7 @@ impl Default for StreamStats {
             late: 0,
             duplicate: 0,
             errors: 0,
+            evicted: 0,
             newest_ms: None,
             freshness,
         }
@@ -72,6 +75,7 @@ impl StreamStats {
         self.late += other.late;
         self.duplicate += other.duplicate;
         self.errors += other.errors;
+        self.evicted += other.evicted;
         self.newest_ms = self.newest_ms.max(other.newest_ms);
         self.freshness.add(&other.freshness).expect("all have the same bounds");
     }

@@ -71,7 +71,7 @@ pub use record::{Block, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
 pub use slots::Populator;
 pub use store::{
     Contended, Cursor, READ_ATTEMPTS_MAX, Reader, SCAN_ROWS_MAX, STORE_BYTES_MAX, STORE_BYTES_MIN, Scan,
-    Store, Usage,
+    Squeezed, Store, Usage,
 };
 
 #[cfg(all(test, loom))]

@@ -108,7 +108,7 @@ fn memory(call: &Call<'_>, text: &mut String) {
         "mem_fragmentation_ratio" => format_args!("{:.2}", rss as f64 / used.max(1) as f64),
         "maxmemory" => config.maxmemory_bytes,
         "maxmemory_human" => size::human(config.maxmemory_bytes),
-        "maxmemory_policy" => "noeviction",
+        "maxmemory_policy" => config.maxmemory_policy.name(),
     );
 }
 
@@ -145,6 +145,7 @@ fn stats(call: &Call<'_>, text: &mut String) {
         "total_net_output_bytes" => sum(shared, |shard| shard.numbers.output_bytes.load(Relaxed)),
         "total_error_replies" => sum(shared, |shard| shard.numbers.errors.load(Relaxed)),
         "client_output_buffer_limit_disconnections" => sum(shared, |shard| shard.numbers.slow_clients_closed.load(Relaxed)),
+        "evicted_keys" => sum(shared, |shard| shard.numbers.evicted.load(Relaxed)),
         "total_events" => sum(shared, |shard| shard.numbers.events.load(Relaxed)),
         "total_reads" => sum(shared, |shard| shard.numbers.reads.load(Relaxed)),
         "total_hops" => sum(shared, |shard| shard.numbers.hops.load(Relaxed)),

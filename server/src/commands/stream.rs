@@ -74,7 +74,7 @@ pub(super) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 22);
+    reply::map(out, proto, 23);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -103,6 +103,7 @@ pub(super) fn write_stream_info(
         ("late", stats.late),
         ("duplicate", stats.duplicate),
         ("errors", stats.errors),
+        ("evicted", stats.evicted),
     ] {
         integer(out, name, count as i64);
     }

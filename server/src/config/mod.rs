@@ -40,6 +40,26 @@ impl AppendFsync {
     }
 }
 
+/// What happens when `maxmemory` is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxmemoryPolicy {
+    /// Events that need memory are refused.
+    NoEviction,
+    /// The entities whose last event is longest ago are removed.
+    AllKeysLru,
+}
+
+impl MaxmemoryPolicy {
+    /// The name in configuration and INFO.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            MaxmemoryPolicy::NoEviction => "noeviction",
+            MaxmemoryPolicy::AllKeysLru => "allkeys-lru",
+        }
+    }
+}
+
 /// Everything that can be set. Names, defaults and meaning stand in [`SETTINGS`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -59,6 +79,8 @@ pub struct Config {
     pub log_segment_bytes: u64,
     /// Bound for records of all shards together; 0: none.
     pub maxmemory_bytes: u64,
+    /// What happens there.
+    pub maxmemory_policy: MaxmemoryPolicy,
     /// Shard threads; 0: one per core.
     pub shards: usize,
     /// Pin each shard's thread to a core of its own.
@@ -98,6 +120,7 @@ impl Default for Config {
             appendfsync: AppendFsync::EverySec,
             log_segment_bytes: 64 << 20,
             maxmemory_bytes: 0,
+            maxmemory_policy: MaxmemoryPolicy::NoEviction,
             shards: 0,
             pin_shards: true,
             streams: None,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::{AppendFsync, Config, SHARDS_MAX, size};
+use super::{AppendFsync, Config, MaxmemoryPolicy, SHARDS_MAX, size};
 
 /// One setting: how it is named, explained, read and written as text.
 pub struct Setting {
@@ -235,12 +235,28 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "maxmemory",
         value_name: "BYTES",
-        help: "Bound for entities, all shards together; new entities are then refused with -OOM. 0: no bound.",
+        help: "Bound for entities, all shards together; maxmemory-policy says what happens there. 0: no bound.",
         section: "Resources",
         runtime: true,
         kind: Kind::Text,
         get: |c| size::format(c.maxmemory_bytes),
         set: |c, text| bytes(text, 0, u64::MAX).map(|n| c.maxmemory_bytes = n),
+    },
+    Setting {
+        name: "maxmemory-policy",
+        value_name: "noeviction|allkeys-lru",
+        help: "At maxmemory: refuse what needs memory with -OOM, or remove the entities whose last event is longest ago.",
+        section: "Resources",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| c.maxmemory_policy.name().to_owned(),
+        set: |c, text| {
+            c.maxmemory_policy = [MaxmemoryPolicy::NoEviction, MaxmemoryPolicy::AllKeysLru]
+                .into_iter()
+                .find(|policy| policy.name().eq_ignore_ascii_case(text))
+                .ok_or_else(|| format!("'{text}' is none of noeviction, allkeys-lru"))?;
+            Ok(())
+        },
     },
     Setting {
         name: "shards",
@@ -295,7 +311,6 @@ pub static SETTINGS: &[Setting] = &[
 pub(crate) static FIXED: &[(&str, &str)] = &[
     ("appendonly", "yes"),
     ("databases", "1"),
-    ("maxmemory-policy", "noeviction"),
     ("proto-max-bulk-len", "536870912"),
     ("save", ""),
     ("io-threads", "1"),

@@ -11,7 +11,7 @@ use super::group::LogGroup;
 use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
 use super::staged::{Item, Staged};
-use crate::config::{AppendFsync, Config};
+use crate::config::{AppendFsync, Config, MaxmemoryPolicy};
 use crate::connection::buffers::BufferPool;
 use crate::connection::{Session, input_limits};
 use crate::route::{Links, Question, ReadWhat};
@@ -54,6 +54,7 @@ pub(crate) struct Counters {
     pub(crate) input_bytes: u64,
     pub(crate) output_bytes: u64,
     pub(crate) slow_clients_closed: u64,
+    pub(crate) evicted: u64,
 }
 
 /// `values` and `pairs` keep room for so many results between commands.
@@ -145,6 +146,7 @@ impl Core {
         let share = maxmemory_share(self.config.maxmemory_bytes, self.shards);
         if let Some(engine) = &mut self.engine {
             engine.set_maxmemory_bytes(share);
+            engine.set_eviction(share > 0 && self.config.maxmemory_policy == MaxmemoryPolicy::AllKeysLru);
         }
     }
 
@@ -161,6 +163,9 @@ impl Core {
     #[inline]
     pub(super) fn answer_write(&mut self, op: &[u8], hint: Hint, out: &mut Vec<u8>) -> u64 {
         let engine = self.engine.as_mut().expect("data commands are served once the shard is loaded");
+        let (group, now_ms) = (&mut self.group, self.now_ms);
+        let evicted = engine.make_room_for_event(&self.catalogue, |op| group.log_removal(op, now_ms));
+        self.counters.evicted += evicted as u64;
         if let Err(refusal) = self.group.admit(op.len(), self.now_ms) {
             self.counters.errors += 1;
             reply::error_display(out, refusal);
@@ -188,6 +193,14 @@ impl Core {
                 0
             }
         }
+    }
+
+    /// Makes room in memory for the next tick, where there is little.
+    pub(super) fn make_room(&mut self) {
+        let Some(engine) = &mut self.engine else { return };
+        let (group, now_ms) = (&mut self.group, self.now_ms);
+        let evicted = engine.make_room(&self.catalogue, |op| group.log_removal(op, now_ms));
+        self.counters.evicted += evicted as u64;
     }
 
     /// Reads an entity of this shard; appends the reply.

@@ -109,6 +109,15 @@ impl LogGroup {
         self.written + self.count
     }
 
+    /// Adds the operation of a removal, if there is room for it.
+    pub(super) fn log_removal(&mut self, op: &[u8], now_ms: i64) -> bool {
+        let is_admitted = self.admit(op.len(), now_ms).is_ok();
+        if is_admitted {
+            self.push(op);
+        }
+        is_admitted
+    }
+
     /// Position of the last operation added.
     #[inline]
     pub(crate) fn end(&self) -> u64 {

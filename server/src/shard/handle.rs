@@ -32,6 +32,8 @@ pub(crate) struct ShardNumbers {
     pub(crate) output_bytes: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) slow_clients_closed: AtomicU64,
+    /// Entities removed to make room.
+    pub(crate) evicted: AtomicU64,
     pub(crate) ticks: AtomicU64,
     pub(crate) tick_us_max: AtomicU64,
     /// Operations written to and durable in the log since the start.
@@ -137,6 +139,7 @@ impl ShardNumbers {
             &self.output_bytes,
             &self.errors,
             &self.slow_clients_closed,
+            &self.evicted,
             &self.tick_us_max,
         ] {
             number.store(0, Relaxed);

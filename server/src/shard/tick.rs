@@ -188,6 +188,7 @@ impl ShardLoop {
         if let (Some(engine), Some(peers)) = (&mut self.core.engine, &mut self.core.peers) {
             peers.quiescent();
             engine.collect();
+            self.core.make_room();
         }
     }
 
@@ -386,6 +387,7 @@ impl ShardLoop {
             (&numbers.input_bytes, counters.input_bytes),
             (&numbers.output_bytes, counters.output_bytes),
             (&numbers.slow_clients_closed, counters.slow_clients_closed),
+            (&numbers.evicted, counters.evicted),
             (&numbers.ticks, 1),
         ] {
             if count > 0 {

@@ -1,6 +1,12 @@
 //! What clients and tools written for Redis expect.
 
-use super::harness::{Client, Reply, start};
+use std::sync::Arc;
+
+use windrow_storage::disk::MemDisk;
+
+use super::harness::{Client, Reply, config, start, start_on};
+use crate::Config;
+use crate::config::MaxmemoryPolicy;
 
 #[test]
 fn hello_chooses_the_protocol() {
@@ -104,6 +110,51 @@ fn a_full_memory_refuses_new_entities_and_serves_the_others() {
     assert_eq!(count(&mut client, 7), [Reply::Int(2)], "entities that are there go on");
     client.ask("CONFIG SET maxmemory 0").assert_ok();
     client.ask(&format!("EVENT.ADD e{refused} s *")).assert_ok();
+}
+
+#[test]
+fn a_full_memory_under_allkeys_lru_takes_every_event_and_a_restart_has_what_was_left() {
+    const ENTITIES: u32 = 300_000;
+    for (shards, shards_after) in [(2, 2), (2, 1)] {
+        let disk = MemDisk::new();
+        let policy = Config {
+            maxmemory_bytes: 16 << 20,
+            maxmemory_policy: MaxmemoryPolicy::AllKeysLru,
+            ..config(shards)
+        };
+        let running = start_on(policy.clone(), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask("STREAM.CREATE s WINDOWS all AGGREGATE count").assert_ok();
+        for from in (0..ENTITIES).step_by(1000) {
+            let rows = (from..from + 1000).map(|i| format!(" e{i} *")).collect::<String>();
+            let replies = client.ask(&format!("EVENT.MADD s FIELDS 0 EVENTS{rows}")).array();
+            assert!(replies.iter().all(|reply| *reply == Reply::Simple("OK".into())), "from {from}");
+        }
+        let kept = |client: &mut Client| -> Vec<Reply> {
+            let entities = (0..ENTITIES).step_by(7).map(|i| format!(" e{i}")).collect::<String>();
+            let count = ENTITIES.div_ceil(7);
+            client.ask(&format!("WINDOW.MGET {count}{entities} s count:all")).array()
+        };
+        let before = kept(&mut client);
+        let Reply::Int(entities) = client.ask("DBSIZE") else { panic!("a number is expected") };
+        assert!((10_000..200_000).contains(&entities), "{entities} entities");
+        let evicted = format!("evicted_keys:{}\r\n", i64::from(ENTITIES) - entities);
+        let info = client.ask("INFO stats").text();
+        assert!(info.contains(&evicted), "{evicted} is missing in {info}");
+        assert_eq!(
+            client.ask("CONFIG GET maxmemory-policy").array()[1],
+            Reply::Bulk(b"allkeys-lru".to_vec())
+        );
+        running.shutdown().unwrap();
+        let running = start_on(Config { shards: shards_after, ..policy }, Arc::new(disk));
+        let mut client = Client::connect(&running);
+        assert_eq!(kept(&mut client), before);
+        assert_eq!(client.ask("DBSIZE"), Reply::Int(entities));
+        client
+            .ask("CONFIG SET maxmemory-policy volatile-lru")
+            .assert_error("none of noeviction, allkeys-lru");
+        client.ask("CONFIG SET maxmemory-policy noeviction").assert_ok();
+    }
 }
 
 #[test]

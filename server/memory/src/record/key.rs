@@ -26,7 +26,7 @@ pub struct Key<'a> {
 
 impl Key<'_> {
     /// Words of a record of this key with a body of `body_words`.
-    pub(crate) fn record_words(&self, body_words: usize) -> usize {
+    pub fn record_words(&self, body_words: usize) -> usize {
         super::HEADER_WORDS + self.words() + body_words
     }
 

@@ -73,6 +73,16 @@ impl ChunkPool {
         self.free.len() * CHUNK_BYTES
     }
 
+    /// Chunks that can be taken now.
+    pub(crate) fn whole_chunks(&self) -> usize {
+        self.free.len() + (self.limit + 1).saturating_sub(self.next as usize)
+    }
+
+    /// Chunks up to this number were ever taken.
+    pub(crate) fn last_taken(&self) -> usize {
+        self.next as usize - 1
+    }
+
     /// Chunks that hold memory: those taken, and those populated ahead of their use.
     pub(crate) fn committed_bytes(&self) -> usize {
         self.region.committed_count() * CHUNK_BYTES

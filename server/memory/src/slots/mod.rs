@@ -151,6 +151,57 @@ impl Slots {
         (None, (from + chunks_max) % count)
     }
 
+    /// How many slots of at least `words` could be given out now.
+    pub(crate) fn room_for(&self, words: usize) -> usize {
+        let Some(class) = SizeClass::for_words(words) else { return 0 };
+        let open = self.open_slots[kind_of(Purpose::Records, class)];
+        open + self.pool.whole_chunks() * class.slots()
+    }
+
+    /// A slot of records that is in use, or retired: any chunk's, with equal chance, near a place of it that is chosen with
+    /// equal chance. `None` where there is none near.
+    pub(crate) fn random_in_use(&self, random: u64) -> Option<Handle> {
+        let number = 1 + (random as u32) as usize % self.pool.last_taken().max(1);
+        let chunk = self.cut.get(number)?.as_ref()?;
+        if chunk.purpose != Purpose::Records {
+            return None;
+        }
+        let slot = chunk.next_in_use((random >> 32) as u32 % chunk.class.slots() as u32)?;
+        Some(Handle::new(number, slot as usize * chunk.class.granules()))
+    }
+
+    /// The chunk of records that is emptied with the least work, among `chunks_max` from `from` on: one whose records fit elsewhere
+    /// in its class; with `may_displace`, any, if there is no such. Returns where to go on next time, too.
+    pub(crate) fn find_emptiest(
+        &self,
+        from: usize,
+        chunks_max: usize,
+        may_displace: bool,
+    ) -> (Option<u32>, usize) {
+        let count = self.pool.last_taken() + 1;
+        let mut best: Option<(bool, u32, u32)> = None;
+        for step in 0..chunks_max.min(count) {
+            let number = (from + step) % count;
+            let Some(chunk) = &self.cut[number] else { continue };
+            if chunk.purpose != Purpose::Records || chunk.is_evacuated {
+                continue;
+            }
+            let free = chunk.class.slots() - chunk.used() as usize;
+            let room_elsewhere = self.open_slots[kind_of(chunk.purpose, chunk.class)] - free;
+            let is_displaced = room_elsewhere < chunk.used() as usize;
+            let work = (is_displaced, chunk.used(), number as u32);
+            if (may_displace || !is_displaced) && best.is_none_or(|best| work < best) {
+                best = Some(work);
+            }
+        }
+        (best.map(|(_, _, number)| number), (from + chunks_max.min(count)) % count)
+    }
+
+    /// Whether the chunk is being emptied, its last slots perhaps not collected yet.
+    pub(crate) fn is_evacuated(&self, number: u32) -> bool {
+        self.cut[number as usize].as_ref().is_some_and(|chunk| chunk.is_evacuated)
+    }
+
     /// Gives out no slot of this chunk any more until it is empty, or [`Slots::stop_evacuation`].
     pub(crate) fn start_evacuation(&mut self, number: u32) {
         self.close(number);

@@ -16,6 +16,7 @@ mod evacuation;
 mod reader;
 mod scan;
 
+pub use evacuation::Squeezed;
 pub use reader::{Contended, READ_ATTEMPTS_MAX, Reader};
 pub use scan::{Cursor, SCAN_ROWS_MAX, Scan};
 
@@ -302,6 +303,26 @@ impl Store {
     pub fn collect(&mut self, slots_max: usize) -> usize {
         let slots = &mut self.slots;
         self.reclaimer.collect(slots_max, |handle| slots.free(handle))
+    }
+
+    /// How many records of `words` in all (see [`Key::record_words`]) could be made now.
+    pub fn room_for(&self, words: usize) -> usize {
+        self.slots.room_for(words)
+    }
+
+    /// Chunks that could be cut now.
+    pub fn whole_chunks(&self) -> usize {
+        self.slots.pool().whole_chunks()
+    }
+
+    /// Slots that wait until no reader can reach them.
+    pub fn retired_slots(&self) -> usize {
+        self.reclaimer.len()
+    }
+
+    /// A record by chance, the same for the same number; `None`, too, by chance.
+    pub fn sample(&self, random: u64) -> Option<Handle> {
+        self.slots.random_in_use(random).filter(|handle| self.peek(*handle).is_some())
     }
 
     /// How the memory is used.

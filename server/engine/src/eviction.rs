@@ -1,0 +1,228 @@
+//! Making room under `maxmemory-policy allkeys-lru`: the entities whose last event is longest ago are removed, approximately.
+//!
+//! As Redis does it: a few records are drawn by chance at a time, the oldest seen so far are kept in a small pool, and the oldest of
+//! these goes. *Longest ago* is by the position of a record's last operation, which orders arrivals whatever clock their
+//! streams have.
+//!
+//! A removed slot is free only after a grace period, so room is made ahead of need: as soon as there is room for fewer than
+//! some thousands of records of the size wanted last. Records have many sizes, and what is removed need not have the one
+//! that is wanted; so a chunk whose records fit elsewhere is emptied first, whenever there is no whole one.
+//!
+//! Every removal is logged as an operation. The log's replay removes what it says, and nothing else.
+
+use windrow_memory::{Handle, Squeezed};
+
+use crate::catalogue::{Catalogue, StreamId};
+use crate::op;
+use crate::shard::Shard;
+
+/// Records drawn for each one that is removed.
+const SAMPLES: usize = 5;
+/// Candidates kept from one removal to the next.
+const CANDIDATES_MAX: usize = 16;
+/// Records that one event removes.
+const EVICTED_PER_EVENT: usize = 2;
+/// Records that one tick removes beside these.
+const EVICTED_PER_TICK: usize = 256;
+/// Room is made for so many records ahead of need: more than a tick can make.
+const ROOM_RECORDS: usize = 4096;
+/// But for no more than this part of the memory.
+const ROOM_PART: usize = 16;
+/// Steps of emptying a chunk in one tick: each moves a few records, or removes one.
+const SQUEEZES_PER_TICK: usize = 256;
+
+/// What a shard remembers to make room with.
+#[derive(Debug)]
+pub(crate) struct Eviction {
+    is_on: bool,
+    /// The oldest records seen by chance, oldest last.
+    candidates: Vec<Candidate>,
+    /// The state of a xorshift generator (Marsaglia, 2003).
+    random: u64,
+    /// Words of the record that was made or grown last.
+    pub(crate) wanted_words: usize,
+    /// An event found no memory since there was last a whole chunk.
+    pub(crate) is_starved: bool,
+    /// A chunk is being emptied: there will be room without removing anything.
+    is_squeezing: bool,
+    op: Vec<u8>,
+    entity: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    place: Handle,
+    hash: u64,
+    position: u64,
+}
+
+impl Eviction {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            is_on: false,
+            candidates: Vec::with_capacity(CANDIDATES_MAX + 1),
+            random: seed | 1,
+            wanted_words: 1,
+            is_starved: false,
+            is_squeezing: false,
+            op: Vec::new(),
+            entity: Vec::new(),
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn consider(&mut self, candidate: Candidate) {
+        let is_known = self.candidates.iter().any(|known| known.place == candidate.place);
+        let at = self.candidates.partition_point(|known| known.position > candidate.position);
+        if is_known || (at == 0 && self.candidates.len() == CANDIDATES_MAX) {
+            return;
+        }
+        self.candidates.insert(at, candidate);
+        if self.candidates.len() > CANDIDATES_MAX {
+            self.candidates.remove(0);
+        }
+    }
+}
+
+impl Shard {
+    /// Whether room is made by removing entities; otherwise events that need memory are refused.
+    pub fn set_eviction(&mut self, is_on: bool) {
+        self.eviction.is_on = is_on;
+    }
+
+    /// Makes room ahead of one event; gives how many entities it removed. `log` takes the operation of each removal, and says whether
+    /// it has room for it: if not, nothing is removed.
+    #[inline]
+    pub fn make_room_for_event(&mut self, catalogue: &Catalogue, log: impl FnMut(&[u8]) -> bool) -> usize {
+        if !self.eviction.is_on || self.eviction.is_squeezing || !self.wants_room() {
+            return 0;
+        }
+        self.evict(catalogue, EVICTED_PER_EVENT, log)
+    }
+
+    /// Makes room for the next tick; gives how many entities it removed. Without eviction, only by moving records. Once a tick.
+    pub fn make_room(&mut self, catalogue: &Catalogue, mut log: impl FnMut(&[u8]) -> bool) -> usize {
+        if self.store.whole_chunks() > 0 {
+            (self.eviction.is_starved, self.eviction.is_squeezing) = (false, false);
+            return 0;
+        }
+        if !self.is_tight() {
+            self.eviction.is_squeezing = false;
+            return 0;
+        }
+        let displaced = self.squeeze(catalogue, &mut log);
+        if !self.eviction.is_on || self.eviction.is_squeezing || !self.wants_room() {
+            return displaced;
+        }
+        displaced + self.evict(catalogue, EVICTED_PER_TICK, log)
+    }
+
+    /// Whether there is too little room, and too little that will soon be free.
+    fn wants_room(&self) -> bool {
+        self.is_tight() && self.store.retired_slots() < self.room_records()
+    }
+
+    fn is_tight(&self) -> bool {
+        self.eviction.is_starved || self.store.room_for(self.eviction.wanted_words) < self.room_records()
+    }
+
+    /// Room is made for so many records of the size wanted last.
+    fn room_records(&self) -> usize {
+        let record_bytes = self.eviction.wanted_words * size_of::<u64>();
+        ROOM_RECORDS.min(self.maxmemory_bytes / ROOM_PART / record_bytes).max(1)
+    }
+
+    fn evict(
+        &mut self,
+        catalogue: &Catalogue,
+        count_max: usize,
+        mut log: impl FnMut(&[u8]) -> bool,
+    ) -> usize {
+        for removed in 0..count_max {
+            let is_removed =
+                self.oldest_seen().is_some_and(|place| self.remove_logged(catalogue, place, &mut log));
+            if !is_removed {
+                return removed;
+            }
+        }
+        count_max
+    }
+
+    /// Draws some records, and takes the oldest of all that were drawn and are as they were.
+    fn oldest_seen(&mut self) -> Option<Handle> {
+        for _ in 0..SAMPLES {
+            let random = self.eviction.draw();
+            let Some(place) = self.store.sample(random) else { continue };
+            let record = self.store.record(place);
+            let (hash, position) = (record.hash(), record.position());
+            self.eviction.consider(Candidate { place, hash, position });
+        }
+        while let Some(oldest) = self.eviction.candidates.pop() {
+            let is_as_it_was = self
+                .store
+                .peek(oldest.place)
+                .is_some_and(|record| record.hash() == oldest.hash && record.position() == oldest.position);
+            if is_as_it_was {
+                return Some(oldest.place);
+            }
+        }
+        None
+    }
+
+    /// Removes a record if the log takes its operation.
+    fn remove_logged(
+        &mut self,
+        catalogue: &Catalogue,
+        place: Handle,
+        log: &mut impl FnMut(&[u8]) -> bool,
+    ) -> bool {
+        let record = self.store.record(place);
+        let id = StreamId(record.stream());
+        let Some(stream) = catalogue.by_id(id) else {
+            // Of a dropped stream: nobody can see it.
+            self.store.remove(place);
+            return true;
+        };
+        record.copy_entity(&mut self.eviction.entity);
+        self.eviction.op.clear();
+        op::encode_remove(&mut self.eviction.op, stream.layout_id, &self.eviction.entity);
+        if !log(&self.eviction.op) {
+            return false;
+        }
+        self.remove_counted(id, place);
+        self.stats.entry(id).or_default().evicted += 1;
+        true
+    }
+
+    /// Empties a chunk, so that it can be cut for another size; gives how many entities it removed. Where an event found no memory,
+    /// what is in the way is driven out.
+    fn squeeze(&mut self, catalogue: &Catalogue, mut log: impl FnMut(&[u8]) -> bool) -> usize {
+        let may_displace = self.eviction.is_on && self.eviction.is_starved;
+        let mut removed = 0;
+        self.eviction.is_squeezing = true;
+        for _ in 0..SQUEEZES_PER_TICK {
+            match self.store.squeeze(may_displace) {
+                Squeezed::Went => {}
+                Squeezed::Waiting => break,
+                Squeezed::Nothing => {
+                    self.eviction.is_squeezing = false;
+                    break;
+                }
+                Squeezed::Stuck(place) => {
+                    if !self.remove_logged(catalogue, place, &mut log) {
+                        self.store.stop_squeezing();
+                        break;
+                    }
+                    removed += 1;
+                }
+            }
+        }
+        removed
+    }
+}
