@@ -45,6 +45,8 @@ pub(crate) struct Eviction {
     pub(crate) is_starved: bool,
     /// A chunk is being emptied: there will be room without removing anything.
     is_squeezing: bool,
+    /// Entities removed so far; records of dropped streams are nobody's.
+    evicted: usize,
     op: Vec<u8>,
     entity: Vec<u8>,
 }
@@ -65,6 +67,7 @@ impl Eviction {
             wanted_words: 1,
             is_starved: false,
             is_squeezing: false,
+            evicted: 0,
             op: Vec::new(),
             entity: Vec::new(),
         }
@@ -103,7 +106,9 @@ impl Shard {
         if !self.eviction.is_on || self.eviction.is_squeezing || !self.wants_room() {
             return 0;
         }
-        self.evict(catalogue, EVICTED_PER_EVENT, log)
+        let before = self.eviction.evicted;
+        self.evict(catalogue, EVICTED_PER_EVENT, log);
+        self.eviction.evicted - before
     }
 
     /// Makes room for the next tick; gives how many entities it removed. Without eviction, only by moving records. Once a tick.
@@ -116,11 +121,12 @@ impl Shard {
             self.eviction.is_squeezing = false;
             return 0;
         }
-        let displaced = self.squeeze(catalogue, &mut log);
-        if !self.eviction.is_on || self.eviction.is_squeezing || !self.wants_room() {
-            return displaced;
+        let before = self.eviction.evicted;
+        self.squeeze(catalogue, &mut log);
+        if self.eviction.is_on && !self.eviction.is_squeezing && self.wants_room() {
+            self.evict(catalogue, EVICTED_PER_TICK, log);
         }
-        displaced + self.evict(catalogue, EVICTED_PER_TICK, log)
+        self.eviction.evicted - before
     }
 
     /// Whether there is too little room, and too little that will soon be free.
@@ -138,20 +144,13 @@ impl Shard {
         ROOM_RECORDS.min(self.maxmemory_bytes / ROOM_PART / record_bytes).max(1)
     }
 
-    fn evict(
-        &mut self,
-        catalogue: &Catalogue,
-        count_max: usize,
-        mut log: impl FnMut(&[u8]) -> bool,
-    ) -> usize {
-        for removed in 0..count_max {
-            let is_removed =
-                self.oldest_seen().is_some_and(|place| self.remove_logged(catalogue, place, &mut log));
-            if !is_removed {
-                return removed;
+    fn evict(&mut self, catalogue: &Catalogue, count_max: usize, mut log: impl FnMut(&[u8]) -> bool) {
+        for _ in 0..count_max {
+            let oldest = self.oldest_seen();
+            if !oldest.is_some_and(|place| self.remove_logged(catalogue, place, &mut log)) {
+                break;
             }
         }
-        count_max
     }
 
     /// Draws some records, and takes the oldest of all that were drawn and are as they were.
@@ -197,14 +196,13 @@ impl Shard {
         }
         self.remove_counted(id, place);
         self.stats.entry(id).or_default().evicted += 1;
+        self.eviction.evicted += 1;
         true
     }
 
-    /// Empties a chunk, so that it can be cut for another size; gives how many entities it removed. Where an event found no memory,
-    /// what is in the way is driven out.
-    fn squeeze(&mut self, catalogue: &Catalogue, mut log: impl FnMut(&[u8]) -> bool) -> usize {
+    /// Empties a chunk, so that it can be cut for another size. Where an event found no memory, what is in the way is driven out.
+    fn squeeze(&mut self, catalogue: &Catalogue, mut log: impl FnMut(&[u8]) -> bool) {
         let may_displace = self.eviction.is_on && self.eviction.is_starved;
-        let mut removed = 0;
         self.eviction.is_squeezing = true;
         for _ in 0..SQUEEZES_PER_TICK {
             match self.store.squeeze(may_displace) {
@@ -219,10 +217,8 @@ impl Shard {
                         self.store.stop_squeezing();
                         break;
                     }
-                    removed += 1;
                 }
             }
         }
-        removed
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::{ProptestConfig, proptest};
 use windrow_engine::catalogue::Created;
-use windrow_engine::op::AnyOp;
+use windrow_engine::op::{self, AnyOp, encode_remove};
 use windrow_engine::slot::{hash_slot, shard_of};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
 use windrow_memory::{CHUNK_BYTES, Domain};
@@ -214,6 +214,28 @@ fn nothing_is_removed_that_the_log_has_no_room_for() {
     assert_eq!(shard.make_room_for_event(&world.catalogue, |_| false), 0);
     assert_eq!(shard.make_room(&world.catalogue, |_| false), 0);
     assert_eq!(shard.entities(), entities);
+}
+
+#[test]
+fn a_removal_is_read_back_and_a_damaged_one_is_refused() {
+    let layout = catalogue().stream(b"wide").unwrap().layout_id;
+    let mut bytes = Vec::new();
+    encode_remove(&mut bytes, layout, b"user:1");
+    let AnyOp::Remove(remove) = AnyOp::decode(&bytes).unwrap() else { panic!("it is a removal") };
+    assert_eq!((remove.layout, remove.entity), (layout, &b"user:1"[..]));
+    assert_eq!(op::first(&bytes), Ok(&bytes[..]));
+    for end in 0..bytes.len() {
+        assert!(AnyOp::decode(&bytes[..end]).is_err(), "cut at {end}");
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(AnyOp::decode(&longer).is_err());
+    // A length that covers more than the entity.
+    longer[1] += 1;
+    assert!(AnyOp::decode(&longer).is_err());
+    let mut other_kind = bytes;
+    other_kind[0] = 7;
+    assert!(AnyOp::decode(&other_kind).is_err());
 }
 
 proptest! {
