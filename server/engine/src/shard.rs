@@ -155,6 +155,16 @@ impl Shard {
         Hint { hash, place: self.store.prefetch_record(hash, lines) }
     }
 
+    /// Stage three of a batch, for an operation whose record stage two has brought: starts to load the cells that it will change.
+    #[inline]
+    pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
+        let Some(record) = hint.place.and_then(|place| self.store.peek(place)) else { return };
+        let Ok(op) = Op::decode(op) else { return };
+        let Some(stream) = catalogue.by_layout(op.layout) else { return };
+        // A record of another layout would be asked for the wrong words: harmless, and as good as none.
+        body::touched(&stream.layout, &Body(record), op.ts, |index| record.prefetch(index));
+    }
+
     /// Applies an operation that was received at `now_ms`; `position` is the one that it will have in the log. It must be logged if
     /// the outcome [counted](Outcome::counted).
     ///

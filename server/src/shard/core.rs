@@ -330,6 +330,14 @@ impl Core {
         }
     }
 
+    /// Stage three: the cells that an operation will change.
+    #[inline]
+    pub(super) fn prefetch_cells(&self, op: &[u8], hint: Hint) {
+        if let Some(engine) = &self.engine {
+            engine.prefetch_cells(&self.catalogue, op, hint);
+        }
+    }
+
     /// Answers another shard's question.
     pub(super) fn answer(&mut self, question: Question<'_>, hint: Hint, out: &mut Vec<u8>) -> u64 {
         match question {
