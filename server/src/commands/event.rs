@@ -19,7 +19,8 @@ const MADD_HEADER_AT: usize = 2;
 pub(super) fn add(core: &mut Core, session: &mut Session, request: Request<'_>) -> Flow {
     let (entity, name) = (request.at(1), request.at(2));
     let owner = core.owner(entity);
-    if owner != core.id && !core.links.has_credit(owner) {
+    let waits = if owner == core.id { core.holds_writes() } else { !core.links.has_credit(owner) };
+    if waits {
         return Flow::NoCredit;
     }
     let Some(stream) = session.stream.find(name, &core.catalogue) else {
@@ -128,6 +129,9 @@ pub(super) fn madd_row(
     let owner = core.owner(header.entity(&args, row));
     let now_ms = core.now_ms;
     let encoded = if owner == core.id {
+        if core.holds_writes() {
+            return false;
+        }
         let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms);
         if encoded.is_ok() {
             let hash = core.find_ahead(owner, stream.id, header.entity(&args, row));
