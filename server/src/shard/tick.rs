@@ -13,9 +13,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
+use quanta::Instant;
 use windrow_protocol::Args;
 use windrow_storage::{Idle, ShardLog};
 
