@@ -236,14 +236,14 @@ impl Shard {
             return Outcome::Late;
         }
         let before_bytes = body.map_or(0, |body| body.0.slot_bytes());
-        let placed = self.place(stream, &key, place, dead, event).inspect(|&(place, _)| {
-            let record = self.store.record(place);
-            let stats = self.stats.entry(stream.id).or_default();
-            stats.entities += u64::from(before_bytes == 0);
-            stats.bytes = stats.bytes + record.slot_bytes() as u64 - before_bytes as u64;
-        });
+        let (place, placed) = self.place(stream, &key, place, dead, event);
+        // A record that grew for an event that is refused in the end has grown all the same.
+        let after_bytes = place.map_or(0, |place| self.store.record(place).slot_bytes());
+        let stats = self.stats.entry(stream.id).or_default();
+        stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
+        stats.bytes = stats.bytes + after_bytes as u64 - before_bytes as u64;
         let (place, placements) = match placed {
-            Ok(placed) => placed,
+            Ok(placements) => (place.expect("an event is placed in a record"), placements),
             Err(error) if error.is_out_of_memory() => return Outcome::OutOfMemory,
             Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
         };
@@ -260,8 +260,8 @@ impl Shard {
         if clamped { Outcome::Clamped } else { Outcome::Ok }
     }
 
-    /// Finds or makes a record with room for the event; the memory's error when there is none. A record that grew for nothing is
-    /// as it was to everyone who reads it.
+    /// Finds or makes a record with room for the event. Gives the record, as far as there is one, and the places of the event in it or
+    /// the memory's error. A record that grew for nothing is as it was to everyone who reads it.
     fn place(
         &mut self,
         stream: &Stream,
@@ -269,7 +269,7 @@ impl Shard {
         place: Option<Handle>,
         dead: bool,
         event: &Event<'_>,
-    ) -> Result<(Handle, Placements), MemoryError> {
+    ) -> (Option<Handle>, Result<Placements, MemoryError>) {
         let layout = &stream.layout;
         let mut place = match place {
             Some(place) => {
@@ -279,19 +279,29 @@ impl Shard {
                 }
                 place
             }
-            None => self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
-                body::init(layout, &mut BodyMut(edit));
-            })?,
+            None => {
+                let made = self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
+                    body::init(layout, &mut BodyMut(edit));
+                });
+                match made {
+                    Ok(place) => place,
+                    Err(error) => return (None, Err(error)),
+                }
+            }
         };
         loop {
             let body = Body(self.store.record(place));
             match body::fit(layout, &body, event) {
-                Fit::Ready(placements) => return Ok((place, placements)),
+                Fit::Ready(placements) => return (Some(place), Ok(placements)),
                 Fit::Grow { tier, shape } => {
                     let words = body::words_grown(layout, &body, tier, shape);
-                    place = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
+                    let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
                         body::grow(layout, &Body(old), &mut BodyMut(new), tier, shape);
-                    })?;
+                    });
+                    match grown {
+                        Ok(grown) => place = grown,
+                        Err(error) => return (Some(place), Err(error)),
+                    }
                 }
             }
         }

@@ -123,7 +123,9 @@ impl LogGroup {
         let Some(log) = &self.log else { return false };
         self.room_bytes = log.room();
         let is_little = self.bytes.len() + staged_bytes + self.reserve_bytes > self.room_bytes;
-        is_little && log.spare_failure().is_none()
+        // With a spare and nothing to write first, no more will ever come: the epoch has counted to its end.
+        let more_may_come = log.wants_spare() || !self.bytes.is_empty() || staged_bytes > 0;
+        is_little && more_may_come && log.spare_failure().is_none()
     }
 
     /// Whether the next segment is ready.

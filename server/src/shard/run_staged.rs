@@ -47,6 +47,9 @@ impl ShardLoop {
                 connection.is_touched = true;
                 touched.push(item.connection);
             }
+            if matches!(item.kind, ItemKind::Read { owner, .. } if owner != core.id) {
+                connection.session.staged_elsewhere -= 1;
+            }
             if run(core, connection, scratch, item, bytes) == Err(AskOwner) {
                 ask_owner(core, connection, &mut items[index..], bytes);
             }
