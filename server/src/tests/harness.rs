@@ -231,7 +231,7 @@ impl Client {
                 self.received.extend_from_slice(&buffer[..count]);
                 Some(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
             Err(error) => panic!("reading a reply: {error}"),
         }
     }
