@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use quanta::Instant;
 
 /// The clock of one server; clones share it. One reading costs a few tens of nanoseconds: a tick takes it once and
 /// again every few connections, not per command.

@@ -53,9 +53,7 @@ fn a_crash_right_after_a_crash_loses_nothing(#[values(1, 4)] shards: usize) {
     let server = Launch::shards(shards).start();
     server.connect().ok(STREAM);
     let load = Load::start(server.addr(), CONNECTIONS, "c");
-    while load.entities_done() < 20 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    load.wait_for(20);
     let mut home = server.kill();
     let ledger = load.finish();
     for restart in 0..4 {
@@ -86,9 +84,7 @@ fn a_kill_during_the_start_loses_nothing(#[values(1, 4)] shards: usize) {
     let server = Launch::shards(shards).start();
     server.connect().ok(STREAM);
     let load = Load::start(server.addr(), CONNECTIONS, "c");
-    while load.entities_done() < 200 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    load.wait_for(200);
     let mut home = server.kill();
     let ledger = load.finish();
     for _ in 0..15 {
@@ -109,9 +105,7 @@ fn events_over_many_small_segments_of_the_log_come_back(#[values(1, 4)] shards: 
         let server = launch.start_in(home);
         server.connect().ok(STREAM);
         let load = Load::start(server.addr(), CONNECTIONS, &format!("r{round}"));
-        while load.entities_done() < 1500 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        load.wait_for(1500);
         home = server.kill();
         ledger.extend(load.finish());
     }

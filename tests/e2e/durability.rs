@@ -11,9 +11,7 @@ fn survives_kill_9(shards: usize, mode: &str) {
     let mut conn = server.connect();
     conn.ok(STREAM);
     let load = Load::start(server.addr(), 3, mode);
-    while load.entities_done() < 30 {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    load.wait_for(30);
     // A read under load sees what was acknowledged to another connection.
     conn.ok("EVENT.ADD mine load * bits 1");
     assert_eq!(server.connect().cmd("WINDOW.GET mine load count:all").into_elements()[0].int(), 1);

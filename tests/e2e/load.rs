@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use windrow_tests::resp::{Conn, Reply, encode_words};
 
@@ -24,6 +25,20 @@ pub struct Sent {
     pub entity: String,
     pub sent: i64,
     pub acknowledged: i64,
+}
+
+impl Sent {
+    /// The reply to one event.
+    fn note(&mut self, reply: &Reply, bit: i64) {
+        match reply.error() {
+            // Refused before it was applied: as if never sent.
+            Some(error) if error.starts_with("MISCONF ") => self.sent &= !bit,
+            _ => {
+                assert_eq!(*reply, Reply::Simple("OK".into()));
+                self.acknowledged |= bit;
+            }
+        }
+    }
 }
 
 /// Connections that write until they are told to stop, or the server dies.
@@ -47,9 +62,15 @@ impl Load {
         Load { stop, writers, ledger }
     }
 
-    /// How many entities were acknowledged in full so far.
-    pub fn entities_done(&self) -> usize {
-        self.ledger.lock().expect("no writer panicked").len()
+    /// Waits until so many entities were acknowledged in full.
+    ///
+    /// # Panics
+    /// When a writer ends before: its own panic says why.
+    pub fn wait_for(&self, entities: usize) {
+        while self.ledger.lock().expect("no writer panicked").len() < entities {
+            assert!(self.writers.iter().all(|writer| !writer.is_finished()), "a writer ended early");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Stops the writers; what they sent, and what was acknowledged.
@@ -93,15 +114,17 @@ fn write_entity(conn: &mut Conn, sent: &mut Sent) -> bool {
         }
         if as_one_command {
             let Ok(reply) = conn.read() else { return false };
+            if reply.error().is_some() {
+                bits.iter().for_each(|bit| sent.note(&reply, *bit));
+                continue;
+            }
             for (reply, bit) in reply.into_elements().iter().zip(&bits) {
-                assert_eq!(*reply, Reply::Simple("OK".into()));
-                sent.acknowledged |= bit;
+                sent.note(reply, *bit);
             }
         } else {
             for bit in bits {
                 let Ok(reply) = conn.read() else { return false };
-                assert_eq!(reply, Reply::Simple("OK".into()));
-                sent.acknowledged |= bit;
+                sent.note(&reply, bit);
             }
         }
     }

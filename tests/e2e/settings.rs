@@ -4,38 +4,49 @@ use std::fs;
 use std::process::Command;
 
 use rstest::rstest;
-use windrow_tests::resp::Reply;
+use windrow_tests::resp::{Conn, Reply};
 use windrow_tests::server::{Home, Launch, binary};
+
+/// Events of one EVENT.MADD.
+const ROWS: i64 = 500;
 
 #[rstest]
 fn memory_that_is_full_refuses_new_entities_and_keeps_what_it_has(#[values(1, 4)] shards: usize) {
-    let launch = Launch::shards(shards).option("--maxmemory", "2mb");
+    // Little more than the least that a shard takes.
+    let launch = Launch::shards(shards).option("--maxmemory", &format!("{}mb", 8 * shards));
     let server = launch.start();
     let mut conn = server.connect();
     conn.ok("STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m all AGGREGATE count sum(v)");
     let mut counted = Vec::new();
     let mut refused = 0;
-    for entity in 0..60_000 {
-        match conn.cmd(&format!("EVENT.ADD e{entity} s * v {entity}")) {
-            Reply::Error(error) => {
-                assert!(error.starts_with("OOM "), "{error}");
-                refused += 1;
-                // Several shards fill up one after the other.
-                if refused > 2000 {
-                    break;
+    for chunk in 0..2000 {
+        let entities = chunk * ROWS..(chunk + 1) * ROWS;
+        let rows: String = entities.clone().map(|entity| format!(" e{entity} * {entity}")).collect();
+        let replies = conn.cmd(&format!("EVENT.MADD s FIELDS 1 v EVENTS{rows}")).into_elements();
+        for (entity, reply) in entities.zip(replies) {
+            match reply {
+                Reply::Error(error) => {
+                    assert!(error.starts_with("OOM "), "{error}");
+                    refused += 1;
+                }
+                reply => {
+                    assert_eq!(reply, Reply::Simple("OK".into()));
+                    counted.push(entity);
                 }
             }
-            reply => {
-                assert_eq!(reply, Reply::Simple("OK".into()));
-                counted.push(entity);
-            }
+        }
+        // Several shards fill up one after the other.
+        if refused > 20 * ROWS {
+            break;
         }
     }
-    assert!(refused > 0, "2 MB held {} entities without an end", counted.len());
-    let read_all = |conn: &mut windrow_tests::resp::Conn| {
-        for entity in &counted {
-            let row = conn.cmd(&format!("WINDOW.GET e{entity} s count:all sum(v):1h"));
-            assert_eq!(row, Reply::Array(vec![Reply::Int(1), Reply::Int(*entity)]));
+    assert!(refused > 0, "{} MB held {} entities without an end", 8 * shards, counted.len());
+    let read_all = |conn: &mut Conn| {
+        for chunk in counted.chunks(500) {
+            let entities: String = chunk.iter().map(|entity| format!(" e{entity}")).collect();
+            let rows = conn.cmd(&format!("WINDOW.MGET {}{entities} s count:all sum(v):1h", chunk.len()));
+            let expected = chunk.iter().map(|entity| Reply::Array(vec![Reply::Int(1), Reply::Int(*entity)]));
+            assert_eq!(rows, Reply::Array(expected.collect()));
         }
     };
     read_all(&mut conn);

@@ -8,6 +8,10 @@ use crate::Request;
 /// So many bytes of a client's own text are repeated in an error.
 const ECHOED_BYTES_MAX: usize = 128;
 
+/// Commands of the specification that are not built yet.
+const NOT_BUILT: [&str; 6] =
+    ["WINDOW.JOIN", "WINDOW.TOP", "STREAM.ALTER", "ENTITY.DEL", "ENTITY.SCAN", "ENTITY.INFO"];
+
 /// The request is refused, the connection goes on: reply `-ERR ` and this text, in Redis' words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
@@ -17,6 +21,11 @@ pub enum CommandError {
         name: String,
         /// The beginning of the arguments, each in quotes and followed by a space.
         args: String,
+    },
+    /// The command is planned, and this version does not have it.
+    NotBuilt {
+        /// The name as it was given.
+        name: String,
     },
     /// The command has no such subcommand.
     UnknownSubcommand {
@@ -53,6 +62,10 @@ pub enum CommandError {
 impl CommandError {
     #[cold]
     pub(super) fn unknown_command(request: Request<'_>) -> Self {
+        let name = request.get(0).unwrap_or_default();
+        if NOT_BUILT.iter().any(|planned| name.eq_ignore_ascii_case(planned.as_bytes())) {
+            return Self::NotBuilt { name: beginning(name, ECHOED_BYTES_MAX) };
+        }
         let mut args = String::new();
         for arg in request.iter().skip(1) {
             if args.len() >= ECHOED_BYTES_MAX {
@@ -82,6 +95,7 @@ impl fmt::Display for CommandError {
             Self::UnknownCommand { name, args } => {
                 write!(f, "unknown command '{name}', with args beginning with: {args}")
             }
+            Self::NotBuilt { name } => write!(f, "'{name}' is not available in this version"),
             // Redis names CLIENT HELP and its like here; what there is instead is COMMAND DOCS.
             Self::UnknownSubcommand { container, name } => {
                 write!(f, "unknown subcommand '{name}'. Try COMMAND DOCS {}.", container.to_ascii_uppercase())

@@ -164,6 +164,16 @@ impl Shard {
         Hint { hash, place: self.store.prefetch_record(hash, lines) }
     }
 
+    /// Stage three of a batch, for an operation whose record stage two has brought: starts to load the cells that it will change.
+    #[inline]
+    pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
+        let Some(record) = hint.place.and_then(|place| self.store.peek(place)) else { return };
+        let Ok(op) = Op::decode(op) else { return };
+        let Some(stream) = catalogue.by_layout(op.layout) else { return };
+        // A record of another layout would be asked for the wrong words: harmless, and as good as none.
+        body::touched(&stream.layout, &Body(record), op.ts, |index| record.prefetch(index));
+    }
+
     /// Applies an operation that was received at `now_ms`; `position` is the one that it will have in the log. It must be logged if
     /// the outcome [counted](Outcome::counted).
     ///
@@ -265,14 +275,14 @@ impl Shard {
             return Outcome::Late;
         }
         let before_bytes = body.map_or(0, |body| body.0.slot_bytes());
-        let placed = self.place(stream, &key, place, dead, event).inspect(|&(place, _)| {
-            let record = self.store.record(place);
-            let stats = self.stats.entry(stream.id).or_default();
-            stats.entities += u64::from(before_bytes == 0);
-            stats.bytes = stats.bytes + record.slot_bytes() as u64 - before_bytes as u64;
-        });
+        let (place, placed) = self.place(stream, &key, place, dead, event);
+        // A record that grew for an event that is refused in the end has grown all the same.
+        let after_bytes = place.map_or(0, |place| self.store.record(place).slot_bytes());
+        let stats = self.stats.entry(stream.id).or_default();
+        stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
+        stats.bytes = stats.bytes + after_bytes as u64 - before_bytes as u64;
         let (place, placements) = match placed {
-            Ok(placed) => placed,
+            Ok(placements) => (place.expect("an event is placed in a record"), placements),
             Err(error) if error.is_out_of_memory() => {
                 self.eviction.is_starved = true;
                 return Outcome::OutOfMemory;
@@ -292,8 +302,8 @@ impl Shard {
         if clamped { Outcome::Clamped } else { Outcome::Ok }
     }
 
-    /// Finds or makes a record with room for the event; the memory's error when there is none. A record that grew for nothing is
-    /// as it was to everyone who reads it.
+    /// Finds or makes a record with room for the event. Gives the record, as far as there is one, and the places of the event in it or
+    /// the memory's error. A record that grew for nothing is as it was to everyone who reads it.
     fn place(
         &mut self,
         stream: &Stream,
@@ -301,7 +311,7 @@ impl Shard {
         place: Option<Handle>,
         dead: bool,
         event: &Event<'_>,
-    ) -> Result<(Handle, Placements), MemoryError> {
+    ) -> (Option<Handle>, Result<Placements, MemoryError>) {
         let layout = &stream.layout;
         let mut place = match place {
             Some(place) => {
@@ -313,21 +323,29 @@ impl Shard {
             }
             None => {
                 self.eviction.wanted_words = key.record_words(layout.words_min());
-                self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
+                let made = self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
                     body::init(layout, &mut BodyMut(edit));
-                })?
+                });
+                match made {
+                    Ok(place) => place,
+                    Err(error) => return (None, Err(error)),
+                }
             }
         };
         loop {
             let body = Body(self.store.record(place));
             match body::fit(layout, &body, event) {
-                Fit::Ready(placements) => return Ok((place, placements)),
+                Fit::Ready(placements) => return (Some(place), Ok(placements)),
                 Fit::Grow { tier, shape } => {
                     let words = body::words_grown(layout, &body, tier, shape);
                     self.eviction.wanted_words = key.record_words(words);
-                    place = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
+                    let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
                         body::grow(layout, &Body(old), &mut BodyMut(new), tier, shape);
-                    })?;
+                    });
+                    match grown {
+                        Ok(grown) => place = grown,
+                        Err(error) => return (Some(place), Err(error)),
+                    }
                 }
             }
         }

@@ -161,6 +161,47 @@ fn a_full_shard_refuses_growth_and_keeps_counting_what_needs_none() {
 }
 
 #[test]
+fn a_record_that_grew_for_a_refused_event_is_counted_as_it_is() {
+    // Growth by two tiers: memory may run out between the two. All that lives must be accounted for when it dies.
+    let text = "WINDOWS 100s@1s 1000s@10s AGGREGATE count CLOCK EVENT SKEW 1s REJECT";
+    let catalogue = catalogue(&[("s", text)]);
+    let stream = catalogue.stream(b"s").unwrap();
+    let mut shard = shard_of_bytes(8 << 20);
+    let mut refused = 0;
+    for step in 0..100i64 {
+        for entity in 0..3000u32 {
+            let mut bytes = Vec::new();
+            let ts = (step * 10_000).to_string();
+            add(&catalogue, &mut bytes, &entity.to_le_bytes(), &[ts.as_bytes()]).unwrap();
+            refused += u32::from(apply(&mut shard, &catalogue, &bytes) == Outcome::OutOfMemory);
+        }
+        shard.collect();
+        if refused > 3000 {
+            break;
+        }
+    }
+    assert!(refused > 3000, "memory did not run out");
+    let mut bytes = Vec::new();
+    add(&catalogue, &mut bytes, b"later", &[b"10000000"]).unwrap();
+    shard.collect();
+    apply(&mut shard, &catalogue, &bytes);
+    for _ in 0..10_000 {
+        shard.upkeep(&catalogue, NOW, 64);
+        shard.collect();
+        if shard.usage().records <= 1 {
+            break;
+        }
+    }
+    let stats = shard.stream_stats(stream.id);
+    assert!(
+        stats.entities <= 1 && stats.bytes <= 256,
+        "{} entities of {} bytes are left",
+        stats.entities,
+        stats.bytes
+    );
+}
+
+#[test]
 fn a_dropped_streams_records_go_and_its_operations_are_skipped() {
     let before = catalogue(&[("s", STREAM), ("t", STREAM)]);
     let mut shard = shard();

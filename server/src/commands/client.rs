@@ -262,7 +262,9 @@ fn kill_all(call: &mut Call<'_>, filter: &Filter, skips_itself: bool) -> (i64, b
         count += 1;
         if client.id == own {
             kills_itself = true;
-        } else if let Some(place) = client.place() {
+        } else if let Some(place) = client.place()
+            && client.kill()
+        {
             call.shared().shards[client.shard].send(Message::Kill(place));
         }
     }

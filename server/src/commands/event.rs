@@ -19,7 +19,11 @@ const MADD_HEADER_AT: usize = 2;
 pub(super) fn add(core: &mut Core, session: &mut Session, request: Request<'_>) -> Flow {
     let (entity, name) = (request.at(1), request.at(2));
     let owner = core.owner(entity);
-    if owner != core.id && !core.links.has_credit(owner) {
+    if owner != core.id && session.staged_elsewhere > 0 {
+        return Flow::AfterStaged;
+    }
+    let waits = if owner == core.id { core.holds_writes() } else { !core.links.has_credit(owner) };
+    if waits {
         return Flow::NoCredit;
     }
     let Some(stream) = session.stream.find(name, &core.catalogue) else {
@@ -72,6 +76,9 @@ pub(super) fn madd(
     request: Request<'_>,
     command_bytes: usize,
 ) -> Flow {
+    if session.staged_elsewhere > 0 {
+        return Flow::AfterStaged;
+    }
     let name = request.at(1);
     let Some(stream) = session.stream.find(name, &core.catalogue) else {
         core.stage_error(session, format_args!("ERR {}", no_such_stream(name)));
@@ -128,6 +135,9 @@ pub(super) fn madd_row(
     let owner = core.owner(header.entity(&args, row));
     let now_ms = core.now_ms;
     let encoded = if owner == core.id {
+        if core.holds_writes() {
+            return false;
+        }
         let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms);
         if encoded.is_ok() {
             let hash = core.find_ahead(owner, stream.id, header.entity(&args, row));

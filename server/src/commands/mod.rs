@@ -35,6 +35,8 @@ pub(crate) enum Flow {
     Job,
     /// Another shard takes no more now: try the command again when answers have come.
     NoCredit,
+    /// The staged batch must run first: try the command again after that.
+    AfterStaged,
     /// It must wait until every reply before it is there.
     NotYet,
     /// Executed; its reply comes by a message, and the connection does nothing until then.

@@ -20,6 +20,9 @@ pub(super) fn get(core: &mut Core, session: &mut Session, request: Request<'_>, 
     let entity = request.at(1);
     let owner = core.owner(entity);
     let is_here = reads_here(core, session, owner);
+    if !is_here && session.staged_elsewhere > 0 {
+        return Flow::AfterStaged;
+    }
     if !is_here && !core.links.has_credit(owner) {
         return Flow::NoCredit;
     }
@@ -75,12 +78,16 @@ fn stage(
     core.staged.payload().extend_from_slice(entity);
     let reply_to = reply_to.unwrap_or_else(|| session.local_reply());
     let hash = core.find_ahead(owner, read.stream.id, entity);
+    session.staged_elsewhere += u32::from(owner != core.id);
     let kind = StagedKind::Read { read: Rc::clone(read), proto: session.proto, time, owner };
     core.staged.push(session.id.index, reply_to, kind, hash);
 }
 
 /// `WINDOW.MGET <numentities> <entity> ... <stream> [options] [<feature> ...]`
 pub(super) fn mget(core: &mut Core, session: &mut Session, request: Request<'_>, command: &[u8]) -> Flow {
+    if session.staged_elsewhere > 0 {
+        return Flow::AfterStaged;
+    }
     let count =
         parse_int(request.at(1)).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0);
     let Some(count) = count else {
@@ -138,6 +145,9 @@ pub(super) fn range(
     request: Request<'_>,
     command_bytes: usize,
 ) -> Flow {
+    if session.staged_elsewhere > 0 {
+        return Flow::AfterStaged;
+    }
     let (entity, name) = (request.at(1), request.at(2));
     if let Err(error) = check_entity(entity) {
         core.stage_error(session, format_args!("ERR {error}"));

@@ -165,7 +165,7 @@ pub static SETTINGS: &[Setting] = &[
         runtime: true,
         kind: Kind::Text,
         get: |c| size::format(c.output_hard_bytes),
-        set: |c, text| bytes(text, 64 << 10, 1 << 40).map(|n| c.output_hard_bytes = n),
+        set: |c, text| bytes(text, 64 << 10, 2 << 30).map(|n| c.output_hard_bytes = n),
     },
     Setting {
         name: "client-output-stall-timeout",
@@ -217,7 +217,7 @@ pub static SETTINGS: &[Setting] = &[
         runtime: false,
         kind: Kind::Text,
         get: |c| size::format(c.log_segment_bytes),
-        set: |c, text| bytes(text, 64 << 10, 4 << 30).map(|n| c.log_segment_bytes = n),
+        set: |c, text| bytes(text, 256 << 10, 4 << 30).map(|n| c.log_segment_bytes = n),
     },
     Setting {
         name: "streams",

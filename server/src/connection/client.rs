@@ -29,6 +29,7 @@ pub(crate) struct Client {
     last_command: AtomicU8,
     resp: AtomicU8,
     no_evict: AtomicBool,
+    is_killed: AtomicBool,
     labels: Mutex<Labels>,
 }
 
@@ -56,6 +57,11 @@ const PLACE_UNKNOWN: u64 = u64::MAX;
 impl Client {
     pub(crate) fn set_place(&self, id: ConnectionId) {
         self.place.store(u64::from(id.index) << 32 | u64::from(id.generation), Relaxed);
+    }
+
+    /// Marks it as killed; true the first time. So its shard gets one message, however often it is killed.
+    pub(crate) fn kill(&self) -> bool {
+        !self.is_killed.swap(true, Relaxed)
     }
 
     pub(crate) fn place(&self) -> Option<ConnectionId> {
@@ -180,6 +186,7 @@ impl Clients {
             last_command: AtomicU8::new(NO_COMMAND),
             resp: AtomicU8::new(2),
             no_evict: AtomicBool::new(false),
+            is_killed: AtomicBool::new(false),
             labels: Mutex::default(),
         });
         by_id.insert(client.id, Arc::clone(&client));

@@ -85,6 +85,9 @@ pub(crate) struct Session {
     pub(crate) last_command: Option<CommandId>,
     /// Writes that are on their way to other shards, or back: until they are back, reads follow them through the rings.
     pub(crate) remote_writes: u32,
+    /// Staged reads of other shards' entities: until they are done, nothing is sent to other shards, so that one that its owner must
+    /// answer does not come behind what was sent after it.
+    pub(crate) staged_elsewhere: u32,
     /// Replies of data commands of this shard were added this tick.
     pub(crate) has_local_replies: bool,
 }
@@ -130,6 +133,7 @@ impl Session {
             commands: 0,
             last_command: None,
             remote_writes: 0,
+            staged_elsewhere: 0,
             has_local_replies: false,
         }
     }

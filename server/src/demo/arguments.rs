@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What to show, and where.
+/// Start with real events in it: a git history, or a CSV file.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
     /// Git repository whose history becomes events.

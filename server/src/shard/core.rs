@@ -34,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) group: LogGroup,
     pub(crate) links: Links,
     pub(crate) staged: Staged,
+    /// Connections wait until the log has room again.
+    pub(super) is_held_by_log: bool,
     pub(crate) reads: ReadCache,
     pub(crate) pool: BufferPool,
     /// The clock, read once for every connection's turn.
@@ -75,6 +77,7 @@ impl Core {
             group: LogGroup::new(),
             links,
             staged: Staged::default(),
+            is_held_by_log: false,
             reads: ReadCache::new(),
             pool: BufferPool::default(),
             now_ms: shared.clock.now_ms(),
@@ -301,6 +304,14 @@ impl Core {
         }
     }
 
+    /// Whether a write of this shard's entity should wait for the log, as it would for another shard's credit.
+    #[inline]
+    pub(crate) fn holds_writes(&mut self) -> bool {
+        let holds = self.group.should_wait(self.staged.payload_bytes());
+        self.is_held_by_log |= holds;
+        holds
+    }
+
     /// Stage one: the hash of an entity's record, which starts to be looked for.
     #[inline]
     pub(crate) fn find_ahead(&self, owner: usize, stream: StreamId, entity: &[u8]) -> u64 {
@@ -340,6 +351,14 @@ impl Core {
                 }
             }
             ItemKind::Literal => {}
+        }
+    }
+
+    /// Stage three: the cells that an operation will change.
+    #[inline]
+    pub(super) fn prefetch_cells(&self, op: &[u8], hint: Hint) {
+        if let Some(engine) = &self.engine {
+            engine.prefetch_cells(&self.catalogue, op, hint);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use windrow_engine::op::OP_BYTES_MAX;
 use windrow_storage::{Poison, ShardLog, StorageError};
 
 use super::release::{LogState, releasable};
@@ -50,6 +51,8 @@ pub(crate) struct LogGroup {
     epoch_start: u64,
     /// Room for operations, asked from the log once a tick.
     room_bytes: usize,
+    /// Room for so much is kept before the next write is looked at.
+    reserve_bytes: usize,
     has_failed: bool,
     /// Something was written since this was last asked.
     has_written: bool,
@@ -67,6 +70,7 @@ impl LogGroup {
             written: 0,
             epoch_start: 0,
             room_bytes: 0,
+            reserve_bytes: 0,
             has_failed: false,
             has_written: false,
             kept: 0,
@@ -76,6 +80,8 @@ impl LogGroup {
     pub(super) fn start(&mut self, log: ShardLog, poison: Poison) {
         self.poison = Some(poison);
         self.room_bytes = log.room();
+        // In a fresh segment, however small, there is room for the reserve.
+        self.reserve_bytes = OP_BYTES_MAX.min(self.room_bytes / 4);
         debug_assert_eq!(log.written().ops(), 0, "a start opens an epoch");
         self.epoch_start = log.written().pack();
         self.log = Some(log);
@@ -99,6 +105,32 @@ impl LogGroup {
         // The sync thread may have made a spare segment since.
         self.room_bytes = self.log.as_ref().map_or(0, ShardLog::room);
         if self.bytes.len() + op_bytes <= self.room_bytes { Ok(()) } else { Err(Refusal::NoRoom) }
+    }
+
+    /// Whether a write should wait before it is looked at: the room that is left is little, and nothing has failed, so the tick's
+    /// end or the sync thread is about to make more. `staged_bytes` are promised to operations already.
+    #[inline]
+    pub(crate) fn should_wait(&mut self, staged_bytes: usize) -> bool {
+        self.bytes.len() + staged_bytes + self.reserve_bytes > self.room_bytes
+            && self.is_room_coming(staged_bytes)
+    }
+
+    #[cold]
+    fn is_room_coming(&mut self, staged_bytes: usize) -> bool {
+        if self.has_failed || self.is_poisoned() {
+            return false;
+        }
+        let Some(log) = &self.log else { return false };
+        self.room_bytes = log.room();
+        let is_little = self.bytes.len() + staged_bytes + self.reserve_bytes > self.room_bytes;
+        // With a spare and nothing to write first, no more will ever come: the epoch has counted to its end.
+        let more_may_come = log.wants_spare() || !self.bytes.is_empty() || staged_bytes > 0;
+        is_little && more_may_come && log.spare_failure().is_none()
+    }
+
+    /// Whether the next segment is ready.
+    pub(super) fn has_spare(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| !log.wants_spare())
     }
 
     /// Adds an applied operation; gives its position.

@@ -22,6 +22,10 @@ impl ShardLoop {
         while went_on && left > 0 {
             went_on = false;
             for asker in 0..shards {
+                if self.core.holds_writes() {
+                    // Questions wait in their rings, and their askers for credit.
+                    return;
+                }
                 let Some(mut batch) = self.core.links.next_question(asker) else { continue };
                 went_on = true;
                 left = left.saturating_sub(batch.len());
@@ -69,14 +73,19 @@ impl ShardLoop {
             }
         }
         if any {
-            let mut starved = std::mem::take(&mut self.starved);
-            for index in starved.drain(..) {
-                if let Some(connection) = self.connections.at(index) {
-                    connection.is_starved = false;
-                    self.enqueue(index);
-                }
-            }
-            self.starved = starved;
+            self.resume_starved();
         }
+    }
+
+    /// Gives connections that waited for another shard's credit or for the log a turn.
+    pub(super) fn resume_starved(&mut self) {
+        let mut starved = std::mem::take(&mut self.starved);
+        for index in starved.drain(..) {
+            if let Some(connection) = self.connections.at(index) {
+                connection.is_starved = false;
+                self.enqueue(index);
+            }
+        }
+        self.starved = starved;
     }
 }

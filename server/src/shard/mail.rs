@@ -58,6 +58,7 @@ impl ShardLoop {
             session.output.borrow_buffer(&mut self.core.pool);
             session.output.buffer().extend_from_slice(reply);
         }
+        session.finish_command();
         self.touch(id.index);
         self.enqueue(id.index);
     }

@@ -11,7 +11,9 @@ use crate::connection::{Connection, ReplyTo};
 use crate::shard::Core;
 
 /// So many items ahead of the one that is executed, records are prefetched.
-pub(super) const PREFETCHED_AHEAD: usize = 16;
+const RECORDS_AHEAD: usize = 16;
+/// So many items ahead, the cells that an operation will change.
+const CELLS_AHEAD: usize = 6;
 
 impl ShardLoop {
     /// Executes what is staged.
@@ -22,13 +24,19 @@ impl ShardLoop {
         let mut staged = std::mem::take(&mut self.core.staged);
         let (items, payload) = staged.parts();
         let Self { core, connections, touched, scratch, .. } = self;
-        for item in items.iter_mut().take(PREFETCHED_AHEAD) {
+        for item in items.iter_mut().take(RECORDS_AHEAD) {
             core.prefetch(item);
         }
         let mut start = 0;
         for index in 0..items.len() {
-            if let Some(later) = items.get_mut(index + PREFETCHED_AHEAD) {
+            if let Some(later) = items.get_mut(index + RECORDS_AHEAD) {
                 core.prefetch(later);
+            }
+            let ahead = index + CELLS_AHEAD;
+            if let (Some(before), Some(later)) = (items.get(ahead - 1), items.get(ahead))
+                && matches!(later.kind, ItemKind::Add)
+            {
+                core.prefetch_cells(&payload[before.payload_end()..later.payload_end()], later.hint);
             }
             let item = &items[index];
             let bytes = &payload[start..item.payload_end()];
@@ -38,6 +46,9 @@ impl ShardLoop {
             if !connection.is_touched {
                 connection.is_touched = true;
                 touched.push(item.connection);
+            }
+            if matches!(item.kind, ItemKind::Read { owner, .. } if owner != core.id) {
+                connection.session.staged_elsewhere -= 1;
             }
             if run(core, connection, scratch, item, bytes) == Err(AskOwner) {
                 ask_owner(core, connection, &mut items[index..], bytes);

@@ -61,6 +61,12 @@ impl Staged {
         self.items.is_empty()
     }
 
+    /// Bytes of what is staged.
+    #[inline]
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.items.len() >= ITEMS_MAX || self.payload.len() >= PAYLOAD_BYTES

@@ -13,9 +13,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
+use quanta::Instant;
 use windrow_protocol::Args;
 use windrow_storage::{Idle, ShardLog};
 
@@ -85,6 +86,8 @@ pub(crate) struct ShardLoop {
     pub(super) swept: u32,
     sync: Arc<SyncSignal>,
     releasable: u64,
+    /// The log had a spare segment when it was last looked at.
+    had_spare: bool,
     last_upkeep_ms: u64,
     pub(super) drain_since_ms: Option<u64>,
     has_reported_drained: bool,
@@ -109,6 +112,7 @@ impl ShardLoop {
             swept: 0,
             sync: parts.sync,
             releasable: 0,
+            had_spare: false,
             last_upkeep_ms: 0,
             drain_since_ms: None,
             has_reported_drained: false,
@@ -141,6 +145,7 @@ impl ShardLoop {
         self.answer_questions();
         self.take_answers();
         self.write_group();
+        self.resume_held_by_log();
         self.send_questions();
         self.release();
         self.flush_touched();
@@ -276,6 +281,22 @@ impl ShardLoop {
         }
         if let Some(kept) = self.core.group.take_failure() {
             self.fail_writes(kept);
+        }
+        let has_spare = self.core.group.has_spare();
+        if self.had_spare && !has_spare {
+            // The next segment should be ready before this one is full.
+            self.sync.wake();
+        }
+        self.had_spare = has_spare;
+    }
+
+    /// Connections that waited for room in the log go on when there is some, or when there will be none.
+    fn resume_held_by_log(&mut self) {
+        if self.core.is_held_by_log {
+            self.core.is_held_by_log = false;
+            if !self.core.holds_writes() {
+                self.resume_starved();
+            }
         }
     }
 

@@ -1,13 +1,14 @@
 //! One connection's turn: read once, then parse and execute commands within bounds. What is left gets another turn in a
 //! later tick; the socket is not asked again whether there is something (mio reports changes, not states).
 
-use windrow_protocol::{Limits, Parsed, reply};
+use windrow_protocol::{Limits, Parsed, ProtocolError, reply};
 
+use super::core::Core;
 use super::job::{JobReply, ROWS_PER_TURN};
 use super::tick::ShardLoop;
 use crate::clock::uptime_ms;
 use crate::commands::{self, Flow, JobTurn};
-use crate::connection::{Filled, ReplyMode, State};
+use crate::connection::{Connection, Filled, ReplyMode, State};
 
 /// Commands and rows that one connection gets done in one turn.
 const WORK_PER_TURN: usize = 512;
@@ -19,8 +20,9 @@ const UNEXECUTED_BYTES_MAX: usize = 64 << 10;
 impl ShardLoop {
     /// Gives a connection its turn; gives how many commands and rows were executed.
     pub(super) fn turn(&mut self, index: u32) -> usize {
-        self.core.now_ms = self.shared.clock.now_ms();
         self.fill(index);
+        // After the input was taken: an event acknowledged before a read was sent is not younger than the read's T.
+        self.core.now_ms = self.shared.clock.now_ms();
         let mut left = WORK_PER_TURN;
         let next = loop {
             let next = self.step(index, &mut left);
@@ -155,15 +157,16 @@ impl ShardLoop {
                 if connection.has_ended {
                     session.state = State::Closing;
                 }
+                // With the buffer full nothing more is read, so the command would never be complete.
+                if input.len() >= limits.command_bytes_max as usize {
+                    let error = ProtocolError::TooBigCommand { bytes_max: limits.command_bytes_max };
+                    refuse_input(core, connection, index, &error);
+                    return Next::Message;
+                }
                 return Next::Input;
             }
             Err(error) => {
-                reply::error_display(core.staged.payload(), format_args!("ERR {error}"));
-                let reply_to = session.local_reply();
-                core.staged.push_literal(index, reply_to);
-                core.counters.errors += 1;
-                session.state = State::Closing;
-                connection.input.clear();
+                refuse_input(core, connection, index, &error);
                 return Next::Message;
             }
         };
@@ -180,6 +183,10 @@ impl ShardLoop {
                 return Next::Go;
             }
             Flow::NoCredit => return Next::NoCredit,
+            Flow::AfterStaged => {
+                self.run_staged();
+                return Next::Go;
+            }
             Flow::NotYet if session.slots.is_empty() => {
                 self.run_staged();
                 return Next::Go;
@@ -193,7 +200,10 @@ impl ShardLoop {
         }
         connection.input.consume(consumed);
         session.count_command();
-        session.finish_command();
+        // The command of a parked connection ends with its reply.
+        if session.state != State::Parked {
+            session.finish_command();
+        }
         core.counters.commands += 1;
         *left -= 1;
         if session.gathering.is_some() {
@@ -202,6 +212,17 @@ impl ShardLoop {
         }
         Next::Go
     }
+}
+
+/// Answers input that is no command, and closes.
+#[cold]
+fn refuse_input(core: &mut Core, connection: &mut Connection, index: u32, error: &ProtocolError) {
+    reply::error_display(core.staged.payload(), format_args!("ERR {error}"));
+    let reply_to = connection.session.local_reply();
+    core.staged.push_literal(index, reply_to);
+    core.counters.errors += 1;
+    connection.session.state = State::Closing;
+    connection.input.clear();
 }
 
 /// What a connection needs to go on.

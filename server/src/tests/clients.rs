@@ -179,12 +179,56 @@ fn before_auth_little_is_taken_and_nothing_is_done() {
 }
 
 #[test]
+fn a_command_that_fills_the_query_buffer_is_refused_wherever_it_is_cut() {
+    const LIMIT: usize = 64 << 10;
+    let running = start_with(|config| config.query_buffer_bytes_max = LIMIT as u64);
+    for cut in 0..24 {
+        // Words of 10 bytes on the wire, so that the buffer ends at every place of one.
+        let mut bytes = format!("*100000\r\n${cut}\r\n{}\r\n", "x".repeat(cut)).into_bytes();
+        while bytes.len() < LIMIT {
+            bytes.extend_from_slice(b"$4\r\nword\r\n");
+        }
+        bytes.truncate(LIMIT);
+        let mut client = Client::connect(&running);
+        client.send(&bytes);
+        client.read().assert_error("too big request");
+        assert!(client.is_closed(), "cut {cut}");
+    }
+}
+
+#[test]
+fn a_skipped_reply_stays_away_when_it_comes_from_elsewhere() {
+    for shards in [1, 2] {
+        let running = start(shards);
+        let mut client = Client::connect(&running);
+        let mut bytes = Vec::new();
+        for words in [
+            "CLIENT REPLY SKIP",
+            "STREAM.CREATE s WINDOWS 1h@1m AGGREGATE count",
+            "CLIENT REPLY SKIP",
+            "STREAM.INFO s",
+            "PING",
+            "STREAM.LIST",
+        ] {
+            command(&mut bytes, words);
+        }
+        client.send(&bytes);
+        assert_eq!(client.read(), Reply::Simple("PONG".to_owned()));
+        assert_eq!(client.read().array().len(), 1);
+    }
+}
+
+#[test]
 fn bad_input_is_answered_and_the_connection_goes_on() {
     let running = start(2);
     let mut client = Client::connect(&running);
     client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m AGGREGATE count").assert_ok();
     for (words, part) in [
         ("FOO a b", "ERR unknown command 'FOO', with args beginning with: 'a' 'b' "),
+        ("WINDOW.JOIN 1 e s FEATURES 1 count:1h", "ERR 'WINDOW.JOIN' is not available in this version"),
+        ("window.top s count:1h 5", "ERR 'window.top' is not available in this version"),
+        ("STREAM.ALTER s ADD WINDOWS 2h", "is not available in this version"),
+        ("ENTITY.DEL e", "is not available in this version"),
         ("EVENT.ADD e", "ERR wrong number of arguments for 'event.add' command"),
         ("EVENT.ADD e nope *", "no such stream 'nope'"),
         ("EVENT.ADD e s yesterday", "'yesterday' is not an event time"),

@@ -44,6 +44,32 @@ fn without_room_writes_are_refused_before_they_are_applied_and_resume_with_room(
 }
 
 #[test]
+fn a_healthy_disk_never_refuses_however_fast_segments_fill() {
+    for shards in [1, 2] {
+        for segment_bytes in [64 << 10, 1 << 20] {
+            let config = Config { log_segment_bytes: segment_bytes, ..config(shards) };
+            let running = start_on(config, Arc::new(MemDisk::new()));
+            let mut client = Client::connect(&running);
+            client.ask(STREAM).assert_ok();
+            let rows: String = (0..1000).map(|i| format!(" e{} * 1", i % 50)).collect();
+            let mut batch = Vec::new();
+            command(&mut batch, &format!("EVENT.MADD s FIELDS 1 v EVENTS{rows}"));
+            const BATCHES: usize = 100;
+            for _ in 0..BATCHES / 4 {
+                client.send(&batch.repeat(4));
+                for _ in 0..4 {
+                    let replies = client.read().array();
+                    let refused = replies.iter().find(|reply| **reply != Reply::Simple("OK".to_owned()));
+                    assert_eq!(refused, None, "{shards} shards, segments of {segment_bytes} bytes");
+                }
+            }
+            let counted = client.ask("WINDOW.GET e7 s count:1h");
+            assert_eq!(counted, Reply::Array(vec![Reply::Int(BATCHES as i64 * 20)]));
+        }
+    }
+}
+
+#[test]
 fn a_failed_log_write_leaves_the_outcome_unknown_and_refuses_writes_for_good() {
     for shards in [1, 4] {
         let disk = FaultyDisk::new(Arc::new(MemDisk::new()));

@@ -1,12 +1,13 @@
 //! In-process servers and raw clients for the tests of this crate.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use windrow_storage::Disk;
-use windrow_storage::disk::MemDisk;
+use windrow_storage::disk::{DirLock, DiskFile, MemDisk, OpenMode};
 
 use crate::clock::Clock;
 use crate::{Config, Running, Server};
@@ -40,6 +41,54 @@ pub(super) fn start_on(config: Config, disk: Arc<dyn Disk>) -> Running {
         std::thread::sleep(Duration::from_millis(1));
     }
     running
+}
+
+/// A disk whose syncs take a while, so that what was written is seldom durable.
+pub(super) struct SlowSync(pub(super) MemDisk);
+
+struct SlowFile(Arc<dyn DiskFile>);
+
+impl Disk for SlowSync {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(SlowFile(self.0.open(path, mode)?)))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
+        self.0.lock_dir(dir)
+    }
+}
+
+impl DiskFile for SlowFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(3));
+        self.0.sync_data()
+    }
 }
 
 /// A reply.
@@ -182,7 +231,7 @@ impl Client {
                 self.received.extend_from_slice(&buffer[..count]);
                 Some(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
             Err(error) => panic!("reading a reply: {error}"),
         }
     }

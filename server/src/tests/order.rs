@@ -1,6 +1,12 @@
 //! Replies in order, reads after writes, whatever shard they go to.
 
-use super::harness::{Client, Reply, command, start};
+use std::sync::Arc;
+
+use windrow_storage::disk::MemDisk;
+
+use super::harness::{Client, Reply, SlowSync, command, config, start, start_on};
+use crate::Config;
+use crate::config::AppendFsync;
 
 const STREAM: &str = "STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m AGGREGATE count sum(v)";
 
@@ -58,6 +64,40 @@ fn a_read_sees_the_writes_sent_before_it_and_none_sent_after() {
             client.read().assert_ok();
         }
         assert_eq!(client.read(), Reply::Array(vec![Reply::Int(i)]));
+    }
+}
+
+#[test]
+fn a_read_that_its_owner_must_answer_does_not_see_a_write_sent_after_it() {
+    // Under `always`, a record that is not durable yet is read by its owner; slow syncs and a second writer make that the rule.
+    let config = Config { appendfsync: AppendFsync::Always, ..config(4) };
+    let running = start_on(config, Arc::new(SlowSync(MemDisk::new())));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE t FIELDS v INT WINDOWS 1h@1m AGGREGATE sum(v)").assert_ok();
+    let mut other = Client::connect(&running);
+    const ENTITIES: usize = 8;
+    const ROUNDS: i64 = 12;
+    let mut writes = Vec::new();
+    for entity in 0..ENTITIES {
+        command(&mut writes, &format!("EVENT.ADD e{entity} t * v 0"));
+    }
+    let mut pipeline = Vec::new();
+    for entity in 0..ENTITIES {
+        for words in ["WINDOW.GET # t sum(v):1h", "EVENT.ADD # t * v 1", "WINDOW.GET # t sum(v):1h"] {
+            command(&mut pipeline, &words.replace('#', &format!("e{entity}")));
+        }
+    }
+    for round in 0..ROUNDS {
+        other.send(&writes);
+        client.send(&pipeline);
+        for entity in 0..ENTITIES {
+            assert_eq!(client.read(), Reply::Array(vec![Reply::Int(round)]), "e{entity} before its write");
+            client.read().assert_ok();
+            assert_eq!(client.read(), Reply::Array(vec![Reply::Int(round + 1)]), "e{entity} after its write");
+        }
+        for _ in 0..ENTITIES {
+            other.read().assert_ok();
+        }
     }
 }
 

@@ -138,6 +138,18 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
     }
 }
 
+/// The words that adding an event at `ts` will probably touch beyond the body's head: where to look ahead, no more.
+#[inline]
+pub fn touched<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64, mut touch: impl FnMut(usize)) {
+    for tier in 0..layout.tiers.len() {
+        let ring = Ring::read(layout, words, tier);
+        let slot = ring.probable_slot(bucket_of(ts, layout.tiers[tier].width_ms));
+        for column in 0..layout.tiers[tier].columns.len() {
+            touch(ring.column_base(column) + column::word_of(ring.shape.bits[column], slot));
+        }
+    }
+}
+
 /// Words of the body once `tier`'s ring has taken the form `shape`.
 pub fn words_grown<W: Words + ?Sized>(layout: &Layout, words: &W, tier: usize, shape: usize) -> usize {
     let mut total = layout.tiers_at() + 2 * layout.tiers.len();

@@ -110,6 +110,12 @@ pub fn set<W: WordsMut + ?Sized>(words: &mut W, base: usize, bits: u32, slot: us
     words.set(index, word);
 }
 
+/// The word of a column that holds a slot.
+#[inline]
+pub(crate) fn word_of(bits: u32, slot: usize) -> usize {
+    slot * bits as usize / 64
+}
+
 /// Words that `slots` slots of `bits` take.
 pub fn words_of(slots: usize, bits: u32) -> usize {
     (slots * bits as usize).div_ceil(64)

@@ -38,6 +38,12 @@ impl Ring<'_> {
         bucket.rem_euclid(self.slots()) as usize
     }
 
+    /// The slot that a bucket has in a dense ring; in a short one, the last.
+    #[inline]
+    pub(super) fn probable_slot(&self, bucket: i64) -> usize {
+        if self.shape.dense { self.slot_of(bucket) } else { self.entries.saturating_sub(1) }
+    }
+
     /// The bucket of an entry of a short ring. Its tag holds the bucket's low 32 bits, and all lie within N of the head.
     fn bucket_of_entry<W: Words + ?Sized>(&self, words: &W, entry: usize) -> i64 {
         let tag = column::get(words, self.base, 32, entry) as u32;
