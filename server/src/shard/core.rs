@@ -166,8 +166,8 @@ impl Core {
     #[inline]
     pub(super) fn answer_write(&mut self, op: &[u8], hint: Hint, out: &mut Vec<u8>) -> u64 {
         let engine = self.engine.as_mut().expect("data commands are served once the shard is loaded");
-        let (group, now_ms) = (&mut self.group, self.now_ms);
-        let evicted = engine.make_room_for_event(&self.catalogue, |op| group.log_removal(op, now_ms));
+        let group = &mut self.group;
+        let evicted = engine.make_room_for_event(&self.catalogue, |op| group.log_removal(op));
         self.counters.evicted += evicted as u64;
         if let Err(refusal) = self.group.admit(op.len(), self.now_ms) {
             self.counters.errors += 1;
@@ -201,8 +201,8 @@ impl Core {
     /// Makes room in memory for the next tick, where there is little.
     pub(super) fn make_room(&mut self) {
         let Some(engine) = &mut self.engine else { return };
-        let (group, now_ms) = (&mut self.group, self.now_ms);
-        let evicted = engine.make_room(&self.catalogue, |op| group.log_removal(op, now_ms));
+        let group = &mut self.group;
+        let evicted = engine.make_room(&self.catalogue, |op| group.log_removal(op));
         self.counters.evicted += evicted as u64;
     }
 

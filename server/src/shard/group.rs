@@ -39,6 +39,9 @@ pub(crate) const OUTCOME_UNKNOWN: &[u8] =
 /// A group is written before it has grown beyond this, whatever room there is.
 const GROUP_BYTES: usize = 4 << 20;
 
+/// Removals to make room in memory add to a group until it has this part of the log's room.
+const REMOVALS_PART: usize = 2;
+
 /// The group, and the log that it goes to. Positions are counts of operations since the start.
 pub(crate) struct LogGroup {
     log: Option<ShardLog>,
@@ -141,9 +144,11 @@ impl LogGroup {
         self.written + self.count
     }
 
-    /// Adds the operation of a removal, if there is room for it.
-    pub(super) fn log_removal(&mut self, op: &[u8], now_ms: i64) -> bool {
-        let is_admitted = self.admit(op.len(), now_ms).is_ok();
+    /// Adds the operation of a removal, if there is room to spare: what is left over is promised to events that are staged.
+    pub(super) fn log_removal(&mut self, op: &[u8]) -> bool {
+        let is_admitted = !self.has_failed
+            && !self.is_poisoned()
+            && self.bytes.len() + op.len() <= self.room_bytes / REMOVALS_PART;
         if is_admitted {
             self.push(op);
         }
@@ -300,6 +305,18 @@ mod tests {
     }
 
     #[test]
+    fn removals_leave_room_for_events() {
+        let (mut group, _syncer) = group(MemDisk::new());
+        let op = [1; 1000];
+        let removals = (0..1000).take_while(|_| group.log_removal(&op)).count();
+        assert!((20..64).contains(&removals), "{removals} removals of 1000 bytes");
+        let events =
+            (0..1000).take_while(|_| group.admit(op.len(), 5).map(|()| group.push(&op)).is_ok()).count();
+        assert!(events >= removals, "{events} events after {removals} removals");
+        assert!(!group.log_removal(&op));
+    }
+
+    #[test]
     fn after_a_failed_sync_nothing_is_admitted_and_nothing_waits() {
         let disk = MemDisk::new();
         let (mut group, mut syncer) = group(disk.clone());
@@ -312,6 +329,7 @@ mod tests {
         assert_eq!(group.take_failure(), Some(0));
         assert_eq!(group.take_failure(), None);
         assert_eq!(group.admit(3, 5), Err(Refusal::Failed));
+        assert!(!group.log_removal(&[1; 3]));
         assert_eq!(group.releasable(AppendFsync::Always, 5), u64::MAX);
     }
 }
