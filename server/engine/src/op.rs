@@ -3,6 +3,7 @@
 //! ```text
 //!   u32 LE   bits 0..4  kind: 1 = EVENT, 2 = REMOVE (below)
 //!            bits 4..6  judged: 0 = OK, 1 = CLAMPED, 2 = SKEWED (never in the log)
+//!            bit  6     in the log: the event started its entity anew, whatever was there
 //!            bits 8..32 bytes of the whole operation, these four included
 //!   varint   layout id
 //!   varint   bytes of the entity, then the entity
@@ -30,6 +31,8 @@ use crate::catalogue::LayoutId;
 
 const KIND_EVENT: u32 = 1;
 const KIND_REMOVE: u32 = 2;
+/// In the first byte of an operation: it started its entity anew.
+const ANEW: u8 = 1 << 6;
 const HEAD_BYTES: usize = 4;
 const CLOCK_BYTES: usize = 8;
 
@@ -186,6 +189,8 @@ pub struct Remove<'a> {
 pub struct Op<'a> {
     /// What the receiver judged.
     pub judged: Judged,
+    /// In the log: whether the event started its entity anew.
+    pub starts_anew: bool,
     /// The layout that names its stream and fields.
     pub layout: LayoutId,
     /// Whose event it is.
@@ -209,7 +214,7 @@ impl<'a> Op<'a> {
         if (head >> 8) as usize != bytes.len() {
             return Err(OpError { reason: "the length does not fit", at: 0 });
         }
-        let judged = match (head & 0xf, head >> 4 & 0xf) {
+        let judged = match (head & 0xf, head >> 4 & 0x3) {
             (KIND_EVENT, 0) => Judged::Ok,
             (KIND_EVENT, 1) => Judged::Clamped,
             (KIND_EVENT, 2) => Judged::Skewed,
@@ -228,7 +233,16 @@ impl<'a> Op<'a> {
         if !range.contains(&ts) || !range.contains(&clock_ms) {
             return Err(OpError { reason: "a time is out of range", at: reader.at });
         }
-        Ok(Self { judged, layout, entity, ts, clock_ms, value_count, values })
+        Ok(Self {
+            judged,
+            starts_anew: head & u32::from(ANEW) != 0,
+            layout,
+            entity,
+            ts,
+            clock_ms,
+            value_count,
+            values,
+        })
     }
 
     /// Writes the values into `words`, a word a field, and answers which fields are present. A STRING's word is its place in
@@ -259,6 +273,12 @@ impl<'a> Op<'a> {
         }
         Ok(present)
     }
+}
+
+/// Notes in an operation that is about to be logged that it started its entity anew: when a record is reclaimed is not logged, so
+/// the replay could not know.
+pub fn mark_anew(op: &mut [u8]) {
+    op[0] |= ANEW;
 }
 
 /// The bytes of the operation that `bytes` begins with.

@@ -79,6 +79,7 @@ pub struct Shard {
     pub(crate) stats: HashMap<StreamId, StreamStats>,
     /// Where an operation's values are read into; taken while one is applied.
     values: Option<Box<[u64; FIELDS_MAX]>>,
+    started_anew: bool,
     sweep: Sweep,
     pub(crate) eviction: Eviction,
     /// Operations replayed since memory was last collected.
@@ -128,12 +129,19 @@ impl Shard {
             maxmemory_bytes: 0,
             stats: HashMap::new(),
             values: None,
+            started_anew: false,
             sweep: Sweep::default(),
             eviction: Eviction::new(config.hash_key.0[0]),
             replayed: 0,
         };
         shard.set_maxmemory_bytes(config.maxmemory_bytes);
         Ok(shard)
+    }
+
+    /// Whether the operation that was counted last started its entity anew: it must be [marked](crate::op::mark_anew) in the log.
+    #[inline]
+    pub fn started_anew(&self) -> bool {
+        self.started_anew
     }
 
     /// Reads this shard's records on other threads.
@@ -269,7 +277,16 @@ impl Shard {
         debug_assert_eq!(key, self.hash_key.key(stream.id, op.entity), "the hint is of another entity");
         let place = self.store.find_near(&key, hint.place);
         let body = place.map(|place| Body(self.store.record(place)));
-        let dead = body.is_some_and(|body| body::is_dead(layout, body::newest_ms(&body), event.clock));
+        // By the later of the stamp and the clock, since upkeep may have reclaimed what is dead by the clock. The replay is told.
+        let dead = match mode {
+            Mode::Live { now_ms, .. } => {
+                let clock_ms =
+                    stream.clock_ms(now_ms).map_or(event.clock, |clock_ms| clock_ms.max(event.clock));
+                body.is_some_and(|body| body::is_dead(layout, body::newest_ms(&body), clock_ms))
+            }
+            Mode::Replay { .. } => op.starts_anew,
+        };
+        self.started_anew = body.is_none() || dead;
         if body::judge(layout, body.as_ref().filter(|_| !dead), event) {
             self.stats.entry(stream.id).or_default().late += 1;
             return Outcome::Late;

@@ -161,6 +161,49 @@ fn a_full_shard_refuses_growth_and_keeps_counting_what_needs_none() {
 }
 
 #[test]
+fn an_event_overtaken_by_the_clock_starts_its_entity_anew_whether_or_not_upkeep_came_by() {
+    let text = "WINDOWS all AGGREGATE count CLOCK EVENT TTL 5s";
+    for upkeep_comes_by in [false, true] {
+        let catalogue = catalogue(&[("s", text)]);
+        let mut shard = shard();
+        let mut log = Vec::new();
+        let encode = |entity: &[u8], ts: &str| {
+            let mut bytes = Vec::new();
+            add(&catalogue, &mut bytes, entity, &[ts.as_bytes()]).unwrap();
+            bytes
+        };
+        // The second event is stamped, and overtaken on its way by one that moves the clock far ahead.
+        let (first, second) = (encode(b"e", "0"), encode(b"e", "1000"));
+        let third = encode(b"f", "100000");
+        for (index, mut bytes) in [first, third, second].into_iter().enumerate() {
+            if index == 2 && upkeep_comes_by {
+                shard.upkeep(&catalogue, NOW, 64);
+            }
+            assert_eq!(apply(&mut shard, &catalogue, &bytes), Outcome::Ok);
+            if shard.started_anew() {
+                op::mark_anew(&mut bytes);
+            }
+            log.push(bytes);
+        }
+        let count = |shard: &Shard| {
+            let stream = catalogue.stream(b"s").unwrap();
+            let mut row = Vec::new();
+            let query = Query::all(&stream.layout);
+            let time = windrow_window::ReadTime { t: 1001, clock: Some(1000), present: true };
+            let hint = Hint::of(HASH_KEY.hash(stream.id, b"e"));
+            shard.read(stream, b"e", hint, &query, time, &mut row);
+            row
+        };
+        assert_eq!(count(&shard), [Value::Int(1)], "upkeep came by: {upkeep_comes_by}");
+        let mut again = shard_of_bytes(0);
+        for bytes in &log {
+            again.replay(&catalogue, bytes, 1).unwrap();
+        }
+        assert_eq!(count(&again), [Value::Int(1)], "replayed; upkeep came by: {upkeep_comes_by}");
+    }
+}
+
+#[test]
 fn a_record_that_grew_for_a_refused_event_is_counted_as_it_is() {
     // Growth by two tiers: memory may run out between the two. All that lives must be accounted for when it dies.
     let text = "WINDOWS 100s@1s 1000s@10s AGGREGATE count CLOCK EVENT SKEW 1s REJECT";

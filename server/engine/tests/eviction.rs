@@ -2,7 +2,7 @@
 
 use proptest::prelude::{ProptestConfig, proptest};
 use windrow_engine::catalogue::Created;
-use windrow_engine::op::{self, AnyOp, encode_remove};
+use windrow_engine::op::{self, AnyOp, encode_remove, mark_anew};
 use windrow_engine::slot::{hash_slot, shard_of};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
 use windrow_memory::{CHUNK_BYTES, Domain};
@@ -71,6 +71,9 @@ impl World {
         });
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));
         let outcome = shard.apply(&self.catalogue, &op, hint, self.now_ms, log.len() as u64 + 1);
+        if shard.started_anew() {
+            mark_anew(&mut op);
+        }
         if outcome.counted() {
             log.push(op);
         }

@@ -143,6 +143,9 @@ impl World {
             shard.apply(&self.catalogue, &bytes, hint, self.now, self.log.len() as u64 + 1)
         };
         if outcome.counted() {
+            if self.shards[owner].started_anew() {
+                op::mark_anew(&mut bytes);
+            }
             self.log.push(bytes);
         }
         let expected = match self.model.add(entity, ts, values, self.now) {

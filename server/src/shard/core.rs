@@ -187,7 +187,7 @@ impl Core {
             Outcome::OutOfMemory => b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
         });
         match outcome {
-            Outcome::Ok | Outcome::Clamped => self.group.push(op),
+            Outcome::Ok | Outcome::Clamped => self.group.push(op, engine.started_anew()),
             // What is a duplicate of must be as safe as an acknowledgement says.
             Outcome::Duplicate => self.group.end(),
             Outcome::Skewed | Outcome::Late | Outcome::Dropped => 0,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use windrow_engine::op::OP_BYTES_MAX;
+use windrow_engine::op::{OP_BYTES_MAX, mark_anew};
 use windrow_storage::{Poison, ShardLog, StorageError};
 
 use super::release::{LogState, releasable};
@@ -138,8 +138,12 @@ impl LogGroup {
 
     /// Adds an applied operation; gives its position.
     #[inline]
-    pub(super) fn push(&mut self, op: &[u8]) -> u64 {
+    pub(super) fn push(&mut self, op: &[u8], starts_anew: bool) -> u64 {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(op);
+        if starts_anew {
+            mark_anew(&mut self.bytes[start..]);
+        }
         self.count += 1;
         self.written + self.count
     }
@@ -150,7 +154,7 @@ impl LogGroup {
             && !self.is_poisoned()
             && self.bytes.len() + op.len() <= self.room_bytes / REMOVALS_PART;
         if is_admitted {
-            self.push(op);
+            self.push(op, false);
         }
         is_admitted
     }
@@ -290,7 +294,7 @@ mod tests {
         let mut admitted = 0;
         while group.admit(op.len(), 5).is_ok() {
             admitted += 1;
-            assert_eq!(group.push(&op), admitted);
+            assert_eq!(group.push(&op, false), admitted);
         }
         // Two segments of 64 KiB, less their headers and frames.
         assert!((110..=128).contains(&admitted), "{admitted} operations of 1000 bytes were admitted");
@@ -299,7 +303,7 @@ mod tests {
             syncer.prepare_spare().unwrap();
         }
         assert_eq!(group.admit(op.len(), 5), Ok(()));
-        group.push(&op);
+        group.push(&op, false);
         group.write(6).unwrap();
         assert_eq!(group.releasable(AppendFsync::No, 6), admitted + 1);
     }
@@ -310,8 +314,9 @@ mod tests {
         let op = [1; 1000];
         let removals = (0..1000).take_while(|_| group.log_removal(&op)).count();
         assert!((20..64).contains(&removals), "{removals} removals of 1000 bytes");
-        let events =
-            (0..1000).take_while(|_| group.admit(op.len(), 5).map(|()| group.push(&op)).is_ok()).count();
+        let events = (0..1000)
+            .take_while(|_| group.admit(op.len(), 5).map(|()| group.push(&op, false)).is_ok())
+            .count();
         assert!(events >= removals, "{events} events after {removals} removals");
         assert!(!group.log_removal(&op));
     }
@@ -321,7 +326,7 @@ mod tests {
         let disk = MemDisk::new();
         let (mut group, mut syncer) = group(disk.clone());
         group.admit(3, 5).unwrap();
-        group.push(&[1; 3]);
+        group.push(&[1; 3], false);
         group.write(5).unwrap();
         assert_eq!(group.releasable(AppendFsync::Always, 5), 0);
         disk.lose_syncs(0, 1);
