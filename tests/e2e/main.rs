@@ -12,6 +12,7 @@ mod lifecycle;
 mod load;
 mod model;
 mod ordering;
+mod peers;
 mod readme;
 mod settings;
 mod streams;
