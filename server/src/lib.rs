@@ -28,6 +28,7 @@ mod connection;
 pub mod demo;
 pub mod error;
 mod loader;
+pub mod log_tool;
 pub mod logging;
 pub mod open_files;
 mod populate;

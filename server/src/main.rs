@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use windrow_server::demo::{self, DemoArgs};
-use windrow_server::{Server, config, logging, open_files, streams_file};
+use windrow_server::{Server, config, log_tool, logging, open_files, streams_file};
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Some(("serve", matches)) => serve(matches),
         Some(("demo", matches)) => demo(matches),
         Some(("check", matches)) => check(matches),
+        Some(("log", matches)) => log(matches),
         _ => unreachable!("clap asks for a subcommand"),
     };
     match outcome {
@@ -38,6 +39,19 @@ fn command() -> Command {
         .subcommand(DemoArgs::augment_args(
             Command::new("demo").about("Start with real events in it: a git history, or a CSV file"),
         ))
+        .subcommand(
+            Command::new("log").about("Look after the log of a data directory").subcommand_required(true).subcommand(
+                Command::new("repair")
+                    .about("Say what a corrupt log cannot give back; with --yes, give it up, so that the server starts")
+                    .arg(Arg::new("dir").value_name("DIR").required(true).value_parser(clap::value_parser!(PathBuf)))
+                    .arg(
+                        Arg::new("yes")
+                            .long("yes")
+                            .action(ArgAction::SetTrue)
+                            .help("Give up what follows the damage"),
+                    ),
+            ),
+        )
         .subcommand(
             Command::new("check")
                 .about("Check a file of stream definitions, and print what it would create")
@@ -72,6 +86,14 @@ fn demo(matches: &ArgMatches) -> Result<(), String> {
     let args = DemoArgs::from_arg_matches(matches).map_err(|error| error.to_string())?;
     logging::start("warning");
     demo::run(&args).map_err(|error| error.to_string())
+}
+
+fn log(matches: &ArgMatches) -> Result<(), String> {
+    let Some(("repair", matches)) = matches.subcommand() else { unreachable!("clap asks for a subcommand") };
+    let dir = matches.get_one::<PathBuf>("dir").expect("clap asks for it");
+    let repair = log_tool::repair(dir, matches.get_flag("yes")).map_err(|error| error.to_string())?;
+    println!("{repair}");
+    Ok(())
 }
 
 fn check(matches: &ArgMatches) -> Result<(), String> {

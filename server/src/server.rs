@@ -164,7 +164,7 @@ impl Server {
 /// The first segment of an epoch is made while clients wait.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
-fn random_word() -> Result<u64, ServerError> {
+pub(crate) fn random_word() -> Result<u64, ServerError> {
     getrandom::u64().map_err(|error| ServerError::System {
         what: "a random number",
         source: std::io::Error::other(error),

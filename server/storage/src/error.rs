@@ -200,7 +200,7 @@ impl fmt::Display for StorageError {
             }
             StorageError::Corrupt(damage) => write!(
                 out,
-                "the log is corrupt: {damage}. Restore the file, or run `windrow repair {}` to give up what follows the damage",
+                "the log is corrupt: {damage}. Restore the file, or run `windrow log repair {}` to give up what follows the damage",
                 damage.dir.display()
             ),
             StorageError::Options { reason } => out.write_str(reason),

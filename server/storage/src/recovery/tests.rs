@@ -187,7 +187,7 @@ fn a_flipped_byte_below_the_stated_position_is_corruption_at_its_frame() {
         assert_eq!(damage.durable_ops, 3);
         let text = error.to_string();
         assert!(text.contains(&format!("00000001-0000-00000000.wal at byte {begin}")), "{text}");
-        assert!(text.contains("windrow repair /data"), "{text}");
+        assert!(text.contains("windrow log repair /data"), "{text}");
     }
 }
 
