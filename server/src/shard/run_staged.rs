@@ -1,7 +1,7 @@
 //! Runs the staged batch: every item in the order it was read, replies to where each belongs.
 //!
-//! An item's record is asked for from memory twice before it is used: what finds it when the item is staged, the record
-//! itself some items ahead. So the memory latency of one item hides behind the work of others.
+//! An item's record is asked for from memory before it is used: what finds it when the item is staged, the record's first
+//! lines some items ahead, the cells that an operation will change a few items ahead. So the memory latency of one item hides behind the work of others.
 
 use windrow_engine::{AskOwner, Hashed};
 

@@ -45,7 +45,7 @@ const UPKEEP_EVERY_MS: u64 = 10;
 /// Records that one slice of expiry looks at.
 const UPKEEP_RECORDS: usize = 64;
 /// Without pending work, so many more.
-const UPKEEP_RECORDS_IDLE: usize = 1024;
+const UPKEEP_RECORDS_IDLE: usize = windrow_memory::SCAN_ROWS_MAX;
 /// After SHUTDOWN, what is on its way gets so long.
 const DRAIN_MS_MAX: u64 = 1_000;
 /// The token of the waker.

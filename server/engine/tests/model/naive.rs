@@ -133,7 +133,7 @@ impl Model {
     }
 
     /// The value of an aggregate over the events in `from..to`, whose buckets are `w` wide (0: one bucket).
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "a window, told in full")]
     pub fn fold(
         &self,
         entity: u8,
