@@ -141,6 +141,7 @@ impl Server {
         let options = StorageOptions {
             segment_bytes: config.log_segment_bytes,
             first_segment_bytes: config.log_segment_bytes.min(FIRST_SEGMENT_BYTES),
+            fill: sync_thread::fill_for(config.appendfsync),
             ..StorageOptions::new(random_word()?)
         };
         let hash_key = u128::from(random_word()?) << 64 | u128::from(random_word()?);

@@ -6,7 +6,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use windrow_memory::gate::Gate;
-use windrow_storage::{LogSyncer, SpareState, StorageError};
+use windrow_storage::{LogSyncer, SegmentFill, SpareState, StorageError};
 
 use crate::config::AppendFsync;
 use crate::shared::Shared;
@@ -63,6 +63,7 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
     let mut has_warned = false;
     while !signal.stop.load(Ordering::Acquire) {
         let wants_sync = wants_sync(shared, signal, &syncer, last_sync);
+        syncer.set_fill(fill_for(shared.config().appendfsync));
         let is_preparing = match step(&mut syncer, wants_sync, spare_after) {
             Ok(Step { synced, spare }) => {
                 if synced {
@@ -104,6 +105,14 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
         signal.gate.awake();
     }
     syncer
+}
+
+/// How segments are prepared: written zeros make each sync cheaper, allocated ones are written half as often.
+pub(crate) fn fill_for(mode: AppendFsync) -> SegmentFill {
+    match mode {
+        AppendFsync::Always => SegmentFill::Write,
+        AppendFsync::EverySec | AppendFsync::No => SegmentFill::Allocate,
+    }
 }
 
 struct Step {

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use crate::disk::{Call, FaultyDisk, MemDisk};
 use crate::frame::planted::CHECKS_ARE_IGNORED;
 use crate::manifest::EpochEntry;
-use crate::{Disk, Idle, Recovery, Replayed, ShardLog, SplitMix64, StorageError, StorageOptions};
+use crate::{
+    Disk, Idle, Recovery, Replayed, SegmentFill, ShardLog, SplitMix64, StorageError, StorageOptions,
+};
 
 const DIR: &str = "/data";
 /// Crash images made of each state.
@@ -43,7 +45,8 @@ fn operation(log: LogId, ops: u64) -> Vec<u8> {
 }
 
 fn options(seed: u64) -> StorageOptions {
-    StorageOptions { segment_bytes: 8192, first_segment_bytes: 8192, ..StorageOptions::new(seed) }
+    let fill = if seed.is_multiple_of(2) { SegmentFill::Write } else { SegmentFill::Allocate };
+    StorageOptions { segment_bytes: 8192, first_segment_bytes: 8192, fill, ..StorageOptions::new(seed) }
 }
 
 fn open_and_replay(

@@ -59,6 +59,9 @@ pub trait DiskFile: Send + Sync {
     }
     /// Cuts or extends (with zeros).
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Gives the file `len` bytes of zeros that have their room on the disk, whatever was in it, without writing them. False: this
+    /// disk cannot, and nothing was changed.
+    fn allocate_zeros(&self, len: u64) -> io::Result<bool>;
     /// Makes bytes and length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
 }

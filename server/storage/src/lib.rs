@@ -33,7 +33,7 @@ pub use disk::{Disk, DiskFile};
 pub use error::{LogDamage, StorageError};
 pub use log::{Idle, LogSyncer, LogWatch, Progress, ShardLog, SpareState};
 pub use manifest::{Catalogue, Manifest, StreamEntry};
-pub use options::{OnCorruption, Retention, StorageOptions};
+pub use options::{OnCorruption, Retention, SegmentFill, StorageOptions};
 pub use poison::Poison;
 pub use position::Position;
 pub use random::SplitMix64;

@@ -24,6 +24,19 @@ pub struct StorageOptions {
     pub on_corruption: OnCorruption,
     /// Which log is kept beyond what recovery needs.
     pub retention: Retention,
+    /// How segments are prepared.
+    pub fill: SegmentFill,
+}
+
+/// How a segment gets its bytes before the first frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SegmentFill {
+    /// Zeros are written: a sync of the log then writes data and no metadata. For a log that is synced for every group.
+    #[default]
+    Write,
+    /// Room is allocated that reads as zeros, where the file system can (fallocate): half the bytes written, but a sync of the log
+    /// also writes which of them are no zeros any more. For a log that is synced now and then.
+    Allocate,
 }
 
 /// What recovery does about damage to operations that were durable.
@@ -55,6 +68,7 @@ impl StorageOptions {
             salt_seed,
             on_corruption: OnCorruption::Refuse,
             retention: Retention::All,
+            fill: SegmentFill::Write,
         }
     }
 

@@ -1,4 +1,5 @@
-//! A segment: one log file, zero-filled and synced before its first frame, so that a later fdatasync writes data and no metadata.
+//! A segment: one log file whose bytes are allocated, read as zeros and are synced before its first frame. Where zeros were written, a
+//! later fdatasync writes data and no metadata.
 //!
 //! It begins with a block of 4,096 bytes; frames (see [`crate::frame`]) follow. All numbers are little-endian.
 //!

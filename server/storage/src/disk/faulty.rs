@@ -178,6 +178,11 @@ impl DiskFile for FaultyFile {
         self.inner.set_len(len)
     }
 
+    fn allocate_zeros(&self, len: u64) -> io::Result<bool> {
+        self.disk.strike(Call::Change, true)?;
+        self.inner.allocate_zeros(len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.disk.strike(Call::Sync, true)?;
         self.inner.sync_data()

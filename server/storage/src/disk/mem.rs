@@ -400,6 +400,13 @@ impl DiskFile for MemFile {
         Ok(())
     }
 
+    fn allocate_zeros(&self, len: u64) -> io::Result<bool> {
+        self.set_len(len)?;
+        // The sectors change no earlier and no later than written ones would.
+        super::write_all_at(self, &vec![0; index_of(len)?], 0)?;
+        Ok(true)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         let (after, count) = state.syncs_to_lose;

@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::Errno;
 
 use super::{DirLock, Disk, DiskFile, OpenMode};
 
@@ -89,6 +90,20 @@ impl DiskFile for RealFile {
         self.file.set_len(len)
     }
 
+    fn allocate_zeros(&self, len: u64) -> io::Result<bool> {
+        // A file without bytes has nothing to make zeros of, and more file systems allocate than zero.
+        let flags = if self.file.metadata()?.len() == 0 {
+            FallocateFlags::empty()
+        } else {
+            FallocateFlags::ZERO_RANGE
+        };
+        match fallocate(&self.file, flags, 0, len) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -107,6 +122,25 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(lock);
         assert!(RealDisk.lock_dir(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn allocated_zeros_replace_what_was_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
+        for round in 0..2 {
+            if !file.allocate_zeros(8192).unwrap() {
+                eprintln!(
+                    "the file system of {} cannot allocate: zeros are written there",
+                    dir.path().display()
+                );
+                return;
+            }
+            let mut buffer = [1; 9000];
+            assert_eq!(read_full_at(file.as_ref(), &mut buffer, 0).unwrap(), 8192, "round {round}");
+            assert!(buffer[..8192].iter().all(|&byte| byte == 0), "round {round}");
+            write_all_at(file.as_ref(), &[7; 8192], 0).unwrap();
+        }
     }
 
     #[test]

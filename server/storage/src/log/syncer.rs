@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::segment::{Preparation, Segment, SegmentHeader, SegmentName, TAIL_SEGMENT};
-use crate::{Disk, Poison, Position, SplitMix64, StorageError};
+use crate::{Disk, Poison, Position, SegmentFill, SplitMix64, StorageError};
 
 /// Belongs to one sync thread, which may serve several logs.
 pub struct LogSyncer {
@@ -20,6 +20,7 @@ pub struct LogSyncer {
     salts: SplitMix64,
     preparation: Option<Preparation>,
     recyclable: Vec<PathBuf>,
+    fill: SegmentFill,
 }
 
 /// What a step has come to.
@@ -64,6 +65,7 @@ pub(crate) struct SyncerSetup {
     pub(crate) segment_bytes: u64,
     pub(crate) salts: SplitMix64,
     pub(crate) recyclable: Vec<PathBuf>,
+    pub(crate) fill: SegmentFill,
 }
 
 impl LogSyncer {
@@ -80,7 +82,13 @@ impl LogSyncer {
             salts: setup.salts,
             preparation: None,
             recyclable: setup.recyclable,
+            fill: setup.fill,
         }
+    }
+
+    /// How the segments that are prepared from now on get their bytes.
+    pub fn set_fill(&mut self, fill: SegmentFill) {
+        self.fill = fill;
     }
 
     /// Syncs what is written and not synced, then does a slice of the spare segment if one is missing. Fails only when the log is
@@ -168,7 +176,14 @@ impl LogSyncer {
             created_ms: self.shared.last_now_ms(),
         };
         let name = SegmentName::Log { epoch: self.epoch, shard: self.shard, segment: self.next_segment };
-        Preparation::new(Arc::clone(&self.disk), &self.log_dir, name, header, self.recyclable.pop())
+        Preparation::new(
+            Arc::clone(&self.disk),
+            &self.log_dir,
+            name,
+            header,
+            self.recyclable.pop(),
+            self.fill,
+        )
     }
 
     fn spare_is_ready(&mut self, segment: Segment) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::disk::{Call, DirLock, Disk, DiskFile, Fault, FaultyDisk, MemDisk, OpenMode, read_full_at};
 use crate::segment::{Preparation, SegmentHeader, SegmentName};
-use crate::{DataDir, Recovery, StorageOptions};
+use crate::{DataDir, Recovery, SegmentFill, StorageOptions};
 
 const SEGMENT_BYTES: u64 = 8192;
 
@@ -113,22 +113,26 @@ fn a_sync_covers_the_segments_left_behind() {
 
 #[test]
 fn a_full_disk_costs_room_until_there_is_space_again() {
-    let mem = MemDisk::new();
-    let (directory, mut log, mut syncer) = start(Arc::new(mem.clone()));
-    mem.set_capacity_bytes(Some(mem.used_bytes() + SEGMENT_BYTES / 2));
-    let full = log.room();
-    log.append(1, 1, &vec![1; full]).unwrap();
-    let failed = (0..5).map(|_| syncer.step().unwrap().spare).find(|spare| *spare != SpareState::Preparing);
-    assert!(matches!(failed, Some(SpareState::Failed { .. })), "{failed:?}");
-    assert_eq!(log.room(), 0);
-    assert!(log.spare_failure().unwrap().contains("zero-fill"), "{:?}", log.spare_failure());
-    assert_eq!(log.durable().ops(), 1, "what was admitted is synced all the same");
-    assert!(directory.poison().reason().is_none(), "a full disk is no poison");
-    mem.set_capacity_bytes(None);
-    step_until_spare(&mut syncer);
-    assert_eq!(log.room(), full);
-    assert_eq!(log.spare_failure(), None);
-    assert_eq!(log.append(2, 1, b"x").unwrap().ops(), 2);
+    for (fill, action) in [(SegmentFill::Write, "zero-fill"), (SegmentFill::Allocate, "allocate")] {
+        let mem = MemDisk::new();
+        let (directory, mut log, mut syncer) = start(Arc::new(mem.clone()));
+        syncer.set_fill(fill);
+        mem.set_capacity_bytes(Some(mem.used_bytes() + SEGMENT_BYTES / 2));
+        let full = log.room();
+        log.append(1, 1, &vec![1; full]).unwrap();
+        let failed =
+            (0..5).map(|_| syncer.step().unwrap().spare).find(|spare| *spare != SpareState::Preparing);
+        assert!(matches!(failed, Some(SpareState::Failed { .. })), "{failed:?}");
+        assert_eq!(log.room(), 0);
+        assert!(log.spare_failure().unwrap().contains(action), "{:?}", log.spare_failure());
+        assert_eq!(log.durable().ops(), 1, "what was admitted is synced all the same");
+        assert!(directory.poison().reason().is_none(), "a full disk is no poison");
+        mem.set_capacity_bytes(None);
+        step_until_spare(&mut syncer);
+        assert_eq!(log.room(), full);
+        assert_eq!(log.spare_failure(), None);
+        assert_eq!(log.append(2, 1, b"x").unwrap().ops(), 2);
+    }
 }
 
 #[test]
@@ -270,7 +274,12 @@ fn a_recycled_file_is_whole_under_either_name_at_every_crash() {
     let log_dir = Path::new("/data/log");
     let old = log_dir.join("00000001-0000-00000001.wal");
     let name = SegmentName::Log { epoch: 1, shard: 0, segment: 2 };
-    for halt in 0.. {
+    /// Calls of a disk that preparing a segment takes, and more.
+    const HALTS_MAX: u64 = 12;
+    for (fill, halt) in [SegmentFill::Write, SegmentFill::Allocate]
+        .into_iter()
+        .flat_map(|fill| (0..HALTS_MAX).map(move |halt| (fill, halt)))
+    {
         // A file full of valid frames is to become a spare.
         let mem = MemDisk::new();
         let (_directory, mut log, mut syncer) = start(Arc::new(mem.clone()));
@@ -286,7 +295,8 @@ fn a_recycled_file_is_whole_under_either_name_at_every_crash() {
         let disk = FaultyDisk::new(Arc::new(mem.clone()));
         disk.halt_at(halt);
         let recycled = Some(old.clone());
-        let prepared = Preparation::new(Arc::new(disk), log_dir, name, header, recycled).finish().is_ok();
+        let prepared =
+            Preparation::new(Arc::new(disk), log_dir, name, header, recycled, fill).finish().is_ok();
         for seed in 0..20 {
             let after = mem.crash(seed);
             let (old, new) = (bytes_of(&after, &old), bytes_of(&after, &log_dir.join(name.to_string())));
@@ -294,9 +304,7 @@ fn a_recycled_file_is_whole_under_either_name_at_every_crash() {
             assert!(new.as_ref().is_none_or(|bytes| *bytes == expected), "halt {halt}, seed {seed}");
             assert!(!prepared || (old.is_none() && new.is_some()), "halt {halt}, seed {seed}");
         }
-        if prepared {
-            return;
-        }
+        assert!(prepared || halt + 1 < HALTS_MAX, "{fill:?}: no try came to its end");
     }
 }
 
@@ -357,6 +365,9 @@ impl DiskFile for GatedFile {
     }
     fn len(&self) -> std::io::Result<u64> {
         self.inner.len()
+    }
+    fn allocate_zeros(&self, len: u64) -> std::io::Result<bool> {
+        self.inner.allocate_zeros(len)
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
         self.inner.set_len(len)

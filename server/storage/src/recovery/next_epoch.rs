@@ -67,6 +67,7 @@ fn running_log(
         segment_bytes: options.segment_bytes,
         salts,
         recyclable: recyclable.into_iter().collect(),
+        fill: options.fill,
     };
     let segment = Arc::new(segment);
     let shared = Arc::new(Shared::new(Arc::clone(&segment)));
@@ -237,7 +238,9 @@ fn first_segment(
         SegmentHeader { salt, epoch, segment: 0, shard, opened_epoch: epoch, segment_bytes, created_ms };
     let name = SegmentName::Log { epoch, shard, segment: 0 };
     let disk = Arc::clone(directory.disk());
-    Preparation::new(disk, directory.log_dir(), name, header, None).finish().map_err(|failure| failure.error)
+    Preparation::new(disk, directory.log_dir(), name, header, None, options.fill)
+        .finish()
+        .map_err(|failure| failure.error)
 }
 
 /// Cuts the files of closed logs to what is read of them.

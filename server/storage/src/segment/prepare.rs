@@ -1,12 +1,12 @@
-//! Makes a segment ready for frames: zeros first, in slices, then the header, then the name. Only what is complete and durable ever
+//! Makes a segment ready for frames: zeros first (written in slices, or allocated), then the header, then the name. Only what is complete and durable ever
 //! bears a log file's name.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentName, TEMPORARY_SUFFIX};
-use crate::StorageError;
 use crate::disk::{Disk, DiskFile, OpenMode, remove_if_exists, write_all_at};
+use crate::{SegmentFill, StorageError};
 
 /// Bytes of zeros written and synced in one step. Synced each time, so that no sync of the log waits behind a whole segment of them.
 const SLICE_BYTES: usize = 4 * 1024 * 1024;
@@ -20,6 +20,7 @@ pub(crate) struct Preparation {
     temporary: PathBuf,
     header: SegmentHeader,
     recycled: Option<PathBuf>,
+    fill: SegmentFill,
     file: Option<Arc<dyn DiskFile>>,
     zeroed_bytes: u64,
 }
@@ -42,12 +43,13 @@ impl Preparation {
         name: SegmentName,
         header: SegmentHeader,
         recycled: Option<PathBuf>,
+        fill: SegmentFill,
     ) -> Preparation {
         assert!(header.segment_bytes > SEGMENT_HEADER_BYTES, "a segment of {} bytes", header.segment_bytes);
         let path = dir.join(name.to_string());
         let temporary = dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
         let dir = dir.to_path_buf();
-        Preparation { disk, dir, path, temporary, header, recycled, file: None, zeroed_bytes: 0 }
+        Preparation { disk, dir, path, temporary, header, recycled, fill, file: None, zeroed_bytes: 0 }
     }
 
     /// Does a bounded piece of the work; gives the segment when it is ready.
@@ -56,6 +58,9 @@ impl Preparation {
             self.file = Some(self.open()?);
             return Ok(None);
         };
+        if self.zeroed_bytes == 0 && self.fill == SegmentFill::Allocate && self.allocate(file.as_ref())? {
+            return Ok(None);
+        }
         if self.zeroed_bytes < self.header.segment_bytes {
             self.fill_slice(file.as_ref())?;
             return Ok(None);
@@ -103,6 +108,18 @@ impl Preparation {
         self.disk.rename(old, &self.temporary).map_err(|e| self.failed("rename", e))?;
         self.disk.sync_dir(&self.dir).map_err(|e| self.sync_failed("sync the directory of", e))?;
         Ok(Some(file))
+    }
+
+    /// True: the file is all zeros now. One call however large the segment is, since it writes none of them.
+    fn allocate(&mut self, file: &dyn DiskFile) -> Outcome<bool> {
+        let segment_bytes = self.header.segment_bytes;
+        if !file.allocate_zeros(segment_bytes).map_err(|e| self.failed("allocate", e))? {
+            self.fill = SegmentFill::Write;
+            return Ok(false);
+        }
+        self.zeroed_bytes = segment_bytes;
+        file.sync_data().map_err(|e| self.sync_failed("sync", e))?;
+        Ok(true)
     }
 
     fn fill_slice(&mut self, file: &dyn DiskFile) -> Outcome<()> {
