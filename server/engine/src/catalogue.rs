@@ -92,6 +92,9 @@ pub struct StreamEntry {
     pub created_ms: i64,
 }
 
+/// Streams that are found by a few bits of their layout's id.
+const LAYOUT_PLACES: usize = 64;
+
 /// The streams that exist.
 #[derive(Debug, Default)]
 pub struct Catalogue {
@@ -103,6 +106,8 @@ pub struct Catalogue {
     pub next_layout_id: u32,
     by_name: HashMap<Box<[u8]>, Arc<Stream>>,
     by_layout: HashMap<LayoutId, Arc<Stream>>,
+    /// The same by the low bits of the layout's id, where two do not share them: every operation asks.
+    by_layout_bits: Vec<Option<Arc<Stream>>>,
     by_id: HashMap<StreamId, Arc<Stream>>,
 }
 
@@ -160,7 +165,10 @@ impl Catalogue {
     /// The stream whose records have this layout.
     #[inline]
     pub fn by_layout(&self, id: LayoutId) -> Option<&Arc<Stream>> {
-        self.by_layout.get(&id)
+        match self.by_layout_bits.get(id.0 as usize % LAYOUT_PLACES) {
+            Some(Some(stream)) if stream.layout_id == id => Some(stream),
+            _ => self.by_layout.get(&id),
+        }
     }
 
     /// The stream of an id.
@@ -211,6 +219,8 @@ impl Catalogue {
         let mut next = self.next();
         next.by_name.remove(name);
         next.by_layout.remove(&stream.layout_id);
+        let place = &mut next.by_layout_bits[stream.layout_id.0 as usize % LAYOUT_PLACES];
+        place.take_if(|there| there.layout_id == stream.layout_id);
         next.by_id.remove(&stream.id);
         Some(next)
     }
@@ -257,6 +267,7 @@ impl Catalogue {
             next_layout_id: self.next_layout_id,
             by_name: self.by_name.clone(),
             by_layout: self.by_layout.clone(),
+            by_layout_bits: self.by_layout_bits.clone(),
             by_id: self.by_id.clone(),
         }
     }
@@ -274,6 +285,8 @@ impl Catalogue {
         let stream = Arc::new(Stream { id, layout_id, created_ms, definition, layout, clock });
         self.by_name.insert(stream.definition.name.as_bytes().into(), Arc::clone(&stream));
         self.by_id.insert(id, Arc::clone(&stream));
+        self.by_layout_bits.resize(LAYOUT_PLACES, None);
+        self.by_layout_bits[layout_id.0 as usize % LAYOUT_PLACES] = Some(Arc::clone(&stream));
         self.by_layout.insert(layout_id, stream);
         Ok(())
     }

@@ -79,6 +79,8 @@ pub struct Shard {
     pub(crate) stats: HashMap<StreamId, StreamStats>,
     /// Where an operation's values are read into; taken while one is applied.
     values: Option<Box<[u64; FIELDS_MAX]>>,
+    /// Where the event that is applied goes; kept to be used again.
+    placements: Placements,
     started_anew: bool,
     sweep: Sweep,
     pub(crate) eviction: Eviction,
@@ -129,6 +131,7 @@ impl Shard {
             maxmemory_bytes: 0,
             stats: HashMap::new(),
             values: None,
+            placements: Placements::default(),
             started_anew: false,
             sweep: Sweep::default(),
             eviction: Eviction::new(config.hash_key.0[0]),
@@ -286,28 +289,29 @@ impl Shard {
             }
             Mode::Replay { .. } => op.starts_anew,
         };
-        self.started_anew = body.is_none() || dead;
-        if body::judge(layout, body.as_ref().filter(|_| !dead), event) {
-            self.stats.entry(stream.id).or_default().late += 1;
-            return Outcome::Late;
-        }
-        let before_bytes = body.map_or(0, |body| body.0.slot_bytes());
-        let (place, placed) = self.place(stream, &key, place, dead, event);
-        // A record that grew for an event that is refused in the end has grown all the same.
-        let after_bytes = place.map_or(0, |place| self.store.record(place).slot_bytes());
-        let stats = self.stats.entry(stream.id).or_default();
-        stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
-        stats.bytes = stats.bytes + after_bytes as u64 - before_bytes as u64;
-        let (place, placements) = match placed {
-            Ok(placements) => (place.expect("an event is placed in a record"), placements),
-            Err(error) if error.is_out_of_memory() => {
-                self.eviction.is_starved = true;
-                return Outcome::OutOfMemory;
+        let alive = body.filter(|_| !dead);
+        self.started_anew = alive.is_none();
+        let fit = match &alive {
+            Some(body) => Some(body::fit(layout, body, event, &mut self.placements)),
+            None => body::is_late_for_new(layout, event).then_some(Fit::Late),
+        };
+        let place = match (fit, place) {
+            (Some(Fit::Ready), Some(place)) => place,
+            (Some(Fit::Late), _) => {
+                self.stats.entry(stream.id).or_default().late += 1;
+                return Outcome::Late;
             }
-            Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
+            (_, place) => match self.make_place(stream, &key, place, dead, event) {
+                Ok(place) => place,
+                Err(error) if error.is_out_of_memory() => {
+                    self.eviction.is_starved = true;
+                    return Outcome::OutOfMemory;
+                }
+                Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
+            },
         };
         let mut edit = self.store.edit(place);
-        body::add(layout, &mut BodyMut(&mut edit), event, &placements);
+        body::add(layout, &mut BodyMut(&mut edit), event, &self.placements);
         edit.set_position(mode.position());
         drop(edit);
         let clamped = op.judged == Judged::Clamped;
@@ -319,8 +323,32 @@ impl Shard {
         if clamped { Outcome::Clamped } else { Outcome::Ok }
     }
 
-    /// Finds or makes a record with room for the event. Gives the record, as far as there is one, and the places of the event in it or
-    /// the memory's error. A record that grew for nothing is as it was to everyone who reads it.
+    /// Makes a record with room for the event, or makes room in the one that is there, and counts what memory that took, also where
+    /// it is refused in the end: a record that grew has grown.
+    #[cold]
+    #[inline(never)]
+    fn make_place(
+        &mut self,
+        stream: &Stream,
+        key: &Key<'_>,
+        place: Option<Handle>,
+        dead: bool,
+        event: &Event<'_>,
+    ) -> Result<Handle, MemoryError> {
+        let bytes_of = |store: &Store, place: Option<Handle>| {
+            place.map_or(0, |place| store.record(place).slot_bytes() as u64)
+        };
+        let before_bytes = bytes_of(&self.store, place);
+        let (place, fitted) = self.place(stream, key, place, dead, event);
+        let after_bytes = bytes_of(&self.store, place);
+        let stats = self.stats.entry(stream.id).or_default();
+        stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
+        stats.bytes = stats.bytes + after_bytes - before_bytes;
+        fitted.map(|()| place.expect("an event is placed in a record"))
+    }
+
+    /// Finds or makes a record with room for the event, and its places in it. Gives the record, as far as there is one, and the memory's
+    /// error if it was refused. A record that grew for nothing is as it was to everyone who reads it.
     fn place(
         &mut self,
         stream: &Stream,
@@ -328,7 +356,7 @@ impl Shard {
         place: Option<Handle>,
         dead: bool,
         event: &Event<'_>,
-    ) -> (Option<Handle>, Result<Placements, MemoryError>) {
+    ) -> (Option<Handle>, Result<(), MemoryError>) {
         let layout = &stream.layout;
         let mut place = match place {
             Some(place) => {
@@ -351,8 +379,9 @@ impl Shard {
         };
         loop {
             let body = Body(self.store.record(place));
-            match body::fit(layout, &body, event) {
-                Fit::Ready(placements) => return (Some(place), Ok(placements)),
+            match body::fit(layout, &body, event, &mut self.placements) {
+                Fit::Ready => return (Some(place), Ok(())),
+                Fit::Late => unreachable!("the event was not late before there was room"),
                 Fit::Grow { tier, shape } => {
                     let words = body::words_grown(layout, &body, tier, shape);
                     self.eviction.wanted_words = key.record_words(words);

@@ -1,7 +1,7 @@
 //! One record's body: judging an event against it, finding its places, adding it, and growing.
 //!
-//! An event is added in three steps, so that nothing is half applied: [`judge`] says whether it is late; [`fit`] finds its
-//! place in every tier or says which ring must grow first ([`grow`] copies the body to larger words); [`add`] cannot fail.
+//! An event is added in steps, so that nothing is half applied: [`fit`] says that it is late, or finds its place in every tier, or
+//! says which ring must grow first ([`grow`] copies the body to larger words); [`add`] cannot fail.
 
 mod ring;
 #[cfg(test)]
@@ -31,10 +31,12 @@ pub struct Event<'a> {
 }
 
 /// Whether an event finds its place, or what stands in the way.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// It does: these are the places.
-    Ready(Placements),
+    /// It does: its places are in the [`Placements`].
+    Ready,
+    /// It is LATE.
+    Late,
     /// The ring of `tier` must take the form `shape` first.
     Grow {
         /// Which tier.
@@ -44,9 +46,22 @@ pub enum Fit {
     },
 }
 
-/// Where an event goes in each tier.
+/// Where an event goes in each tier: what [`fit`] finds and [`add`] uses. Made once and used again for every event.
+#[derive(Clone, Debug)]
+pub struct Placements([Place; TIERS_MAX]);
+
+/// Where an event goes in one tier, and the bucket that it belongs to.
 #[derive(Clone, Copy, Debug)]
-pub struct Placements([Placement; TIERS_MAX]);
+struct Place {
+    bucket: i64,
+    placement: Placement,
+}
+
+impl Default for Placements {
+    fn default() -> Self {
+        Self([Place { bucket: 0, placement: Placement::Skip }; TIERS_MAX])
+    }
+}
 
 /// The newest event time in a body, [`NONE`] if it has no event.
 #[inline]
@@ -73,22 +88,21 @@ pub fn init<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W) {
     }
 }
 
-/// Whether the event is LATE: older than allowed lateness, or in a bucket that no tier keeps. `body` is the entity's record, if it
-/// has one that is alive.
-///
-/// The clock is the later of the event's stamp and the record's head, since another connection's event may have overtaken it.
-pub fn judge<W: Words + ?Sized>(layout: &Layout, body: Option<&W>, event: &Event<'_>) -> bool {
-    let clock_ms = body.map_or(event.clock, |words| effective_clock(layout, words, event));
-    if layout.lateness_ms.is_some_and(|lateness_ms| event.ts < clock_ms.saturating_sub(lateness_ms)) {
-        return true;
-    }
-    layout.lifetime.is_none()
-        && !(0..layout.tiers.len()).any(|tier| {
-            keeps(layout, tier, event.ts, clock_ms)
-                && body.is_none_or(|words| Ring::reaches(layout, words, tier, event.ts))
-        })
+/// Whether an event is LATE for an entity that has no record, or a dead one: older than allowed lateness, or in a bucket that no tier
+/// keeps. For an entity that is alive, [`fit`] says it.
+pub fn is_late_for_new(layout: &Layout, event: &Event<'_>) -> bool {
+    is_too_late(layout, event.ts, event.clock)
+        || (layout.lifetime.is_none()
+            && !layout.tiers.iter().any(|tier| event.ts >= tier.kept_from_ms(event.clock)))
 }
 
+fn is_too_late(layout: &Layout, ts: i64, clock_ms: i64) -> bool {
+    layout.lateness_ms.is_some_and(|lateness_ms| ts < clock_ms.saturating_sub(lateness_ms))
+}
+
+/// The clock that an event is judged by: the later of its stamp and the record's head, since another connection's event may have
+/// overtaken it.
+#[inline]
 fn effective_clock<W: Words + ?Sized>(layout: &Layout, words: &W, event: &Event<'_>) -> i64 {
     match layout.clock {
         ClockMode::Event => event.clock.max(newest_ms(words)),
@@ -97,30 +111,43 @@ fn effective_clock<W: Words + ?Sized>(layout: &Layout, words: &W, event: &Event<
     }
 }
 
+/// Finds the event's place in every tier, or says that it is late.
 #[inline]
-fn keeps(layout: &Layout, tier: usize, ts: i64, clock_ms: i64) -> bool {
-    let tier = &layout.tiers[tier];
-    // A bucket starts at a multiple of the width, and so does what is kept: comparing the event's own time is the same.
-    ts >= tier.kept_from_ms(clock_ms)
-}
-
-/// Finds the event's place in every tier. It was not judged late.
-pub fn fit<W: Words + ?Sized>(layout: &Layout, words: &W, event: &Event<'_>) -> Fit {
+pub fn fit<W: Words + ?Sized>(
+    layout: &Layout,
+    words: &W,
+    event: &Event<'_>,
+    placements: &mut Placements,
+) -> Fit {
     let clock_ms = effective_clock(layout, words, event);
-    let mut placements = [Placement::Skip; TIERS_MAX];
-    for (tier, placement) in placements.iter_mut().enumerate().take(layout.tiers.len()) {
-        if !keeps(layout, tier, event.ts, clock_ms) {
+    if is_too_late(layout, event.ts, clock_ms) {
+        return Fit::Late;
+    }
+    let mut is_kept = layout.lifetime.is_some();
+    let mut grow = None;
+    for (ring, place) in rings(layout, words).zip(&mut placements.0) {
+        let tier = ring.tier();
+        place.bucket = bucket_of(event.ts, tier.width_ms);
+        place.placement = Placement::Skip;
+        if !tier.keeps(place.bucket, clock_ms) || !ring.reaches(place.bucket) {
             continue;
         }
-        match Ring::read(layout, words, tier).place(words, event) {
-            Ok(place) => *placement = place,
-            Err(shape) => return Fit::Grow { tier, shape },
+        is_kept = true;
+        match ring.place(words, place.bucket) {
+            Ok(placement) => place.placement = placement,
+            // The first is as good as any: they grow one after another.
+            Err(shape) => grow = grow.or(Some(Fit::Grow { tier: ring.tier_index, shape })),
         }
     }
-    Fit::Ready(Placements(placements))
+    match grow {
+        Some(grow) => grow,
+        None if is_kept => Fit::Ready,
+        None => Fit::Late,
+    }
 }
 
 /// Adds the event at the places that [`fit`] found in these words.
+#[inline]
 pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'_>, placements: &Placements) {
     if event.ts > newest_ms(words) {
         words.set(0, event.ts.cast_unsigned());
@@ -130,10 +157,13 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
             words.set(1 + at, new);
         }
     }
-    for (tier, placement) in placements.0.iter().enumerate().take(layout.tiers.len()) {
-        if *placement != Placement::Skip {
-            let ring = Ring::read(layout, words, tier);
-            ring.put(words, event, *placement);
+    let mut base = layout.rings_at();
+    for (tier, place) in placements.0.iter().enumerate().take(layout.tiers.len()) {
+        let ring = Ring::at(layout, words, tier, base);
+        // Adding changes no shape.
+        base += ring.shape.words;
+        if place.placement != Placement::Skip {
+            ring.put(words, event, *place);
         }
     }
 }
@@ -141,18 +171,28 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
 /// The words that adding an event at `ts` will probably touch beyond the body's head: where to look ahead, no more.
 #[inline]
 pub fn touched<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64, mut touch: impl FnMut(usize)) {
-    for tier in 0..layout.tiers.len() {
-        let ring = Ring::read(layout, words, tier);
-        let slot = ring.probable_slot(bucket_of(ts, layout.tiers[tier].width_ms));
-        for column in 0..layout.tiers[tier].columns.len() {
+    for ring in rings(layout, words) {
+        let slot = ring.probable_slot(bucket_of(ts, ring.tier().width_ms));
+        for column in 0..ring.shape.bits.len() {
             touch(ring.column_base(column) + column::word_of(ring.shape.bits[column], slot));
         }
     }
 }
 
+/// The rings of a body, tier by tier.
+#[inline]
+fn rings<'l, W: Words + ?Sized>(layout: &'l Layout, words: &W) -> impl Iterator<Item = Ring<'l>> {
+    let mut base = layout.rings_at();
+    (0..layout.tiers.len()).map(move |tier| {
+        let ring = Ring::at(layout, words, tier, base);
+        base += ring.shape.words;
+        ring
+    })
+}
+
 /// Words of the body once `tier`'s ring has taken the form `shape`.
 pub fn words_grown<W: Words + ?Sized>(layout: &Layout, words: &W, tier: usize, shape: usize) -> usize {
-    let mut total = layout.tiers_at() + 2 * layout.tiers.len();
+    let mut total = layout.rings_at();
     for at in 0..layout.tiers.len() {
         total += if at == tier {
             layout.tiers[at].shapes[shape].words
@@ -174,20 +214,15 @@ where
     O: Words + ?Sized,
     N: WordsMut + ?Sized,
 {
-    for index in 0..layout.tiers_at() + 2 * layout.tiers.len() {
+    for index in 0..layout.rings_at() {
         new.set(index, old.get(index));
     }
     for tier in 0..layout.tiers.len() {
         let from = Ring::read(layout, old, tier);
         if tier == grown {
-            let entries = from.entries;
-            Ring::set_state(
-                layout,
-                new,
-                tier,
-                shape,
-                if layout.tiers[tier].shapes[shape].dense { 0 } else { entries },
-            );
+            // A ring that becomes dense has its head in slot 0; one that was dense keeps its slots.
+            let becomes_dense = layout.tiers[tier].shapes[shape].dense && !from.shape.dense;
+            Ring::set_state(layout, new, tier, shape, if becomes_dense { 0 } else { from.entries });
             let to = Ring::read(layout, new, tier);
             from.copy_into(old, &to, new);
         } else {
@@ -203,7 +238,7 @@ where
 /// Where the ring of tier `upto` starts: the end of those before it.
 fn words_end<W: Words + ?Sized>(layout: &Layout, words: &W, upto: usize) -> usize {
     let heads = layout.tiers_at();
-    let mut end = heads + 2 * layout.tiers.len();
+    let mut end = layout.rings_at();
     for tier in 0..upto {
         end += layout.tiers[tier].shape(words.get(heads + 2 * tier + 1) & 0xffff).words;
     }
@@ -220,7 +255,7 @@ pub struct Ring<'l> {
     shape_index: usize,
     /// Index of its newest bucket, or [`NONE`].
     pub head: i64,
-    /// Entries of a short ring.
+    /// Entries of a short ring; the slot of the newest bucket of a dense one.
     pub entries: usize,
     /// Its first word.
     base: usize,
@@ -230,21 +265,20 @@ impl<'l> Ring<'l> {
     /// The ring of a tier, as its words say.
     #[inline]
     pub fn read<W: Words + ?Sized>(layout: &'l Layout, words: &W, tier: usize) -> Self {
+        Self::at(layout, words, tier, words_end(layout, words, tier))
+    }
+
+    /// The ring of a tier that starts at the word `base`.
+    #[inline]
+    fn at<W: Words + ?Sized>(layout: &'l Layout, words: &W, tier: usize, base: usize) -> Self {
         let heads = layout.tiers_at();
         let head = words.get(heads + 2 * tier).cast_signed();
         let state = words.get(heads + 2 * tier + 1);
         let shape_index = (state & 0xffff) as usize;
         let shape = layout.tiers[tier].shape(state & 0xffff);
-        let entries = ((state >> 32) as usize).min(shape.capacity);
-        Self {
-            tier_index: tier,
-            layout,
-            shape,
-            shape_index,
-            head,
-            entries,
-            base: words_end(layout, words, tier),
-        }
+        // A reader may see a state of another moment.
+        let entries = ((state >> 32) as usize).min(shape.capacity - usize::from(shape.dense));
+        Self { tier_index: tier, layout, shape, shape_index, head, entries, base }
     }
 
     fn set_head<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, tier: usize, head: i64) {
@@ -261,11 +295,10 @@ impl<'l> Ring<'l> {
         words.set(layout.tiers_at() + 2 * tier + 1, shape as u64 | (entries as u64) << 32);
     }
 
-    /// Whether the bucket of `ts` is not behind the ring's oldest slot.
-    fn reaches<W: Words + ?Sized>(layout: &Layout, words: &W, tier: usize, ts: i64) -> bool {
-        let head = words.get(layout.tiers_at() + 2 * tier).cast_signed();
-        let tier = &layout.tiers[tier];
-        head == NONE || bucket_of(ts, tier.width_ms) > head.wrapping_sub(tier.slots as i64)
+    /// Whether a bucket is not behind the ring's oldest slot.
+    #[inline]
+    fn reaches(&self, bucket: i64) -> bool {
+        self.head == NONE || bucket > self.head - self.slots()
     }
 
     /// One cell of a column.

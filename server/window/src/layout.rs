@@ -6,10 +6,10 @@
 //!   0                 newest event time (i64); i64::MIN in a body without events
 //!   1 .. 1+L          the partials of `all`, one word each (L = 0 where the stream has no `all`)
 //!   1+L .. 1+L+2T     two words a tier: head (index of its newest bucket, i64::MIN if none)
-//!                                       state (bits 0..16 shape, bits 32..64 entries in a short ring)
+//!                                       state (bits 0..16 shape, bits 32..64 entries in a short ring, the head's slot in a dense one)
 //!   then per tier     its ring, in its shape:
 //!     short           tags (u32: the bucket's index mod 2³², ascending), then the columns, one cell an entry
-//!     dense           the columns, one cell a slot; slot = bucket mod N
+//!     dense           the columns, one cell a slot; buckets lie in a circle that ends in the head's slot
 //! ```
 //!
 //! A *shape* is a capacity and a width for the tier's counts (16, 32 or 64 bits). A ring starts as the smallest short one and
@@ -197,6 +197,13 @@ impl Tier {
         floor_to(clock_ms + 1 - self.longest_ms - self.retain_ms, self.width_ms)
     }
 
+    /// Whether a bucket is kept at `clock_ms`: it starts at [`Tier::kept_from_ms`] or later. Without a division.
+    #[inline]
+    pub(crate) fn keeps(&self, bucket: i64, clock_ms: i64) -> bool {
+        // Its end lies behind what the floor is taken of.
+        (bucket + 1) * self.width_ms > clock_ms + 1 - self.longest_ms - self.retain_ms
+    }
+
     /// The place of a partial among the columns.
     pub fn column(&self, partial: Partial) -> Option<usize> {
         self.columns.iter().position(|column| *column == partial)
@@ -279,6 +286,12 @@ impl Layout {
     /// Words before the tiers' rings.
     pub(crate) fn tiers_at(&self) -> usize {
         1 + self.lifetime.as_ref().map_or(0, |lifetime| lifetime.len())
+    }
+
+    /// Words before the first ring's.
+    #[inline]
+    pub(crate) fn rings_at(&self) -> usize {
+        self.tiers_at() + 2 * self.tiers.len()
     }
 
     /// Words of a body without events.

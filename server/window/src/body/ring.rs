@@ -1,9 +1,8 @@
 //! The ring of one tier: where a bucket lives, how the head moves, how a short ring becomes a dense one.
 
-use super::{Event, NONE, Ring};
+use super::{Event, NONE, Place, Ring};
 use crate::column;
 use crate::layout::Tier;
-use crate::timestamp::bucket_of;
 use crate::words::{Words, WordsMut};
 
 /// Where an event goes in one tier.
@@ -12,36 +11,47 @@ pub enum Placement {
     /// Nowhere: the tier does not keep its bucket.
     Skip,
     /// Into a slot of a dense ring, or an entry of a short one, that is there.
-    At(usize),
+    At(u32),
     /// Into a bucket of a dense ring that is ahead of its head.
     Advance,
     /// Into a new entry of a short ring, before this one; the first `expire` entries leave first.
     Insert {
         /// Entries that fall out of the ring.
-        expire: usize,
+        expire: u32,
         /// The place among the entries that remain.
-        at: usize,
+        at: u32,
     },
 }
 
-impl Ring<'_> {
-    fn tier(&self) -> &Tier {
+impl<'l> Ring<'l> {
+    #[inline]
+    pub(super) fn tier(&self) -> &'l Tier {
         &self.layout.tiers[self.tier_index]
     }
 
-    fn slots(&self) -> i64 {
+    #[inline]
+    pub(super) fn slots(&self) -> i64 {
         self.tier().slots as i64
     }
 
-    /// The slot of a bucket in a dense ring.
+    /// The slot of a bucket in a dense ring, counted back from the head's; the bucket is one of the N up to the head. No division:
+    /// it is asked for every event.
+    #[inline]
     fn slot_of(&self, bucket: i64) -> usize {
-        bucket.rem_euclid(self.slots()) as usize
+        let back = self.head.wrapping_sub(bucket) as usize;
+        debug_assert!(back < self.tier().slots, "bucket {bucket} is not in the ring of {}", self.head);
+        let slot = if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back };
+        slot
     }
 
-    /// The slot that a bucket has in a dense ring; in a short one, the last.
+    /// The slot that a bucket has in a dense ring, or would have next; in a short one, the last.
     #[inline]
     pub(super) fn probable_slot(&self, bucket: i64) -> usize {
-        if self.shape.dense { self.slot_of(bucket) } else { self.entries.saturating_sub(1) }
+        match self.head.wrapping_sub(bucket) {
+            _ if !self.shape.dense => self.entries.saturating_sub(1),
+            0.. if self.reaches(bucket) && self.head != NONE => self.slot_of(bucket),
+            _ => (self.entries + 1) % self.tier().slots,
+        }
     }
 
     /// The bucket of an entry of a short ring. Its tag holds the bucket's low 32 bits, and all lie within N of the head.
@@ -50,28 +60,25 @@ impl Ring<'_> {
         self.head.wrapping_sub(i64::from((self.head as u32).wrapping_sub(tag)))
     }
 
-    /// Finds the event's place, or the shape that the ring must take first.
-    pub(super) fn place<W: Words + ?Sized>(&self, words: &W, event: &Event<'_>) -> Result<Placement, usize> {
-        let bucket = bucket_of(event.ts, self.tier().width_ms);
-        if self.head != NONE && bucket <= self.head - self.slots() {
-            return Ok(Placement::Skip);
-        }
+    /// Finds the place of a bucket that the ring [reaches](Ring::reaches), or the shape that the ring must take first.
+    #[inline]
+    pub(super) fn place<W: Words + ?Sized>(&self, words: &W, bucket: i64) -> Result<Placement, usize> {
         if self.shape.dense {
             if self.head == NONE || bucket > self.head {
                 return Ok(Placement::Advance);
             }
             let slot = self.slot_of(bucket);
-            return self.room_to_count(words, slot).map(|()| Placement::At(slot));
+            return self.room_to_count(words, slot).map(|()| Placement::At(slot as u32));
         }
         if self.head != NONE && bucket <= self.head {
             // Late events are rare and lie near the head: search from there.
             let at = (0..self.entries).rev().find(|&entry| self.bucket_of_entry(words, entry) <= bucket);
             match at {
                 Some(entry) if self.bucket_of_entry(words, entry) == bucket => {
-                    return self.room_to_count(words, entry).map(|()| Placement::At(entry));
+                    return self.room_to_count(words, entry).map(|()| Placement::At(entry as u32));
                 }
                 _ if self.entries == self.shape.capacity => return Err(self.tier().larger(self.shape_index)),
-                at => return Ok(Placement::Insert { expire: 0, at: at.map_or(0, |entry| entry + 1) }),
+                at => return Ok(Placement::Insert { expire: 0, at: at.map_or(0, |entry| entry as u32 + 1) }),
             }
         }
         let kept_from = bucket - self.slots();
@@ -80,7 +87,7 @@ impl Ring<'_> {
         if self.entries - expire == self.shape.capacity {
             return Err(self.tier().larger(self.shape_index));
         }
-        Ok(Placement::Insert { expire, at: self.entries - expire })
+        Ok(Placement::Insert { expire: expire as u32, at: (self.entries - expire) as u32 })
     }
 
     /// Whether every count of the slot can take one more; else the shape with wider counts.
@@ -95,23 +102,19 @@ impl Ring<'_> {
     }
 
     /// Adds the event at its place.
-    pub(super) fn put<W: WordsMut + ?Sized>(
-        mut self,
-        words: &mut W,
-        event: &Event<'_>,
-        placement: Placement,
-    ) {
-        let bucket = bucket_of(event.ts, self.tier().width_ms);
+    #[inline]
+    pub(super) fn put<W: WordsMut + ?Sized>(mut self, words: &mut W, event: &Event<'_>, place: Place) {
+        let Place { bucket, placement } = place;
         let slot = match placement {
             Placement::Skip => return,
-            Placement::At(slot) => slot,
+            Placement::At(slot) => slot as usize,
             Placement::Advance => {
                 self.advance(words, bucket);
-                self.slot_of(bucket)
+                self.entries
             }
             Placement::Insert { expire, at } => {
-                self.insert(words, bucket, expire, at);
-                at
+                self.insert(words, bucket, expire as usize, at as usize);
+                at as usize
             }
         };
         let offset_ms = (event.ts - bucket * self.tier().width_ms).cast_unsigned();
@@ -124,13 +127,16 @@ impl Ring<'_> {
 
     /// Moves a dense ring's head, clearing the slots of the buckets that it passes.
     fn advance<W: WordsMut + ?Sized>(&mut self, words: &mut W, bucket: i64) {
+        let slots = self.tier().slots;
         let passed = if self.head == NONE { self.slots() } else { (bucket - self.head).min(self.slots()) };
         debug_assert!(passed > 0);
-        let mut slot = self.slot_of(bucket);
+        let mut slot = self.entries;
         for _ in 0..passed {
+            slot = if slot + 1 == slots { 0 } else { slot + 1 };
             self.clear(words, slot);
-            slot = if slot == 0 { self.tier().slots - 1 } else { slot - 1 };
         }
+        self.entries = slot;
+        Ring::set_state(self.layout, words, self.tier_index, self.shape_index, slot);
         self.set_head_word(words, bucket);
     }
 
@@ -195,7 +201,7 @@ impl Ring<'_> {
             }
         }
         for entry in 0..self.entries {
-            let slot = if to.shape.dense { self.slot_of(self.bucket_of_entry(old, entry)) } else { entry };
+            let slot = if to.shape.dense { to.slot_of(self.bucket_of_entry(old, entry)) } else { entry };
             if !to.shape.dense {
                 column::set(new, to.base, 32, entry, column::get(old, self.base, 32, entry));
             }
@@ -244,7 +250,8 @@ impl Ring<'_> {
     /// The bucket whose partials stand in `slot`.
     pub fn bucket_in<W: Words + ?Sized>(&self, words: &W, slot: usize) -> i64 {
         if self.shape.dense {
-            self.head.wrapping_sub(self.head.wrapping_sub(slot as i64).rem_euclid(self.slots()))
+            let back = if slot <= self.entries { self.entries - slot } else { self.entries + self.tier().slots - slot };
+            self.head.wrapping_sub(back as i64)
         } else {
             self.bucket_of_entry(words, slot)
         }

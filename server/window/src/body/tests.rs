@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
 
-use super::{Event, Fit, NONE, add, fit, grow, init, judge, newest_ms, words_grown, words_used};
+use super::{Event, Fit, NONE, Placements, add, fit, grow, init, is_late_for_new, newest_ms, words_grown, words_used};
 use crate::definition::Definition;
 use crate::layout::Layout;
 use crate::query::{Query, ReadTime};
@@ -35,8 +35,10 @@ impl Entity {
             values: &[value.to_bits()],
         };
         loop {
-            match fit(&self.layout, self.words.as_slice(), &event) {
-                Fit::Ready(placements) => {
+            let mut placements = Placements::default();
+            match fit(&self.layout, self.words.as_slice(), &event, &mut placements) {
+                Fit::Late => panic!("an event at {ts} is late"),
+                Fit::Ready => {
                     return add(&self.layout, self.words.as_mut_slice(), &event, &placements);
                 }
                 Fit::Grow { tier, shape } => {
@@ -151,10 +153,12 @@ fn an_event_behind_the_ring_is_late_whatever_its_stamp_says() {
     let mut entity = Entity::new(text);
     entity.event(100_000, 1.0);
     let stale = Event { ts: 80_000, clock: 80_000, present: 0, values: &[0] };
-    assert!(judge(&entity.layout, Some(entity.words.as_slice()), &stale));
-    assert!(!judge::<[u64]>(&entity.layout, None, &stale), "to an entity without record it is not late");
+    let mut placements = Placements::default();
+    let mut judged = |entity: &Entity| fit(&entity.layout, entity.words.as_slice(), &stale, &mut placements);
+    assert_eq!(judged(&entity), Fit::Late);
+    assert!(!is_late_for_new(&entity.layout, &stale), "to an entity without record it is not late");
     let wall = Entity { layout: layout(&text.replace("EVENT", "WALL")), words: entity.words, grown: 0 };
-    assert!(judge(&wall.layout, Some(wall.words.as_slice()), &stale));
+    assert_eq!(judged(&wall), Fit::Late);
 }
 
 #[test]
