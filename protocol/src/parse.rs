@@ -123,35 +123,36 @@ impl Parser {
             at = header_bytes;
             args.clear();
         }
+        // Bulk strings that lie in this part and are shorter than 100 bytes are within the limits.
+        let within: &[u8] = match limits.bulk_bytes_max {
+            0..SHORT_BULK_BYTES => &[],
+            _ => &buf[..buf.len().min(limits.command_bytes_max as usize)],
+        };
         while left > 0 {
-            let rest = &buf[at..];
-            // Nearly every argument is shorter than 100 bytes.
-            let (bulk_bytes, header_bytes) = match *rest {
-                [b'$', ones @ b'0'..=b'9', b'\r', b'\n', ..] => (usize::from(ones - b'0'), 4),
-                [b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
-                    (usize::from(tens - b'0') * 10 + usize::from(ones - b'0'), 5)
-                }
-                _ => match read_bulk_header(rest)? {
-                    Some(header) => header,
-                    None => break,
-                },
-            };
+            if let Some((start, bulk_bytes)) = short_bulk(within, at) {
+                // Both fit: the end is at most `command_bytes_max`, a u32.
+                args.push(start as u32, bulk_bytes as u32);
+                at = start + bulk_bytes + END_BYTES;
+                left -= 1;
+                continue;
+            }
+            let Some((bulk_bytes, header_bytes)) = read_bulk_header(&buf[at..])? else { break };
             if bulk_bytes > limits.bulk_bytes_max as usize {
                 return Err(limits.too_long_bulk());
             }
             let start = at + header_bytes;
             let end = start + bulk_bytes;
-            if end + 2 > limits.command_bytes_max as usize {
+            if end + END_BYTES > limits.command_bytes_max as usize {
                 return Err(ProtocolError::TooBigCommand { bytes_max: limits.command_bytes_max });
             }
-            match buf.get(end..end + 2) {
+            match buf.get(end..end + END_BYTES) {
                 Some(b"\r\n") => {}
                 Some(_) => return Err(ProtocolError::MissingBulkEnd),
                 None => break,
             }
             // Both fit: `end` is at most `command_bytes_max`, a u32.
             args.push(start as u32, bulk_bytes as u32);
-            at = end + 2;
+            at = end + END_BYTES;
             left -= 1;
         }
         if left == 0 {
@@ -185,6 +186,35 @@ impl Parser {
         let consumed = line_feed + 1;
         Ok(if args.is_empty() { Parsed::Empty { consumed } } else { Parsed::Command { consumed } })
     }
+}
+
+/// A bulk string that needs no check of its limits has fewer bytes.
+const SHORT_BULK_BYTES: u32 = 100;
+/// Bytes of the CR LF behind a bulk string.
+const END_BYTES: usize = 2;
+
+/// Finds the whole bulk string at `at` in `buf` if its length has one digit or two, as nearly every argument's has: where it begins
+/// and how many bytes it has. Anything else, and what is nearer to the end of `buf` than one word, is left to the other reader.
+#[inline]
+fn short_bulk(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+    const ONE: u64 = u64::from_le_bytes(*b"$\0\r\n\0\0\0\0");
+    const ONE_MASK: u64 = u64::from_le_bytes(*b"\xff\0\xff\xff\0\0\0\0");
+    const TWO: u64 = u64::from_le_bytes(*b"$\0\0\r\n\0\0\0");
+    const TWO_MASK: u64 = u64::from_le_bytes(*b"\xff\0\0\xff\xff\0\0\0");
+    let word = u64::from_le_bytes(*buf.get(at..)?.first_chunk()?);
+    let first = (word >> 8) as u8;
+    let (start, bulk_bytes) = if word & ONE_MASK == ONE && first.is_ascii_digit() {
+        (at + 4, usize::from(first - b'0'))
+    } else {
+        let second = (word >> 16) as u8;
+        // No length has a leading zero.
+        if word & TWO_MASK != TWO || !matches!(first, b'1'..=b'9') || !second.is_ascii_digit() {
+            return None;
+        }
+        (at + 5, usize::from(first - b'0') * 10 + usize::from(second - b'0'))
+    };
+    let end = buf.get(start + bulk_bytes..)?.first_chunk::<END_BYTES>()?;
+    (end == b"\r\n").then_some((start, bulk_bytes))
 }
 
 /// Reads `$<length>\r\n`: the length and the bytes of the header, or nothing yet.

@@ -4,9 +4,10 @@ use std::fmt;
 
 use windrow_window::SkewAction;
 use windrow_window::definition::{ENTITY_BYTES_MAX, FieldType, STRING_BYTES_MAX};
-use windrow_window::timestamp::{self, TIMESTAMP_ABS_MAX};
+use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 
 use crate::catalogue::Stream;
+use crate::number::{parse_float, parse_int, parse_time};
 use crate::op::{Encoder, Judged};
 
 /// What is wrong with an event's form. Its `Display` is the message for the client, without an error code.
@@ -128,6 +129,7 @@ pub(crate) fn unknown_field(stream: &Stream, name: &[u8]) -> FormError {
 }
 
 /// Encodes one event whose values `fill` adds.
+#[inline]
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     stream: &Stream,
@@ -139,7 +141,7 @@ pub(crate) fn encode(
     check_entity(entity)?;
     let ts = match ts {
         b"*" => now_ms,
-        text => timestamp::parse(text).ok_or_else(|| FormError::Timestamp(quote(text)))?,
+        text => parse_time(text).ok_or_else(|| FormError::Timestamp(quote(text)))?,
     };
     let ahead = ts > now_ms.saturating_add(stream.layout.skew_ms);
     let (ts, judged) = match (ahead, stream.layout.skew_action) {
@@ -149,7 +151,7 @@ pub(crate) fn encode(
     };
     let start = out.len();
     let mut event =
-        EventEncoder { stream, encoder: Encoder::start(out, stream.layout_id, entity, ts), present: 0 };
+        EventEncoder { stream, encoder: Encoder::start(out, stream.layout_id, entity), present: 0 };
     match fill(&mut event) {
         Ok(()) => {
             // Only a well-formed event that is not SKEWED moves the stream's clock.
@@ -158,7 +160,7 @@ pub(crate) fn encode(
             } else {
                 stream.observe(ts, now_ms)
             };
-            event.encoder.finish(judged, clock_ms);
+            event.encoder.finish(judged, ts, clock_ms);
             Ok(())
         }
         Err(error) => {
@@ -177,6 +179,7 @@ pub(crate) struct EventEncoder<'o, 's> {
 
 impl EventEncoder<'_, '_> {
     /// Adds the value of a field by its index.
+    #[inline]
     pub(crate) fn value(&mut self, field: usize, text: &[u8]) -> Result<(), FormError> {
         let declared = &self.stream.layout.fields[field];
         if self.present & (1 << field) != 0 {
@@ -191,47 +194,12 @@ impl EventEncoder<'_, '_> {
                 self.encoder.word(field, value.to_bits());
             }
             FieldType::Int => {
-                let value = timestamp::parse_int(text).ok_or_else(|| wrong("an integer within 64 bits"))?;
+                let value = parse_int(text).ok_or_else(|| wrong("an integer within 64 bits"))?;
                 self.encoder.word(field, value.cast_unsigned());
             }
             FieldType::String if text.len() > STRING_BYTES_MAX => return Err(wrong("at most 1024 bytes")),
             FieldType::String => self.encoder.bytes(field, text),
         }
         Ok(())
-    }
-}
-
-/// Parses a FLOAT: decimal or exponent notation, finite; −0 becomes 0.
-fn parse_float(text: &[u8]) -> Option<f64> {
-    // Rust's parser also takes "inf", "nan" and a leading "+".
-    const LENGTH_MAX: usize = 400;
-    let allowed = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E');
-    if text.len() > LENGTH_MAX || text.first() == Some(&b'+') || !text.iter().all(allowed) {
-        return None;
-    }
-    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    // Adding 0 turns −0 into 0 and leaves all else.
-    value.is_finite().then_some(value + 0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_float;
-
-    #[test]
-    fn floats_are_decimal_or_exponent_and_finite() {
-        for (text, value) in
-            [("1", 1.0), ("-2.5", -2.5), ("1e3", 1000.0), ("1.5E-3", 0.0015), (".5", 0.5), ("5.", 5.0)]
-        {
-            assert_eq!(parse_float(text.as_bytes()), Some(value), "{text}");
-        }
-        for bad in [
-            "", "-", ".", "e5", "nan", "NaN", "inf", "-inf", "infinity", "1e400", "-1e400", "1_0", " 1",
-            "1 ", "0x1", "+1",
-        ] {
-            assert_eq!(parse_float(bad.as_bytes()), None, "{bad}");
-        }
-        assert_eq!(parse_float(b"-0").map(f64::to_bits), Some(0), "-0 becomes 0");
-        assert_eq!(parse_float(b"1e-400"), Some(0.0));
     }
 }

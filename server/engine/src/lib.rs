@@ -5,6 +5,7 @@
 //!
 //! - [`catalogue`]: which streams there are.
 //! - [`args`], [`madd`], [`form`]: from the arguments of EVENT.ADD and EVENT.MADD to operations, or what is wrong with them.
+//! - `number`: numbers as clients write them.
 //! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
 //! - [`shard`]: the records of one shard, for its owner; [`reader`]: for everyone else; [`stats`]: what is counted.
 //! - `eviction`: making room when memory is full.
@@ -16,6 +17,7 @@ pub mod catalogue;
 mod eviction;
 pub mod form;
 pub mod madd;
+mod number;
 pub mod op;
 pub mod reader;
 pub mod record;

@@ -1,24 +1,28 @@
 //! The operation codec: the bytes that travel to an entity's owner, enter the log and are replayed.
 //!
 //! ```text
-//!   u32 LE   bits 0..4  kind: 1 = EVENT, 2 = REMOVE (below)
-//!            bits 4..6  judged: 0 = OK, 1 = CLAMPED, 2 = SKEWED (never in the log)
-//!            bit  6     in the log: the event started its entity anew, whatever was there
-//!            bits 8..32 bytes of the whole operation, these four included
+//!   u32 LE   bits 0..4   kind: 1 = EVENT, 2 = REMOVE (below)
+//!            bits 4..6   judged: 0 = OK, 1 = CLAMPED, 2 = SKEWED (never in the log)
+//!            bit  6      in the log: the event started its entity anew, whatever was there
+//!            bit  7      0
+//!            bits 8..26  bytes of the whole operation, these four included
+//!            bits 26..29 bytes of the event time, 1 to 7
+//!            bits 29..32 bytes of the clock's distance, 0 to 7
 //!   varint   layout id
 //!   varint   bytes of the entity, then the entity
-//!   i64 LE   event time
-//!   u8       number of values, then each:
-//!              u8 field, then FLOAT: f64 LE | INT: i64 LE | STRING: varint bytes, then the bytes
-//!   i64 LE   the stream's clock that the event is judged by
+//!   values   each: u8 field, then FLOAT: f64 LE | INT: i64 LE | STRING: varint bytes, then the bytes
+//!   LE       event time
+//!   LE       the stream's clock that the event is judged by, less the event time
 //! ```
 //!
 //! ```text
-//!   u32 LE   kind: 2 = REMOVE, and bytes as above: an entity's record went to make room
+//!   u32 LE   kind: 2 = REMOVE, and bytes as above, else 0: an entity's record went to make room
 //!   varint   layout id
 //!   varint   bytes of the entity, then the entity
 //! ```
 //!
+//! The two times are zigzag numbers (0, −1, 1, −2, … count from 0) in as few bytes as each has, from the lowest on. They stand at
+//! the end since the clock is known last; so they are read without reading what is before them.
 //! A varint is LEB128, unsigned (DWARF 5, section 7.6). Field types come from the layout.
 
 use std::fmt;
@@ -31,13 +35,24 @@ use crate::catalogue::LayoutId;
 
 const KIND_EVENT: u32 = 1;
 const KIND_REMOVE: u32 = 2;
+const EVENT_CLAMPED: u32 = KIND_EVENT | 1 << 4;
+const EVENT_SKEWED: u32 = KIND_EVENT | 2 << 4;
 /// In the first byte of an operation: it started its entity anew.
 const ANEW: u8 = 1 << 6;
 const HEAD_BYTES: usize = 4;
-const CLOCK_BYTES: usize = 8;
+const LENGTH_BITS: u32 = 18;
+const TIME_BYTES_AT: u32 = 26;
+const DISTANCE_BYTES_AT: u32 = 29;
+/// What a time can take: its bytes are counted in three bits.
+const TIME_BYTES_MAX: usize = 7;
+/// Bytes before an event's values at least: head, layout, and an entity of one byte.
+const VALUES_AT_MIN: usize = HEAD_BYTES + 3;
+/// Of an event without strings: what its operation takes beside the entity, most often.
+const USUAL_BYTES: usize = 64;
 
 /// Most bytes of one operation: entity, 64 strings of 1 KiB, and what stands around them.
 pub const OP_BYTES_MAX: usize = 128 << 10;
+const _: () = assert!(OP_BYTES_MAX < 1 << LENGTH_BITS);
 
 /// What the receiver judged by the server's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,44 +86,41 @@ impl std::error::Error for OpError {}
 pub struct Encoder<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
-    values_at: usize,
 }
 
 impl<'o> Encoder<'o> {
     /// Begins an EVENT.
-    pub fn start(out: &'o mut Vec<u8>, layout: LayoutId, entity: &[u8], ts: i64) -> Self {
+    #[inline]
+    pub fn start(out: &'o mut Vec<u8>, layout: LayoutId, entity: &[u8]) -> Self {
         let start = out.len();
-        out.extend_from_slice(&[0; HEAD_BYTES]);
-        put_varint(out, layout.0);
-        put_varint(out, u32::try_from(entity.len()).expect("entities are bounded by ENTITY_BYTES_MAX"));
-        out.extend_from_slice(entity);
-        out.extend_from_slice(&ts.to_le_bytes());
-        let values_at = out.len();
-        out.push(0);
-        Self { out, start, values_at }
+        out.reserve(USUAL_BYTES + entity.len());
+        put_whom(out, layout, entity);
+        Self { out, start }
     }
 
     /// Adds the value of a FLOAT or INT field.
+    #[inline]
     pub fn word(&mut self, field: usize, word: u64) {
-        self.field(field);
-        self.out.extend_from_slice(&word.to_le_bytes());
+        let mut value = [field_byte(field); 1 + size_of::<u64>()];
+        value[1..].copy_from_slice(&word.to_le_bytes());
+        self.out.extend_from_slice(&value);
     }
 
     /// Adds the value of a STRING field.
     pub fn bytes(&mut self, field: usize, bytes: &[u8]) {
-        self.field(field);
+        self.out.push(field_byte(field));
         put_varint(self.out, u32::try_from(bytes.len()).expect("strings are bounded by STRING_BYTES_MAX"));
         self.out.extend_from_slice(bytes);
     }
 
-    fn field(&mut self, field: usize) {
-        self.out[self.values_at] += 1;
-        self.out.push(u8::try_from(field).expect("fields are bounded by FIELDS_MAX"));
-    }
-
     /// Ends the operation.
-    pub fn finish(self, judged: Judged, clock_ms: i64) {
-        self.out.extend_from_slice(&clock_ms.to_le_bytes());
+    ///
+    /// # Panics
+    /// When a time is beyond [`TIMESTAMP_ABS_MAX`], or the operation beyond [`OP_BYTES_MAX`].
+    #[inline]
+    pub fn finish(self, judged: Judged, ts: i64, clock_ms: i64) {
+        let time_bytes = put_time(self.out, ts, 1);
+        let distance_bytes = put_time(self.out, clock_ms.wrapping_sub(ts), 0);
         let bytes = self.out.len() - self.start;
         assert!(bytes <= OP_BYTES_MAX, "an operation of {bytes} bytes");
         let judged = match judged {
@@ -116,18 +128,38 @@ impl<'o> Encoder<'o> {
             Judged::Clamped => 1,
             Judged::Skewed => 2,
         };
-        let head = KIND_EVENT | judged << 4 | (bytes as u32) << 8;
+        let head = KIND_EVENT
+            | judged << 4
+            | (bytes as u32) << 8
+            | (time_bytes as u32) << TIME_BYTES_AT
+            | (distance_bytes as u32) << DISTANCE_BYTES_AT;
         self.out[self.start..self.start + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
     }
+}
+
+fn field_byte(field: usize) -> u8 {
+    debug_assert!(field < FIELDS_MAX);
+    field as u8
+}
+
+/// Writes room for the head, then layout and entity.
+#[inline]
+fn put_whom(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8]) {
+    const ONE_BYTE: usize = 0x80;
+    if (layout.0 as usize) < ONE_BYTE && entity.len() < ONE_BYTE {
+        out.extend_from_slice(&[0, 0, 0, 0, layout.0 as u8, entity.len() as u8]);
+    } else {
+        out.extend_from_slice(&[0; HEAD_BYTES]);
+        put_varint(out, layout.0);
+        put_varint(out, u32::try_from(entity.len()).expect("entities are bounded by ENTITY_BYTES_MAX"));
+    }
+    out.extend_from_slice(entity);
 }
 
 /// Writes a REMOVE at the end of a buffer.
 pub fn encode_remove(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8]) {
     let start = out.len();
-    out.extend_from_slice(&[0; HEAD_BYTES]);
-    put_varint(out, layout.0);
-    put_varint(out, u32::try_from(entity.len()).expect("entities are bounded by ENTITY_BYTES_MAX"));
-    out.extend_from_slice(entity);
+    put_whom(out, layout, entity);
     let bytes = out.len() - start;
     assert!(bytes <= OP_BYTES_MAX, "an operation of {bytes} bytes");
     let head = KIND_REMOVE | (bytes as u32) << 8;
@@ -149,19 +181,16 @@ impl<'a> AnyOp<'a> {
     /// # Errors
     /// When the bytes are not exactly one operation.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, OpError> {
-        let mut reader = Reader { bytes, at: 0 };
-        let head = reader.u32()?;
+        let head = head(bytes)?;
         if head & 0xff != KIND_REMOVE {
             return Op::decode(bytes).map(Self::Event);
         }
-        if (head >> 8) as usize != bytes.len() {
+        if head >> 8 != bytes.len() as u32 {
             return Err(OpError { reason: "the length does not fit", at: 0 });
         }
-        let layout = LayoutId(reader.varint()?);
-        let entity_bytes = reader.varint()? as usize;
-        let entity = reader.take(entity_bytes)?;
-        if reader.at != bytes.len() {
-            return Err(OpError { reason: "bytes behind the entity", at: reader.at });
+        let (layout, entity, end) = whom(bytes, bytes.len())?;
+        if end != bytes.len() {
+            return Err(OpError { reason: "bytes behind the entity", at: end });
         }
         Ok(Self::Remove(Remove { layout, entity }))
     }
@@ -199,8 +228,30 @@ pub struct Op<'a> {
     pub ts: i64,
     /// The stream's clock that it is judged by.
     pub clock_ms: i64,
-    value_count: usize,
     values: &'a [u8],
+}
+
+/// As much of an event's operation as tells which cells of its entity's record it will change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpHead {
+    /// The layout that names its stream and fields.
+    pub layout: LayoutId,
+    /// Event time.
+    pub ts: i64,
+}
+
+impl OpHead {
+    /// Reads it from an operation; `None` when the bytes cannot be an event's. What is read is not checked further.
+    #[inline]
+    pub fn peek(bytes: &[u8]) -> Option<Self> {
+        let head = head(bytes).ok()?;
+        let (ts, ..) = times(bytes, head)?;
+        let layout = match *bytes.get(HEAD_BYTES)? {
+            byte if byte < 0x80 => u32::from(byte),
+            _ => Reader { bytes, at: HEAD_BYTES }.varint().ok()?,
+        };
+        Some(Self { layout: LayoutId(layout), ts })
+    }
 }
 
 impl<'a> Op<'a> {
@@ -208,31 +259,25 @@ impl<'a> Op<'a> {
     ///
     /// # Errors
     /// When the bytes are not exactly one operation.
+    #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, OpError> {
-        let mut reader = Reader { bytes, at: 0 };
-        let head = reader.u32()?;
-        if (head >> 8) as usize != bytes.len() {
+        let head = head(bytes)?;
+        if head >> 8 & ((1 << LENGTH_BITS) - 1) != bytes.len() as u32 {
             return Err(OpError { reason: "the length does not fit", at: 0 });
         }
-        let judged = match (head & 0xf, head >> 4 & 0x3) {
-            (KIND_EVENT, 0) => Judged::Ok,
-            (KIND_EVENT, 1) => Judged::Clamped,
-            (KIND_EVENT, 2) => Judged::Skewed,
+        let judged = match head & 0xff & !u32::from(ANEW) {
+            KIND_EVENT => Judged::Ok,
+            EVENT_CLAMPED => Judged::Clamped,
+            EVENT_SKEWED => Judged::Skewed,
             _ => return Err(OpError { reason: "unknown kind", at: 0 }),
         };
-        let layout = LayoutId(reader.varint()?);
-        let entity_bytes = reader.varint()? as usize;
-        let entity = reader.take(entity_bytes)?;
-        let ts = reader.i64()?;
-        let value_count = usize::from(reader.take(1)?[0]);
-        let values_end = bytes.len().checked_sub(CLOCK_BYTES).filter(|&end| end >= reader.at);
-        let values_end = values_end.ok_or(OpError { reason: "the clock is missing", at: reader.at })?;
-        let values = &bytes[reader.at..values_end];
-        let clock_ms = Reader { bytes, at: values_end }.i64()?;
-        let range = -TIMESTAMP_ABS_MAX..=TIMESTAMP_ABS_MAX;
-        if !range.contains(&ts) || !range.contains(&clock_ms) {
-            return Err(OpError { reason: "a time is out of range", at: reader.at });
+        let (ts, clock_ms, values_end) =
+            times(bytes, head).ok_or(OpError { reason: "it ends early", at: bytes.len() })?;
+        let is_in_range = |ms: i64| (-TIMESTAMP_ABS_MAX..=TIMESTAMP_ABS_MAX).contains(&ms);
+        if !is_in_range(ts) || !is_in_range(clock_ms) {
+            return Err(OpError { reason: "a time is out of range", at: values_end });
         }
+        let (layout, entity, values_at) = whom(bytes, values_end)?;
         Ok(Self {
             judged,
             starts_anew: head & u32::from(ANEW) != 0,
@@ -240,8 +285,7 @@ impl<'a> Op<'a> {
             entity,
             ts,
             clock_ms,
-            value_count,
-            values,
+            values: &bytes[values_at..values_end],
         })
     }
 
@@ -253,12 +297,13 @@ impl<'a> Op<'a> {
     pub fn values(&self, layout: &Layout, words: &mut [u64; FIELDS_MAX]) -> Result<u64, OpError> {
         let mut reader = Reader { bytes: self.values, at: 0 };
         let mut present = 0u64;
-        for _ in 0..self.value_count {
-            let field = usize::from(reader.take(1)?[0]);
+        while let Some(&field) = self.values.get(reader.at) {
+            reader.at += 1;
+            let field = usize::from(field);
             let declared =
                 layout.fields.get(field).ok_or(OpError { reason: "unknown field", at: reader.at })?;
             words[field] = match declared.kind {
-                FieldType::Float | FieldType::Int => reader.i64()?.cast_unsigned(),
+                FieldType::Float | FieldType::Int => reader.word()?,
                 FieldType::String => {
                     let bytes = reader.varint()?;
                     let at = reader.at as u64;
@@ -267,9 +312,6 @@ impl<'a> Op<'a> {
                 }
             };
             present |= 1 << field;
-        }
-        if reader.at != self.values.len() {
-            return Err(OpError { reason: "bytes behind the values", at: reader.at });
         }
         Ok(present)
     }
@@ -286,8 +328,7 @@ pub fn mark_anew(op: &mut [u8]) {
 /// # Errors
 /// When the bytes end before the operation does.
 pub fn first(bytes: &[u8]) -> Result<&[u8], OpError> {
-    let head = Reader { bytes, at: 0 }.u32()?;
-    let length = (head >> 8) as usize;
+    let length = (head(bytes)? >> 8 & ((1 << LENGTH_BITS) - 1)) as usize;
     if length < HEAD_BYTES || length > bytes.len() {
         return Err(OpError { reason: "the length does not fit", at: 0 });
     }
@@ -305,6 +346,81 @@ pub fn iter(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], OpError>> {
         rest = op.map_or(&[], |op| &rest[op.len()..]);
         Some(op)
     })
+}
+
+/// The first word.
+#[inline]
+fn head(bytes: &[u8]) -> Result<u32, OpError> {
+    let head = bytes.first_chunk().ok_or(OpError { reason: "it ends early", at: 0 })?;
+    Ok(u32::from_le_bytes(*head))
+}
+
+/// Layout and entity, and where the entity ends: not behind `end`.
+#[inline]
+fn whom(bytes: &[u8], end: usize) -> Result<(LayoutId, &[u8], usize), OpError> {
+    const ONE_BYTE: u8 = 0x80;
+    let (layout, entity_bytes, at) = match bytes.get(HEAD_BYTES..HEAD_BYTES + 2) {
+        Some(&[layout, entity_bytes]) if (layout | entity_bytes) < ONE_BYTE => {
+            (u32::from(layout), usize::from(entity_bytes), HEAD_BYTES + 2)
+        }
+        _ => varints(bytes)?,
+    };
+    // An entity's length is at most 32 bits: this does not overflow.
+    let entity_end = at + entity_bytes;
+    match bytes.get(at..entity_end) {
+        Some(entity) if entity_end <= end => Ok((LayoutId(layout), entity, entity_end)),
+        _ => Err(OpError { reason: "it ends early", at }),
+    }
+}
+
+/// Layout and bytes of the entity, however long the two numbers are, and where the entity begins.
+#[cold]
+fn varints(bytes: &[u8]) -> Result<(u32, usize, usize), OpError> {
+    let mut reader = Reader { bytes, at: HEAD_BYTES };
+    let layout = reader.varint()?;
+    let entity_bytes = reader.varint()?;
+    Ok((layout, entity_bytes as usize, reader.at))
+}
+
+/// Event time and clock at the end of an event, whose first word is `head`, and where they begin.
+#[inline]
+fn times(bytes: &[u8], head: u32) -> Option<(i64, i64, usize)> {
+    let time_bytes = (head >> TIME_BYTES_AT) as usize & TIME_BYTES_MAX;
+    let distance_bytes = (head >> DISTANCE_BYTES_AT) as usize;
+    if time_bytes == 0 || bytes.len() < VALUES_AT_MIN + time_bytes + distance_bytes {
+        return None;
+    }
+    let time_end = bytes.len() - distance_bytes;
+    let ts = unzigzag(last_bytes(&bytes[..time_end], time_bytes)?);
+    let distance = unzigzag(last_bytes(bytes, distance_bytes)?);
+    // Each has at most 56 bits.
+    Some((ts, ts + distance, time_end - time_bytes))
+}
+
+/// The last `count` bytes as a number; `None` when there are less than eight bytes.
+#[inline]
+fn last_bytes(bytes: &[u8], count: usize) -> Option<u64> {
+    debug_assert!(count <= TIME_BYTES_MAX);
+    let word = u64::from_le_bytes(*bytes.last_chunk()?);
+    // In two steps: none of the bytes would be a shift by all 64 bits.
+    Some(word >> 8 >> (8 * (TIME_BYTES_MAX - count)))
+}
+
+/// Writes a time or a distance; gives how many bytes it takes: at least those of the number `least`.
+#[inline]
+fn put_time(out: &mut Vec<u8>, ms: i64, least: u64) -> usize {
+    let zigzag = (ms << 1 ^ ms >> 63).cast_unsigned();
+    let bytes = size_of::<u64>() - (zigzag | least).leading_zeros() as usize / 8;
+    assert!(bytes <= TIME_BYTES_MAX, "{ms} is not within the range of times");
+    let end = out.len() + bytes;
+    out.extend_from_slice(&zigzag.to_le_bytes());
+    out.truncate(end);
+    bytes
+}
+
+#[inline]
+fn unzigzag(zigzag: u64) -> i64 {
+    (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed())
 }
 
 fn put_varint(out: &mut Vec<u8>, value: u32) {
@@ -330,12 +446,12 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn u32(&mut self) -> Result<u32, OpError> {
-        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes were taken")))
-    }
-
-    fn i64(&mut self) -> Result<i64, OpError> {
-        Ok(i64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes were taken")))
+    #[inline]
+    fn word(&mut self) -> Result<u64, OpError> {
+        let word = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk);
+        let word = word.ok_or(OpError { reason: "it ends early", at: self.at })?;
+        self.at += word.len();
+        Ok(u64::from_le_bytes(*word))
     }
 
     fn varint(&mut self) -> Result<u32, OpError> {

@@ -132,7 +132,8 @@ pub(super) fn madd_row(
     reply_to: ReplyTo,
 ) -> bool {
     let args = RequestArgs(request);
-    let owner = core.owner(header.entity(&args, row));
+    let entity = header.entity(&args, row);
+    let owner = core.owner(entity);
     let now_ms = core.now_ms;
     let encoded = if owner == core.id {
         if core.holds_writes() {
@@ -140,12 +141,12 @@ pub(super) fn madd_row(
         }
         let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms);
         if encoded.is_ok() {
-            let hash = core.find_ahead(owner, stream.id, header.entity(&args, row));
+            let hash = core.find_ahead(owner, stream.id, entity);
             core.staged.push(session.id.index, reply_to, StagedKind::Add, hash);
         }
         encoded
     } else if core.links.has_credit(owner) {
-        let hash = core.hash(stream.id, header.entity(&args, row));
+        let hash = core.hash(stream.id, entity);
         let batch = core.links.open_batch(owner, core.catalogue.version);
         let encoded = header.encode_row(batch.payload(), stream, &args, row, now_ms);
         if encoded.is_ok() {
@@ -158,14 +159,25 @@ pub(super) fn madd_row(
         return false;
     };
     if let Err(error) = encoded {
-        if let Some(engine) = &mut core.engine {
-            engine.count_error(stream.id);
-        }
-        core.counters.errors += 1;
-        reply::error_display(core.staged.payload(), format_args!("ERR {error}"));
-        core.staged.push_literal(session.id.index, reply_to);
+        refuse_row(core, session, stream, &error, reply_to);
     }
     true
+}
+
+#[cold]
+fn refuse_row(
+    core: &mut Core,
+    session: &Session,
+    stream: &windrow_engine::Stream,
+    error: &form::FormError,
+    reply_to: ReplyTo,
+) {
+    if let Some(engine) = &mut core.engine {
+        engine.count_error(stream.id);
+    }
+    core.counters.errors += 1;
+    reply::error_display(core.staged.payload(), format_args!("ERR {error}"));
+    core.staged.push_literal(session.id.index, reply_to);
 }
 
 /// A request as the engine reads arguments.
