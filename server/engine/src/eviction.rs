@@ -10,6 +10,8 @@
 //!
 //! Every removal is logged as an operation. The log's replay removes what it says, and nothing else.
 
+use std::collections::VecDeque;
+
 use windrow_memory::{Handle, Squeezed};
 
 use crate::catalogue::{Catalogue, StreamId};
@@ -18,18 +20,24 @@ use crate::shard::Shard;
 
 /// Records drawn for each one that is removed.
 const SAMPLES: usize = 5;
+/// Draws for these: one may fall on a chunk that holds no records.
+const DRAWS_MAX: usize = 4 * SAMPLES;
 /// Candidates kept from one removal to the next.
 const CANDIDATES_MAX: usize = 16;
 /// Records that one event removes.
 const EVICTED_PER_EVENT: usize = 2;
 /// Records that one tick removes beside these.
-const EVICTED_PER_TICK: usize = 256;
+const EVICTED_PER_TICK: usize = 64;
 /// Room is made for so many records ahead of need: more than a tick can make.
 const ROOM_RECORDS: usize = 4096;
 /// But for no more than this part of the memory.
 const ROOM_PART: usize = 16;
 /// Steps of emptying a chunk in one tick: each moves a few records, or removes one.
-const SQUEEZES_PER_TICK: usize = 256;
+const SQUEEZES_PER_TICK: usize = 64;
+/// When the budget was lowered, entities are removed until what is left fits this part of it, in quarters; then chunks are emptied.
+const FITS_QUARTERS: usize = 3;
+/// Records drawn before they are looked at, so that they can be loaded meanwhile.
+const DRAWN: usize = 8;
 
 /// What a shard remembers to make room with.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub(crate) struct Eviction {
     is_on: bool,
     /// The oldest records seen by chance, oldest last.
     candidates: Vec<Candidate>,
+    /// Records drawn and not yet looked at, first drawn first.
+    drawn: VecDeque<Handle>,
     /// The state of a xorshift generator (Marsaglia, 2003).
     random: u64,
     /// Words of the record that was made or grown last.
@@ -63,6 +73,7 @@ impl Eviction {
         Self {
             is_on: false,
             candidates: Vec::with_capacity(CANDIDATES_MAX + 1),
+            drawn: VecDeque::with_capacity(DRAWN),
             random: seed | 1,
             wanted_words: 1,
             is_starved: false,
@@ -135,7 +146,9 @@ impl Shard {
     }
 
     fn is_tight(&self) -> bool {
-        self.eviction.is_starved || self.store.room_for(self.eviction.wanted_words) < self.room_records()
+        self.eviction.is_starved
+            || self.store.is_over_budget()
+            || self.store.room_for(self.eviction.wanted_words) < self.room_records()
     }
 
     /// Room is made for so many records of the size wanted last.
@@ -155,11 +168,20 @@ impl Shard {
 
     /// Draws some records, and takes the oldest of all that were drawn and are as they were.
     fn oldest_seen(&mut self) -> Option<Handle> {
-        for _ in 0..SAMPLES {
+        let mut left = SAMPLES;
+        for _ in 0..DRAWS_MAX {
+            if left == 0 {
+                break;
+            }
             let random = self.eviction.draw();
-            let Some(place) = self.store.sample(random) else { continue };
-            let record = self.store.record(place);
+            self.eviction.drawn.extend(self.store.sample(random));
+            if self.eviction.drawn.len() < DRAWN {
+                continue;
+            }
+            let Some(place) = self.eviction.drawn.pop_front() else { continue };
+            let Some(record) = self.store.peek(place) else { continue };
             let (hash, position) = (record.hash(), record.position());
+            left -= 1;
             self.eviction.consider(Candidate { place, hash, position });
         }
         while let Some(oldest) = self.eviction.candidates.pop() {
@@ -200,9 +222,21 @@ impl Shard {
         true
     }
 
+    /// Whether more chunks are in use than may be, though their records would fit those that may.
+    fn is_spread_out(&self) -> bool {
+        let usage = self.store.usage();
+        let needed_bytes = usage.record_bytes + usage.block_bytes;
+        self.store.is_over_budget() && needed_bytes <= usage.bytes_max / 4 * FITS_QUARTERS
+    }
+
+    /// Whether a chunk is being emptied: the next tick will go on.
+    pub fn is_making_room(&self) -> bool {
+        self.eviction.is_squeezing || (self.eviction.is_on && self.store.is_over_budget())
+    }
+
     /// Empties a chunk, so that it can be cut for another size. Where an event found no memory, what is in the way is driven out.
     fn squeeze(&mut self, catalogue: &Catalogue, mut log: impl FnMut(&[u8]) -> bool) {
-        let may_displace = self.eviction.is_on && self.eviction.is_starved;
+        let may_displace = self.eviction.is_on && (self.eviction.is_starved || self.is_spread_out());
         self.eviction.is_squeezing = true;
         for _ in 0..SQUEEZES_PER_TICK {
             match self.store.squeeze(may_displace) {

@@ -113,7 +113,10 @@ impl Mode {
 /// Slots that are freed in one tick.
 const COLLECTED_MAX: usize = 1024;
 
-/// Records that one slice of upkeep moves out of sparse chunks.
+/// Slots that one step of upkeep frees beside these.
+const COLLECTED_IN_UPKEEP_MAX: usize = 128;
+
+/// Records that one step of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
 
 /// So often, replay frees what no one reads any more: no tick does it.
@@ -339,7 +342,15 @@ impl Shard {
             place.map_or(0, |place| store.record(place).slot_bytes() as u64)
         };
         let before_bytes = bytes_of(&self.store, place);
-        let (place, fitted) = self.place(stream, key, place, dead, event);
+        let is_new = place.is_none();
+        let (mut place, fitted) = self.place(stream, key, place, dead, event);
+        if is_new
+            && fitted.is_err()
+            && let Some(empty) = place.take()
+        {
+            // Of an entity that does not come to be: nobody may count it.
+            self.store.remove(empty);
+        }
         let after_bytes = bytes_of(&self.store, place);
         let stats = self.stats.entry(stream.id).or_default();
         stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
@@ -431,27 +442,40 @@ impl Shard {
         Some(Body(self.store.record(place)))
     }
 
-    /// A slice of upkeep: reclaims dead entities and records of dropped streams among the next `records_max` records, empties sparse
-    /// chunks, and frees what no reader can reach any more. Nothing that a command can see depends on when this happens.
-    pub fn upkeep(&mut self, catalogue: &Catalogue, now_ms: i64, records_max: usize) {
+    /// A small step of upkeep, some tens of microseconds: reclaims dead entities and records of dropped streams among the next
+    /// `records_max` records, empties sparse chunks, and frees what no reader can reach any more. Gives how many records it removed
+    /// or moved: where that is not 0, another step soon may find more. Nothing that a command can see depends on when this happens.
+    pub fn upkeep(&mut self, catalogue: &Catalogue, now_ms: i64, records_max: usize) -> usize {
+        self.store.collect(COLLECTED_IN_UPKEEP_MAX);
         let cursor = self.sweep.cursor.unwrap_or(Cursor::START);
         self.sweep.cursor = self.store.scan(&mut self.sweep.scan, cursor, records_max);
+        self.store.prefetch_rows(&self.sweep.scan);
+        let mut removed = 0;
         for index in 0..self.sweep.scan.rows().len() {
             let place = self.sweep.scan.rows()[index];
             let record = self.store.record(place);
             let stream = StreamId(record.stream());
             match catalogue.by_id(stream) {
-                None => self.store.remove(place),
+                None => {
+                    self.store.remove(place);
+                    removed += 1;
+                }
                 Some(stream) => {
                     let newest_ms = body::newest_ms(&Body(record));
                     let clock = stream.clock_ms(now_ms);
                     if clock.is_some_and(|clock_ms| body::is_dead(&stream.layout, newest_ms, clock_ms)) {
                         self.remove_counted(stream.id, place);
+                        removed += 1;
                     }
                 }
             }
         }
-        self.store.evacuate(EVACUATED_MAX, |_, _| ());
+        removed + self.store.evacuate(EVACUATED_MAX, |_, _| ())
+    }
+
+    /// Gives one empty chunk back to the system, if there are more than a small reserve, or than the budget allows; whether it did.
+    pub fn release_chunk(&mut self) -> bool {
+        self.store.release_chunk()
     }
 
     /// Frees memory that no reader can reach any more, a bounded amount. Once a tick.

@@ -82,6 +82,9 @@ pub(crate) enum Mistake {
     ParticipantStateNotAcquired,
     /// Slots are used again at once.
     GracePeriodSkipped,
+
+    /// A chunk that owner and helper populate at the same time is counted by both.
+    ChunkCountedTwice,
 }
 
 /// `needed`, unless `mistake` is planted: then [`Ordering::Relaxed`].

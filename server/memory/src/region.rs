@@ -1,15 +1,17 @@
 //! One range of addresses, reserved at start, in which chunks become memory one by one.
 //!
 //! Reserving costs nothing but address space, so the range is as large as the budget allows and a handle is an offset
-//! into it for good. A chunk is *committed* (readable, writable, advised huge, populated) before it is *cut* into slots; once
-//! committed it stays so until the region is dropped. Safety rests on that alone: [`Region::slot`] gives out only words
-//! of chunks that were cut, whatever number it is asked for.
+//! into it for good. A chunk is *committed* (readable, writable, populated) before it is *cut* into slots; once committed it
+//! stays readable and writable until the region is dropped. Safety rests on that alone: [`Region::slot`] gives out only
+//! words of chunks that were cut, whatever number it is asked for. A chunk that is whole again can be *released*: the
+//! system takes its pages, and who reads it all the same reads zeros.
 //!
 //! The first chunk is never used, so that no handle is zero.
 
 use crate::{
     error::MemoryError,
     handle::{CHUNK_BYTES, CHUNK_GRANULES, GRANULE_WORDS, Handle},
+    planted::{Mistake, is_planted},
     sync::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 use range::Range;
@@ -24,7 +26,7 @@ pub(crate) struct Region {
 
 /// What every thread may know of a chunk.
 struct ChunkState {
-    /// Whether its memory is there.
+    /// Whether its memory is there. Only its owner makes this false, while the chunk is whole.
     committed: AtomicBool,
     /// Size of its slots in granules; 0 while it is not cut. Not 0 only after `committed`.
     slot_granules: AtomicU32,
@@ -59,10 +61,25 @@ impl Region {
     pub(crate) fn commit(&self, chunk: usize) -> Result<(), MemoryError> {
         assert!((1..self.chunks.len()).contains(&chunk), "chunk {chunk} is outside the region");
         self.range.commit(chunk).map_err(|source| MemoryError::Commit { bytes: CHUNK_BYTES, source })?;
-        if !self.chunks[chunk].committed.swap(true, Ordering::AcqRel) {
+        let was_committed = self.chunks[chunk].committed.swap(true, Ordering::AcqRel);
+        if !was_committed || is_planted(Mistake::ChunkCountedTwice) {
             self.committed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Gives a chunk's pages back to the system; false if it will not have them (memory may be locked). Only the owner does this,
+    /// while the chunk is whole and no one can hold a handle into it.
+    pub(crate) fn release(&self, chunk: usize) -> bool {
+        assert_eq!(self.chunks[chunk].slot_granules.load(Ordering::Relaxed), 0, "chunk {chunk} is in use");
+        // Pages first: a helper populates what is not committed, so it cannot have its pages taken from under it.
+        if self.range.release(chunk).is_err() {
+            return false;
+        }
+        if self.chunks[chunk].committed.swap(false, Ordering::AcqRel) {
+            self.committed.fetch_sub(1, Ordering::Relaxed);
+        }
+        true
     }
 
     /// Cuts a committed chunk into slots of `slot_granules`; with 0 it is whole again. Only its owner does this, when
@@ -130,26 +147,38 @@ mod range {
             }?;
             let unaligned = mapping.addr() % CHUNK_BYTES;
             let skip = if unaligned == 0 { 0 } else { CHUNK_BYTES - unaligned };
+            // A kernel without huge pages refuses; small pages are slower, not wrong.
+            // SAFETY: advice on our own mapping, of which nothing is used yet. For all of it at once, so that committing a chunk
+            // changes one thing of its mapping, not two.
+            let _huge = unsafe { madvise(mapping, bytes, Advice::LinuxHugepage) };
             let base =
                 NonNull::new(mapping.cast::<u8>().wrapping_add(skip)).expect("a mapping is never at zero");
             Ok(Self { base, chunks, mapping, mapping_bytes: bytes })
         }
 
         pub(super) fn commit(&self, chunk: usize) -> io::Result<()> {
-            assert!(chunk < self.chunks);
-            let start = self.base.as_ptr().wrapping_add(chunk * CHUNK_BYTES).cast::<c_void>();
-            // SAFETY: the chunk lies within our mapping (asserted), and access is only added, never taken away.
+            let start = self.start_of(chunk);
+            // SAFETY: the chunk lies within our mapping, and access is only added, never taken away.
             unsafe { mprotect(start, CHUNK_BYTES, MprotectFlags::READ | MprotectFlags::WRITE) }?;
-            // A kernel without huge pages refuses; small pages are slower, not wrong.
-            // SAFETY: advice on our own mapping that keeps its contents.
-            let _huge = unsafe { madvise(start, CHUNK_BYTES, Advice::LinuxHugepage) };
             // A kernel before 5.14 refuses; then pages come at first touch. Running out of memory shows here as an error
             // rather than as a signal later.
-            // SAFETY: as above; populating writes nothing.
+            // SAFETY: advice on our own mapping; populating writes nothing.
             match unsafe { madvise(start, CHUNK_BYTES, Advice::LinuxPopulateWrite) } {
                 Err(rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
                 Err(error) => Err(error.into()),
             }
+        }
+
+        pub(super) fn release(&self, chunk: usize) -> io::Result<()> {
+            let start = self.start_of(chunk);
+            // SAFETY: the chunk lies within our private anonymous mapping and stays mapped: to whoever still looks at its words,
+            // all of them atomics, this is a store of zeros.
+            unsafe { madvise(start, CHUNK_BYTES, Advice::LinuxDontNeed) }.map_err(io::Error::from)
+        }
+
+        fn start_of(&self, chunk: usize) -> *mut c_void {
+            assert!(chunk < self.chunks);
+            self.base.as_ptr().wrapping_add(chunk * CHUNK_BYTES).cast()
         }
 
         /// # Safety
@@ -182,7 +211,10 @@ mod range {
 /// Under loom: the same words as loom's atomics on the heap, all there from the start.
 #[cfg(loom)]
 mod range {
-    use crate::{handle::CHUNK_WORDS, sync::AtomicU64};
+    use crate::{
+        handle::CHUNK_WORDS,
+        sync::{AtomicU64, Ordering},
+    };
     use std::io;
 
     pub(super) struct Range(Box<[AtomicU64]>);
@@ -194,6 +226,13 @@ mod range {
         }
 
         pub(super) fn commit(&self, _chunk: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        pub(super) fn release(&self, chunk: usize) -> io::Result<()> {
+            for word in &self.0[(chunk - 1) * CHUNK_WORDS..chunk * CHUNK_WORDS] {
+                word.store(0, Ordering::Relaxed);
+            }
             Ok(())
         }
 

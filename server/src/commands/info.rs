@@ -10,7 +10,7 @@ use super::memory::{MemoryReport, resident_bytes};
 use super::{Call, Flow, is};
 use crate::clock::uptime_ms;
 use crate::config::size;
-use crate::shard::ShardHandle;
+use crate::shard::{PHASES, ShardHandle};
 use crate::shared::Shared;
 
 type Section = (&'static str, fn(&Call<'_>, &mut String));
@@ -157,14 +157,27 @@ fn shards(call: &Call<'_>, text: &mut String) {
         let numbers = &shard.numbers;
         let _ = write!(
             text,
-            "shard{index}:connections={},entities={},memory={},commands={},ticks={},tick_us_max={}\r\n",
+            "shard{index}:connections={},entities={},memory={},commands={},ticks={},tick_us_max={},tick_cpu_us_max={},slow_ticks={}\r\n",
             numbers.connections.load(Relaxed),
             numbers.entities.load(Relaxed),
             numbers.memory.taken_bytes.load(Relaxed),
             numbers.commands.load(Relaxed),
             numbers.ticks.load(Relaxed),
-            numbers.tick_us_max.load(Relaxed),
+            numbers.longest_tick.us.load(Relaxed),
+            numbers.longest_tick.cpu_us.load(Relaxed),
+            numbers.longest_tick.slow_ticks.load(Relaxed),
         );
+        let longest = &numbers.longest_tick;
+        let _ = write!(
+            text,
+            "shard{index}_longest_tick:us={},us_on_cpu={}",
+            longest.us.load(Relaxed),
+            longest.us_on_cpu.load(Relaxed),
+        );
+        for (phase, us) in PHASES.iter().zip(&longest.phases_us) {
+            let _ = write!(text, ",{phase}={}", us.load(Relaxed));
+        }
+        text.push_str("\r\n");
     }
 }
 

@@ -8,6 +8,7 @@ use windrow_memory::Usage;
 use windrow_memory::gate::Gate;
 
 use super::mailbox::{Mailbox, Message};
+use super::tick_time::LongestTick;
 
 /// A shard, seen from outside.
 pub(crate) struct ShardHandle {
@@ -35,7 +36,7 @@ pub(crate) struct ShardNumbers {
     /// Entities removed to make room.
     pub(crate) evicted: AtomicU64,
     pub(crate) ticks: AtomicU64,
-    pub(crate) tick_us_max: AtomicU64,
+    pub(crate) longest_tick: LongestTick,
     /// Operations written to and durable in the log since the start.
     pub(crate) log_written: AtomicU64,
     pub(crate) log_durable: AtomicU64,
@@ -140,10 +141,10 @@ impl ShardNumbers {
             &self.errors,
             &self.slow_clients_closed,
             &self.evicted,
-            &self.tick_us_max,
         ] {
             number.store(0, Relaxed);
         }
+        self.longest_tick.reset();
     }
 }
 

@@ -13,6 +13,8 @@
 //! | `mailbox`, `handle` | what other threads say to, and see of, a shard |
 //! | `peers` | reading other shards' records on this core |
 //! | `job`, `read_cache` | commands over many rows; parsed reads |
+//! | `pace` | how much work a tick takes on, and how often upkeep gets how long |
+//! | `tick_time` | the longest tick, and where it was spent |
 
 mod accept;
 mod core;
@@ -23,12 +25,14 @@ mod inbound;
 mod job;
 mod mail;
 mod mailbox;
+mod pace;
 mod peers;
 mod read_cache;
 mod release;
 mod run_staged;
 mod staged;
 mod tick;
+mod tick_time;
 mod turn;
 
 pub(crate) use self::core::{Core, maxmemory_share};
@@ -40,3 +44,4 @@ pub(crate) use peers::Peers;
 pub(crate) use read_cache::PreparedRead;
 pub(crate) use staged::ItemKind as StagedKind;
 pub(crate) use tick::{ShardLoop, ShardParts, WAKER};
+pub(crate) use tick_time::PHASES;

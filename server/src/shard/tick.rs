@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use quanta::Instant;
 use windrow_protocol::Args;
 use windrow_storage::{Idle, ShardLog};
 
@@ -24,6 +23,8 @@ use super::accept::Listeners;
 use super::core::{Core, Counters};
 use super::group::OUTCOME_UNKNOWN;
 use super::handle::NOT_IN_A_TICK;
+use super::pace::{UPKEEP_RECORDS, UpkeepPace, WorkQuota};
+use super::tick_time::TickTime;
 use crate::clock::uptime_ms;
 use crate::commands::Gathering;
 use crate::connection::ConnectionTable;
@@ -33,19 +34,14 @@ use crate::sync_thread::SyncSignal;
 
 /// A shard that found nothing to do looks again after so long.
 const SLEEP: Duration = Duration::from_millis(100);
+/// While upkeep has something to do, after so long.
+const UPKEEP_SLEEP: Duration = Duration::from_millis(1);
 /// Socket events taken from one poll.
 const EVENTS_MAX: usize = 1024;
 /// Connections that get a turn in one tick.
 const TURNS_PER_TICK: usize = 256;
-/// No further turn begins in a tick that has executed so many commands and rows: a fraction of a millisecond, which is
-/// what another connection waits for its turn.
-const WORK_PER_TICK: usize = 512;
-/// Upkeep that is not needed at once happens this often.
-const UPKEEP_EVERY_MS: u64 = 10;
-/// Records that one slice of expiry looks at.
-const UPKEEP_RECORDS: usize = 64;
-/// Without pending work, so many more.
-const UPKEEP_RECORDS_IDLE: usize = windrow_memory::SCAN_ROWS_MAX;
+/// What needs no haste (idle connections, the log's last word) happens this often.
+const HOUSEKEEPING_EVERY_MS: u64 = 10;
 /// After SHUTDOWN, what is on its way gets so long.
 const DRAIN_MS_MAX: u64 = 1_000;
 /// The token of the waker.
@@ -88,7 +84,12 @@ pub(crate) struct ShardLoop {
     releasable: u64,
     /// The log had a spare segment when it was last looked at.
     had_spare: bool,
-    last_upkeep_ms: u64,
+    last_housekeeping_ms: u64,
+    time: TickTime,
+    quota: WorkQuota,
+    /// Commands and rows executed in this tick.
+    worked: usize,
+    pace: UpkeepPace,
     pub(super) drain_since_ms: Option<u64>,
     has_reported_drained: bool,
 }
@@ -113,7 +114,11 @@ impl ShardLoop {
             sync: parts.sync,
             releasable: 0,
             had_spare: false,
-            last_upkeep_ms: 0,
+            last_housekeeping_ms: 0,
+            time: TickTime::new(),
+            quota: WorkQuota::new(),
+            worked: 0,
+            pace: UpkeepPace::new(),
             drain_since_ms: None,
             has_reported_drained: false,
         }
@@ -125,10 +130,10 @@ impl ShardLoop {
         self.say_catalogue();
         while !self.is_finished() {
             self.poll_events(&mut events);
-            let started = Instant::now();
+            self.time.start();
             self.handle().numbers.tick_since_ms.store(uptime_ms(), Relaxed);
             self.tick(&events);
-            self.publish(started);
+            self.publish();
         }
         self.core.group.into_log()
     }
@@ -141,14 +146,20 @@ impl ShardLoop {
         self.core.refresh_config();
         self.adopt_catalogue();
         self.accept();
+        self.time.next_phase();
         self.take_turns();
+        self.time.next_phase();
         self.answer_questions();
         self.take_answers();
+        self.time.next_phase();
         self.write_group();
         self.resume_held_by_log();
+        self.time.next_phase();
         self.send_questions();
         self.release();
         self.flush_touched();
+        self.time.next_phase();
+        self.quota.note(std::mem::take(&mut self.worked), self.time.before_phase());
         self.upkeep();
     }
 
@@ -176,6 +187,7 @@ impl ShardLoop {
             peers.sleep();
         }
         let timeout = match (may_sleep, self.drain_since_ms) {
+            (true, _) if self.pace.is_productive() => UPKEEP_SLEEP,
             (true, _) => SLEEP,
             (false, Some(_)) => Duration::from_millis(1),
             (false, None) => Duration::ZERO,
@@ -253,18 +265,20 @@ impl ShardLoop {
         if self.drain_since_ms.is_some() {
             return;
         }
-        let mut left = WORK_PER_TICK;
+        let work_max = self.quota.work_max();
+        let mut left = work_max;
         for _ in 0..self.ready.len().min(TURNS_PER_TICK) {
             let Some(index) = self.ready.pop_front() else { break };
             if let Some(connection) = self.connections.at(index) {
                 connection.is_queued = false;
-                left = left.saturating_sub(self.turn(index));
+                left = left.saturating_sub(self.turn(index, left));
             }
             if left == 0 {
                 break;
             }
         }
         self.run_staged();
+        self.worked = work_max - left;
     }
 
     // 4. The log.
@@ -349,15 +363,25 @@ impl ShardLoop {
     // 7. Upkeep.
 
     fn upkeep(&mut self) {
+        let is_busy = !self.ready.is_empty();
+        if let Some(engine) = &mut self.core.engine
+            && let Some(slice) = self.pace.slice(self.time.phase_began(), is_busy)
+        {
+            let mut gained = usize::from(engine.release_chunk()) + usize::from(engine.is_making_room());
+            loop {
+                gained += engine.upkeep(&self.core.catalogue, self.core.now_ms, UPKEEP_RECORDS);
+                // A step that brought nothing is followed by another only where nobody waits.
+                if (is_busy && gained == 0) || self.time.in_phase() >= slice {
+                    break;
+                }
+            }
+            self.pace.note(gained);
+        }
         let now_ms = uptime_ms();
-        if now_ms < self.last_upkeep_ms + UPKEEP_EVERY_MS {
+        if now_ms < self.last_housekeeping_ms + HOUSEKEEPING_EVERY_MS {
             return;
         }
-        self.last_upkeep_ms = now_ms;
-        let records = if self.ready.is_empty() { UPKEEP_RECORDS_IDLE } else { UPKEEP_RECORDS };
-        if let Some(engine) = &mut self.core.engine {
-            engine.upkeep(&self.core.catalogue, self.core.now_ms, records);
-        }
+        self.last_housekeeping_ms = now_ms;
         self.core.publish_engine();
         self.state_durable_when_idle();
         self.close_idle_connections(now_ms);
@@ -396,7 +420,7 @@ impl ShardLoop {
         is_late || (is_drained && self.shared.ending.drained() >= self.core.shards)
     }
 
-    fn publish(&mut self, started: Instant) {
+    fn publish(&mut self) {
         let counters: Counters = std::mem::take(&mut self.core.counters);
         let numbers = &self.shared.shards[self.core.id].numbers;
         for (number, count) in [
@@ -415,6 +439,6 @@ impl ShardLoop {
                 number.fetch_add(count, Relaxed);
             }
         }
-        numbers.tick_us_max.fetch_max(started.elapsed().as_micros() as u64, Relaxed);
+        self.time.end(&numbers.longest_tick);
     }
 }

@@ -10,20 +10,18 @@ use crate::clock::uptime_ms;
 use crate::commands::{self, Flow, JobTurn};
 use crate::connection::{Connection, Filled, ReplyMode, State};
 
-/// Commands and rows that one connection gets done in one turn.
-const WORK_PER_TURN: usize = 512;
 /// Argument lists kept for connections with unfinished commands.
 const SPARE_ARGS_MAX: usize = 64;
 /// Unexecuted input beyond this is not added to before commands of it are executed.
 const UNEXECUTED_BYTES_MAX: usize = 64 << 10;
 
 impl ShardLoop {
-    /// Gives a connection its turn; gives how many commands and rows were executed.
-    pub(super) fn turn(&mut self, index: u32) -> usize {
+    /// Gives a connection its turn, of at most `work_max` commands and rows; gives how many were executed.
+    pub(super) fn turn(&mut self, index: u32, work_max: usize) -> usize {
         self.fill(index);
         // After the input was taken: an event acknowledged before a read was sent is not younger than the read's T.
         self.core.now_ms = self.shared.clock.now_ms();
-        let mut left = WORK_PER_TURN;
+        let mut left = work_max;
         let next = loop {
             let next = self.step(index, &mut left);
             if next != Next::Go {
@@ -52,7 +50,7 @@ impl ShardLoop {
             }
             Next::Message => {}
         }
-        WORK_PER_TURN - left
+        work_max - left
     }
 
     /// Reads from the socket once, if there may be something and there is room for it.

@@ -1,8 +1,15 @@
 //! The pool of whole chunks, and the helper that populates chunks before they are needed.
 //!
-//! Chunks are taken in the order of their numbers, so the helper knows which come next: it keeps [`POPULATE_AHEAD`] of them
-//! populated beyond the last one taken. An owner that is faster than the helper populates for itself, which is slow
-//! (the first touch of a huge page takes about a millisecond) but never wrong.
+//! ```text
+//!   never taken ──> upcoming ──> in use ──> free ──> released
+//!                      ^  ^────────────────── │          │
+//!                      └──────────────────────────────────┘
+//! ```
+//!
+//! *Upcoming* chunks are those that will be taken when none is free, in that order: the helper keeps them populated. An owner
+//! that is faster than the helper populates for itself, which is slow (the first touch of a huge page takes about a
+//! millisecond) but never wrong. *Free* chunks are resident; what there is of them beyond a reserve, or beyond the budget, is
+//! *released* one by one: its pages go back to the system.
 
 use crate::{
     error::MemoryError,
@@ -10,44 +17,71 @@ use crate::{
     region::Region,
     sync::{AtomicU32, Ordering},
 };
-use std::{fmt, sync::Arc as StdArc};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    fmt,
+    sync::Arc as StdArc,
+};
 
-/// How many chunks beyond the last one taken the helper populates.
-pub(crate) const POPULATE_AHEAD: u32 = 8;
+/// How many chunks the helper populates ahead of their use.
+pub(crate) const POPULATE_AHEAD: usize = if cfg!(loom) { 1 } else { 8 };
+
+/// So many free chunks are kept for what comes next.
+const FREE_KEPT: usize = if cfg!(loom) { 0 } else { 8 };
+
+/// Or this part of the chunks in use: records that change their size give back and take all the time.
+const FREE_KEPT_PART: usize = 64;
 
 /// Whole chunks within a budget.
 pub(crate) struct ChunkPool {
     region: StdArc<Region>,
-    /// Chunks that were taken and came back.
+    /// Chunks in use.
+    used: usize,
+    /// Chunks that came back and are resident still.
     free: Vec<u32>,
-    /// The next chunk that was never taken.
+    /// Chunks that came back, their pages with the system; the lowest is taken first, so that those in use stay together.
+    released: BinaryHeap<Reverse<u32>>,
+    /// No chunk above this one was ever in use.
+    highest: u32,
+    /// The next chunks to be taken when none is free.
+    upcoming: VecDeque<u32>,
+    /// The next chunk that was never upcoming.
     next: u32,
-    /// Chunks that may be taken at present: the region's, or fewer.
+    /// Chunks that may be in use at present: the region's, or fewer.
     limit: usize,
     wanted: StdArc<Wanted>,
+    /// The system takes no pages back.
+    is_release_refused: bool,
     /// How often the owner had to populate a chunk itself.
     populated_by_owner: u64,
 }
 
 /// What the owner tells the helper.
 struct Wanted {
-    /// Chunks before this one should be populated.
-    end: AtomicU32,
+    /// The upcoming chunks; 0: none.
+    chunks: [AtomicU32; POPULATE_AHEAD],
 }
 
 impl ChunkPool {
     /// A pool of all chunks of `region` but the first.
     pub(crate) fn new(region: Region) -> Self {
-        let end = (1 + POPULATE_AHEAD).min(region.chunk_count() as u32);
         let limit = region.chunk_count() - 1;
-        Self {
+        let mut pool = Self {
             limit,
             region: StdArc::new(region),
+            used: 0,
             free: Vec::new(),
+            released: BinaryHeap::new(),
+            highest: 0,
+            upcoming: VecDeque::with_capacity(POPULATE_AHEAD),
             next: 1,
-            wanted: StdArc::new(Wanted { end: AtomicU32::new(end) }),
+            wanted: StdArc::new(Wanted { chunks: std::array::from_fn(|_| AtomicU32::new(0)) }),
+            is_release_refused: false,
             populated_by_owner: 0,
-        }
+        };
+        pool.look_ahead();
+        pool
     }
 
     pub(crate) fn region(&self) -> &StdArc<Region> {
@@ -58,29 +92,38 @@ impl ChunkPool {
         self.limit * CHUNK_BYTES
     }
 
-    /// Takes no new chunk beyond so many bytes. Chunks that are taken already stay.
+    /// Has no more chunks in use than so many bytes. Those in use already stay until they come back.
     pub(crate) fn set_bytes_max(&mut self, bytes_max: usize) {
-        self.limit = (bytes_max / CHUNK_BYTES).min(self.region.chunk_count() - 1);
+        let limit = (bytes_max / CHUNK_BYTES).min(self.region.chunk_count() - 1);
+        if limit != self.limit {
+            self.limit = limit;
+            self.look_ahead();
+        }
     }
 
-    /// Chunks that were ever taken: they hold memory, in use or not.
+    /// Chunks that are held: in use, or free.
     pub(crate) fn taken_bytes(&self) -> usize {
-        (self.next as usize - 1) * CHUNK_BYTES
+        (self.used + self.free.len()) * CHUNK_BYTES
     }
 
-    /// Of these, chunks that are whole again.
+    /// Of these, the free ones.
     pub(crate) fn free_bytes(&self) -> usize {
         self.free.len() * CHUNK_BYTES
     }
 
     /// Chunks that can be taken now.
     pub(crate) fn whole_chunks(&self) -> usize {
-        self.free.len() + (self.limit + 1).saturating_sub(self.next as usize)
+        self.limit.saturating_sub(self.used)
     }
 
-    /// Chunks up to this number were ever taken.
+    /// Whether more is in use than may be: the budget was lowered.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.used > self.limit
+    }
+
+    /// Chunks up to this number were ever in use.
     pub(crate) fn last_taken(&self) -> usize {
-        self.next as usize - 1
+        self.highest as usize
     }
 
     /// Chunks that hold memory: those taken, and those populated ahead of their use.
@@ -92,32 +135,88 @@ impl ChunkPool {
         self.populated_by_owner
     }
 
-    /// A chunk that is committed and not cut. One that came back is taken first.
+    /// A chunk that is committed and not cut. One that is free is taken first.
     pub(crate) fn take(&mut self) -> Result<u32, MemoryError> {
-        if let Some(number) = self.free.pop() {
-            return Ok(number);
-        }
-        let number = self.next;
-        if number as usize > self.limit {
+        if self.used >= self.limit {
             return Err(MemoryError::Full { bytes_max: self.bytes_max() });
         }
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => self.take_upcoming()?,
+        };
+        self.used += 1;
+        self.highest = self.highest.max(number);
+        Ok(number)
+    }
+
+    fn take_upcoming(&mut self) -> Result<u32, MemoryError> {
+        let number = *self.upcoming.front().expect("there is a chunk for each that the budget allows");
         if !self.region.is_committed(number as usize) {
             self.region.commit(number as usize)?;
             self.populated_by_owner += 1;
         }
-        self.next += 1;
-        let end = (self.next + POPULATE_AHEAD).min(self.region.chunk_count() as u32);
-        self.wanted.end.store(end, Ordering::Relaxed);
+        self.upcoming.pop_front();
+        // As if it was in use already, or a chunk too many would be looked for.
+        self.used += 1;
+        self.look_ahead();
+        self.used -= 1;
         Ok(number)
     }
 
     pub(crate) fn give_back(&mut self, number: u32) {
         debug_assert!(!self.free.contains(&number), "chunk {number} comes back twice");
+        self.used -= 1;
         self.free.push(number);
     }
 
+    /// Gives the pages of one free chunk back to the system, if there are more than should be kept; whether it did.
+    pub(crate) fn release_one(&mut self) -> bool {
+        let is_beyond_budget = self.used + self.free.len() > self.limit;
+        let kept = if is_beyond_budget { 0 } else { FREE_KEPT.max(self.used / FREE_KEPT_PART) };
+        if self.free.len() <= kept || self.is_release_refused {
+            return false;
+        }
+        let number = self.free.swap_remove(0);
+        if !self.region.release(number as usize) {
+            self.is_release_refused = true;
+            self.free.push(number);
+            return false;
+        }
+        self.released.push(Reverse(number));
+        self.look_ahead();
+        true
+    }
+
+    /// Chooses the chunks that come next, as many as the budget has room for, and tells the helper.
+    fn look_ahead(&mut self) {
+        let room = self.limit.saturating_sub(self.used + self.free.len()).min(POPULATE_AHEAD);
+        while self.upcoming.len() > room {
+            let number = self.upcoming.pop_back().expect("it has more than none");
+            // A free one is released in its turn.
+            if self.region.is_committed(number as usize) {
+                self.free.push(number);
+            } else {
+                self.released.push(Reverse(number));
+            }
+        }
+        while self.upcoming.len() < room {
+            let number = match self.released.pop() {
+                Some(Reverse(number)) => number,
+                None => {
+                    self.next += 1;
+                    self.next - 1
+                }
+            };
+            debug_assert!((number as usize) < self.region.chunk_count(), "more is upcoming than there is");
+            self.upcoming.push_back(number);
+        }
+        for (index, wanted) in self.wanted.chunks.iter().enumerate() {
+            wanted.store(self.upcoming.get(index).copied().unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn populator(&self) -> Populator {
-        Populator { region: StdArc::clone(&self.region), wanted: StdArc::clone(&self.wanted), next: 1 }
+        Populator { region: StdArc::clone(&self.region), wanted: StdArc::clone(&self.wanted) }
     }
 }
 
@@ -125,7 +224,6 @@ impl ChunkPool {
 pub struct Populator {
     region: StdArc<Region>,
     wanted: StdArc<Wanted>,
-    next: u32,
 }
 
 impl Populator {
@@ -136,28 +234,26 @@ impl Populator {
     ///
     /// [`MemoryError::Commit`]: the system has no memory. The owner will meet the same when it needs the chunk.
     pub fn populate_one(&mut self) -> Result<bool, MemoryError> {
-        let end = self.wanted.end.load(Ordering::Relaxed);
-        while self.next < end && self.region.is_committed(self.next as usize) {
-            self.next += 1;
+        for wanted in &self.wanted.chunks {
+            let number = wanted.load(Ordering::Relaxed) as usize;
+            if number != 0 && !self.region.is_committed(number) {
+                self.region.commit(number)?;
+                return Ok(true);
+            }
         }
-        if self.next >= end {
-            return Ok(false);
-        }
-        self.region.commit(self.next as usize)?;
-        self.next += 1;
-        Ok(true)
+        Ok(false)
     }
 }
 
 impl fmt::Debug for Populator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Populator").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Populator").finish_non_exhaustive()
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{ChunkPool, POPULATE_AHEAD};
+    use super::{ChunkPool, FREE_KEPT, POPULATE_AHEAD};
     use crate::{error::MemoryError, region::Region};
 
     #[test]
@@ -197,12 +293,67 @@ mod tests {
         let mut pool = ChunkPool::new(Region::reserve(8).unwrap());
         assert_eq!((pool.take().unwrap(), pool.take().unwrap()), (1, 2));
         pool.set_bytes_max(crate::CHUNK_BYTES);
-        assert!(pool.take().is_err());
+        assert!(pool.take().is_err() && pool.is_over_budget());
         pool.give_back(2);
-        assert_eq!(pool.take().unwrap(), 2, "what was taken before may be used again");
+        assert!(pool.take().is_err() && !pool.is_over_budget(), "one is in use, and one may be");
         pool.set_bytes_max(usize::MAX);
-        assert_eq!(pool.take().unwrap(), 3);
+        assert_eq!((pool.take().unwrap(), pool.take().unwrap()), (2, 3));
         assert_eq!(pool.bytes_max(), 7 * crate::CHUNK_BYTES);
+    }
+
+    #[test]
+    fn what_is_free_beyond_the_budget_goes_back_to_the_system_and_comes_again() {
+        const CHUNKS: usize = 40;
+        let mut pool = ChunkPool::new(Region::reserve(1 + CHUNKS).unwrap());
+        let mut helper = pool.populator();
+        for round in 0..5 {
+            let mut numbers: Vec<u32> = (0..CHUNKS).map(|_| pool.take().unwrap()).collect();
+            assert!(pool.take().is_err(), "round {round}");
+            assert_eq!(pool.committed_bytes(), CHUNKS * crate::CHUNK_BYTES);
+            numbers.iter().for_each(|number| pool.give_back(*number));
+            numbers.sort_unstable();
+            assert!(numbers.iter().map(|number| *number as usize).eq(1..=CHUNKS), "each once: {numbers:?}");
+            pool.set_bytes_max(3 * crate::CHUNK_BYTES);
+            while pool.release_one() {
+                while helper.populate_one().unwrap() {}
+            }
+            assert_eq!(pool.taken_bytes(), 3 * crate::CHUNK_BYTES, "round {round}");
+            assert_eq!(pool.committed_bytes(), pool.taken_bytes());
+            pool.set_bytes_max(usize::MAX);
+        }
+    }
+
+    #[test]
+    fn within_the_budget_a_reserve_of_free_chunks_is_kept() {
+        let mut pool = ChunkPool::new(Region::reserve(60).unwrap());
+        let numbers: Vec<u32> = (0..50).map(|_| pool.take().unwrap()).collect();
+        numbers.iter().for_each(|number| pool.give_back(*number));
+        while pool.release_one() {}
+        assert_eq!(pool.free_bytes(), FREE_KEPT * crate::CHUNK_BYTES);
+        assert_eq!(pool.committed_bytes(), pool.taken_bytes());
+    }
+
+    #[test]
+    fn words_of_a_released_chunk_read_as_zero() {
+        let mut pool = ChunkPool::new(Region::reserve(12).unwrap());
+        let numbers: Vec<u32> = (0..10).map(|_| pool.take().unwrap()).collect();
+        let region = std::sync::Arc::clone(pool.region());
+        for number in &numbers {
+            region.cut(*number as usize, 4);
+            let handle = crate::handle::Handle::new(*number as usize, 0);
+            region.slot(handle).unwrap()[0].store(7, crate::sync::Ordering::Relaxed);
+            region.cut(*number as usize, 0);
+            pool.give_back(*number);
+        }
+        pool.set_bytes_max(0);
+        while pool.release_one() {}
+        pool.set_bytes_max(usize::MAX);
+        for _ in &numbers {
+            let number = pool.take().unwrap() as usize;
+            region.cut(number, 4);
+            let word = &region.slot(crate::handle::Handle::new(number, 0)).unwrap()[0];
+            assert_eq!(word.load(crate::sync::Ordering::Relaxed), 0);
+        }
     }
 
     #[test]

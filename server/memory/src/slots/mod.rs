@@ -134,7 +134,7 @@ impl Slots {
     /// have room for what it holds. Looks at `chunks_max` chunks from `from` on; returns what it found, and where to go
     /// on next time.
     pub(crate) fn find_sparse(&self, from: usize, chunks_max: usize) -> (Option<u32>, usize) {
-        let count = self.cut.len();
+        let count = self.pool.last_taken() + 1;
         for step in 0..chunks_max.min(count) {
             let number = (from + step) % count;
             let Some(chunk) = &self.cut[number] else { continue };

@@ -84,8 +84,8 @@ impl Store {
         })
     }
 
-    /// Takes no more memory than `bytes_max` from now on, rounded down to whole chunks; what is taken already stays. At most the
-    /// budget that the store was made with.
+    /// Uses no more memory than `bytes_max` from now on, rounded down to whole chunks. What is in use already stays until its records
+    /// are moved or removed; see [`Store::is_over_budget`] and [`Store::release_chunk`]. At most the budget that the store was made with.
     pub fn set_bytes_max(&mut self, bytes_max: usize) {
         self.slots.pool_mut().set_bytes_max(bytes_max);
     }
@@ -315,14 +315,27 @@ impl Store {
         self.slots.pool().whole_chunks()
     }
 
+    /// Whether more chunks are in use than the budget allows, since it was lowered.
+    pub fn is_over_budget(&self) -> bool {
+        self.slots.pool().is_over_budget()
+    }
+
+    /// Gives one empty chunk back to the system, if there are more than a small reserve or than the budget allows; whether it did.
+    pub fn release_chunk(&mut self) -> bool {
+        self.slots.pool_mut().release_one()
+    }
+
     /// Slots that wait until no reader can reach them.
     pub fn retired_slots(&self) -> usize {
         self.reclaimer.len()
     }
 
-    /// A record by chance, the same for the same number; `None`, too, by chance.
+    /// A place of a record by chance, the same for the same number; `None`, too, by chance. Its head starts to be loaded;
+    /// [`Store::peek`] says whether there is still a record.
     pub fn sample(&self, random: u64) -> Option<Handle> {
-        self.slots.random_in_use(random).filter(|handle| self.peek(*handle).is_some())
+        let place = self.slots.random_in_use(random)?;
+        self.shared.region.prefetch(place, 0);
+        Some(place)
     }
 
     /// How the memory is used.

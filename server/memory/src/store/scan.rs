@@ -108,6 +108,15 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Starts to load the heads of the rows of a slice, which are spread all over the memory.
+    pub fn prefetch_rows(&self, scan: &Scan) {
+        for row in &scan.rows {
+            self.shared.region.prefetch(*row, 0);
+        }
+    }
+}
+
 impl Reader {
     /// As [`Store::scan`], from any thread. The rows are good until the participant's next quiescent point;
     /// [`Reader::read_at`] reads them.

@@ -40,7 +40,8 @@ impl<'l> Ring<'l> {
     fn slot_of(&self, bucket: i64) -> usize {
         let back = self.head.wrapping_sub(bucket) as usize;
         debug_assert!(back < self.tier().slots, "bucket {bucket} is not in the ring of {}", self.head);
-        let slot = if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back };
+        let slot =
+            if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back };
         slot
     }
 
@@ -250,7 +251,11 @@ impl<'l> Ring<'l> {
     /// The bucket whose partials stand in `slot`.
     pub fn bucket_in<W: Words + ?Sized>(&self, words: &W, slot: usize) -> i64 {
         if self.shape.dense {
-            let back = if slot <= self.entries { self.entries - slot } else { self.entries + self.tier().slots - slot };
+            let back = if slot <= self.entries {
+                self.entries - slot
+            } else {
+                self.entries + self.tier().slots - slot
+            };
             self.head.wrapping_sub(back as i64)
         } else {
             self.bucket_of_entry(words, slot)

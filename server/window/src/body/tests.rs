@@ -2,7 +2,9 @@
 
 use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
 
-use super::{Event, Fit, NONE, Placements, add, fit, grow, init, is_late_for_new, newest_ms, words_grown, words_used};
+use super::{
+    Event, Fit, NONE, Placements, add, fit, grow, init, is_late_for_new, newest_ms, words_grown, words_used,
+};
 use crate::definition::Definition;
 use crate::layout::Layout;
 use crate::query::{Query, ReadTime};
