@@ -66,6 +66,13 @@ def client(request, port):
 
 
 @pytest.fixture
+def resp3(port):
+    """For tests whose subject is not the protocol: numbers keep their types."""
+    with redis.Redis(port=port, protocol=3, decode_responses=True, socket_timeout=120) as client:
+        yield client
+
+
+@pytest.fixture
 def stream(client, request):
     """A stream of its own for each test."""
     name = "s_" + "".join(c if c.isalnum() else "_" for c in request.node.name)[-60:]
@@ -73,3 +80,19 @@ def stream(client, request):
     assert client.execute_command("STREAM.CREATE", name, *definition) in ("OK", True)
     yield name
     client.execute_command("STREAM.DROP", name)
+
+
+@pytest.fixture
+def make_stream(resp3, request):
+    """Makes streams with the definitions it is given; they go with the test."""
+    made = []
+
+    def make(*definition):
+        name = f"t{len(made)}_" + "".join(c if c.isalnum() else "_" for c in request.node.name)[-50:]
+        assert resp3.execute_command("STREAM.CREATE", name, *definition) in ("OK", True)
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        resp3.execute_command("STREAM.DROP", name)
