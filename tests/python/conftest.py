@@ -13,6 +13,21 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 READY_WAIT_S = 60
 
 
+def missing(what):
+    """What a test needs is not there: it says so in the summary of ./test, and in CI, where all of it must be there, it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The lines that ./test repeats in its summary."""
+    reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")}
+    reasons |= {report.wasxfail for report in terminalreporter.getreports("xfailed")}
+    for reason in sorted(reasons):
+        terminalreporter.write_line(f"SKIP: {reason}")
+
+
 def binary() -> pathlib.Path:
     path = pathlib.Path(os.environ.get("WINDROW_BIN", REPOSITORY / "target/debug/windrow"))
     if not path.is_file():

@@ -54,8 +54,9 @@ def read_line(session, number, line):
 
 
 def agrees(expected, reply):
-    """Equal line by line; `...` at a line's end stands for what cannot be known beforehand."""
+    """Equal line by line, but for blanks at its end; `...` there stands for what cannot be known beforehand."""
     expected, reply = expected.splitlines(), reply.splitlines()
     return len(expected) == len(reply) and all(
-        got.startswith(wanted[:-3]) if wanted.endswith("...") else got == wanted for wanted, got in zip(expected, reply)
+        got.startswith(wanted[:-3]) if wanted.endswith("...") else got.rstrip() == wanted.rstrip()
+        for wanted, got in zip(expected, reply)
     )

@@ -21,6 +21,9 @@ COUNTS = {"ten": 10, "thousand": 1000, "hundred_thousand": 100_000, "million": 1
 QUANTILES = [0.01, 0.5, 0.9, 0.99, 0.999]
 ACCURACY = 0.01
 
+# The number of shards is not what this is about.
+pytestmark = pytest.mark.parametrize("port", [4], ids=["four_shards"], indirect=True)
+
 
 def fill(client, stream, field, entity, values):
     """All values as events, each in a bucket of its own choice: value i in bucket i mod 60."""
@@ -38,7 +41,7 @@ def fill(client, stream, field, entity, values):
 @pytest.mark.parametrize("kind", ["INT", "STRING"])
 def test_distinct_is_within_three_sigma(resp3, make_stream, kind, count):
     if kind == "STRING" and count > 100_000:
-        count = 200_000
+        count = 200_000  # the same code from the hash on, and slower to send
     aggregates = [f"distinct(v,{precision})" for precision in PRECISIONS]
     definition = ["FIELDS", "v", kind, "WINDOWS", "1h@1m", "all", "AGGREGATE", *aggregates, "CLOCK", "EVENT"]
     stream = make_stream(*definition)
@@ -99,7 +102,8 @@ def test_quantiles_are_within_one_percent(resp3, make_stream, name):
             # The two neighbours of the exact place, each widened by the accuracy.
             low, high = widened(ranked[math.floor(place)])[0], widened(ranked[math.ceil(place)])[1]
             assert low <= answer <= high, f"quantile {q} of {name}:{length}: {answer}, not in [{low}, {high}]"
-            below, above = (second_opinion.get_rank(bound) for bound in widened(answer))
+            lowest, highest = widened(answer)
+            below, above = second_opinion.get_rank(lowest, False), second_opinion.get_rank(highest, True)
             assert below - 2 * rank_error <= q <= above + 2 * rank_error, f"KLL: {answer} has rank {below} to {above}"
 
 
@@ -119,6 +123,7 @@ def test_topk_has_every_value_heavier_than_its_share(resp3, make_stream, k, expo
     fill(resp3, stream, "v", "e", values)
     truth = collections.Counter(values)
     heavy = {value for value, count in truth.items() if count > len(values) / k}
+    assert heavy or exponent < 1.5, "the steepest distribution has a heavy value for every k"
     second_opinion = datasketches.frequent_strings_sketch(12)
     for value in values:
         second_opinion.update(value)

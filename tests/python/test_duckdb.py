@@ -24,6 +24,9 @@ ENTITIES_PER_COMMAND = 500
 # Events are ordered by time, and by arrival where times are equal; both in one number.
 ORDER = "time_ms * 1048576 + seq"
 
+# The number of shards is not what this is about.
+pytestmark = pytest.mark.parametrize("port", [4], ids=["four_shards"], indirect=True)
+
 # Each aggregate as an SQL aggregate over the frame; {seconds} is the length of the window, {t} the probe's T.
 EXACT = {
     "count": "count(time_ms)",
@@ -210,7 +213,7 @@ def assert_equal(aggregate, wanted, value, what):
         assert (type(value), value) == (type(wanted), wanted), f"{what}: {value!r}, DuckDB says {wanted!r}"
 
 
-def test_duckdb_frames_mean_what_this_file_believes():
+def test_duckdb_frames_mean_what_this_file_believes(port):
     """A probe's frame holds the buckets [low, high), peers included."""
     found = duckdb.execute("""
         SELECT n FROM (

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, missing
 from pending import PENDING, marks
 from sessions import agrees, sessions
 
@@ -21,7 +21,7 @@ def ident(session):
 )
 def test_every_reply_of_the_page_is_what_the_server_says(port, resp3, session):
     if not shutil.which("redis-cli"):
-        pytest.skip("redis-cli is not installed: the sessions of docs/semantics.md did not run")
+        missing("redis-cli is not installed: the sessions of docs/semantics.md did not run")
     assert session.steps
     try:
         for step in session.steps:
