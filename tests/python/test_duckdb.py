@@ -59,11 +59,40 @@ ORDERED = {
     "last(churn)": f"arg_max(churn, {ORDER})",
     "lastk(added,3)": f"arg_max(added, {ORDER}, 3)",
 }
+OPTIONS = marks("at-event", "offset", "hop", "final")
+
+
+def times(clock_ms, lateness_ms):
+    """Options of a read, its T for buckets of a width, and whether that is a past T, after which there may be events."""
+    aligned_ms = (clock_ms - DAY) // (12 * HOUR) * (12 * HOUR)
+    yield [], lambda _: clock_ms + 1, False
+    # On every bucket's edge; between edges; the oldest that every window answers.
+    for at_ms in (aligned_ms, clock_ms - 3 * DAY - 12_345, clock_ms + 1 - RETAIN_MS):
+        yield ["AT", at_ms], lambda _, at_ms=at_ms: at_ms, True
+
+
+def options(clock_ms, lateness_ms):
+    """What else moves T, alone and one after the other."""
+    t_ms = clock_ms + 1
+    yield ["AT", "EVENT"], lambda _: t_ms, False
+    yield ["OFFSET", "100h"], lambda _: t_ms - 100 * HOUR, True
+    for hop, hop_ms in {"1d": DAY, "5m": 5 * MINUTE}.items():
+        hopped_ms = t_ms // hop_ms * hop_ms
+        yield ["HOP", hop], lambda _, hopped_ms=hopped_ms: hopped_ms, hopped_ms != t_ms
+    behind_ms = (t_ms - DAY - 7) // (90 * MINUTE) * (90 * MINUTE)
+    yield ["AT", t_ms - DAY, "OFFSET", "7ms", "HOP", "90m"], lambda _: behind_ms, True
+    if lateness_ms:
+        # A multiple of the width: both edges are the same.
+        yield ["FINAL"], lambda width_ms: (clock_ms - lateness_ms) // width_ms * width_ms, True
+
+
 FAMILIES = [
-    pytest.param({**EXACT, **CLOSE}, False, id="sums"),
-    pytest.param(MOMENTS, False, id="moments", marks=marks("moments")),
-    pytest.param(ORDERED, False, id="ordered", marks=marks("sketches")),
-    pytest.param({**EXACT, **CLOSE}, True, id="exclude", marks=marks("edge")),
+    pytest.param({**EXACT, **CLOSE}, times, False, id="sums"),
+    pytest.param(MOMENTS, times, False, id="moments", marks=marks("moments")),
+    pytest.param(ORDERED, times, False, id="ordered", marks=marks("sketches")),
+    pytest.param({**EXACT, **CLOSE}, times, True, id="exclude", marks=marks("edge")),
+    pytest.param(EXACT, options, False, id="options", marks=OPTIONS),
+    pytest.param(EXACT, options, True, id="options_exclude", marks=marks("edge") or OPTIONS),
 ]
 
 
@@ -73,8 +102,8 @@ def events():
 
 
 @pytest.mark.parametrize("lateness_ms", [None, 10 * DAY], ids=["without_lateness", "lateness_10d"])
-@pytest.mark.parametrize("aggregates, exclude", FAMILIES)
-def test_windows_of_real_events_equal_range_frames(resp3, events, aggregates, exclude, lateness_ms):
+@pytest.mark.parametrize("aggregates, reads, exclude", FAMILIES)
+def test_windows_of_real_events_equal_range_frames(resp3, events, aggregates, reads, exclude, lateness_ms):
     client, stream = resp3, "duckdb"
     declare(client, stream, aggregates, lateness_ms)
     try:
@@ -84,7 +113,11 @@ def test_windows_of_real_events_equal_range_frames(resp3, events, aggregates, ex
         for upto in [last // 5, last // 2, last * 4 // 5, last]:
             send(client, stream, events, sent, upto)
             sent = upto
-            compare(client, stream, events, upto, aggregates, exclude, everyone=upto == last)
+            clock_ms = events.execute("SELECT max(time_ms) FROM judged WHERE seq <= ?", [upto]).fetchone()[0]
+            entities = chosen_entities(events, upto, everyone=reads is times and upto == last)
+            for words, t_of_width, is_past in reads(clock_ms, lateness_ms):
+                words = [*words, "EDGE", "EXCLUDE"] if exclude else words
+                compare(client, stream, events, upto, entities, aggregates, words, t_of_width, (exclude, is_past))
     finally:
         client.execute_command("STREAM.DROP", stream)
 
@@ -131,29 +164,21 @@ def send(client, stream, events, after, upto):
         assert replies == ["OK" if row[0] else "LATE" for row in chunk], f"rows {start} ff. after {after}"
 
 
-def compare(client, stream, events, upto, aggregates, exclude, everyone):
-    clock_ms = events.execute("SELECT max(time_ms) FROM judged WHERE seq <= ?", [upto]).fetchone()[0]
-    entities = chosen_entities(events, upto, everyone)
-    aligned_ms = (clock_ms - DAY) // (12 * HOUR) * (12 * HOUR)
-    # At the present; at a time on every bucket's edge; between edges; at the oldest that every window answers.
-    for at_ms in [None, aligned_ms, clock_ms - 3 * DAY - 12_345, clock_ms + 1 - RETAIN_MS]:
-        t_ms = clock_ms + 1 if at_ms is None else at_ms
-        for length in WINDOWS:
-            expected = frames(events, upto, entities, aggregates, length, t_ms, exclude, at_ms is not None)
-            assert len(expected) == len(entities)
-            options = [] if at_ms is None else ["AT", at_ms]
-            options += ["EDGE", "EXCLUDE"] if exclude else []
-            features = [f"{aggregate}:{length}" for aggregate in aggregates]
-            got = {}
-            for start in range(0, len(entities), ENTITIES_PER_COMMAND):
-                chunk = entities[start : start + ENTITIES_PER_COMMAND]
-                rows = client.execute_command("WINDOW.MGET", len(chunk), *chunk, stream, *options, *features)
-                got.update(zip(chunk, rows))
-            for entity in entities:
-                for aggregate, wanted, value in zip(aggregates, expected[entity], got[entity]):
-                    wanted = finish(aggregate, wanted, WINDOWS[length][0], t_ms)
-                    what = f"{aggregate}:{length} of {entity}, {options or 'now'}, T {t_ms}, events up to {upto}"
-                    assert_equal(aggregate, wanted, value, what)
+def compare(client, stream, events, upto, entities, aggregates, words, t_of_width, edges):
+    for length, (length_ms, width_ms) in WINDOWS.items():
+        t_ms = t_of_width(width_ms)
+        expected = frames(events, upto, entities, aggregates, length, t_ms, *edges)
+        assert len(expected) == len(entities)
+        features = [f"{aggregate}:{length}" for aggregate in aggregates]
+        got = {}
+        for start in range(0, len(entities), ENTITIES_PER_COMMAND):
+            chunk = entities[start : start + ENTITIES_PER_COMMAND]
+            rows = client.execute_command("WINDOW.MGET", len(chunk), *chunk, stream, *words, *features)
+            got.update(zip(chunk, rows))
+        for entity in entities:
+            for aggregate, wanted, value in zip(aggregates, expected[entity], got[entity]):
+                what = f"{aggregate}:{length} of {entity}, {words or 'now'}, T {t_ms}, events up to {upto}"
+                assert_equal(aggregate, finish(aggregate, wanted, length_ms, t_ms), value, what)
 
 
 def chosen_entities(events, upto, everyone):
