@@ -9,7 +9,7 @@ use crate::measure::{Machine, Measured, ProcessUse, Summary};
 use crate::progress::Progress;
 use crate::template::{Draw, KeyFormat};
 use crate::worker::{Job, Lane, Pace, Phases, RunClock, Worker, ns};
-use crate::workload::{Mode, STREAM, STREAM_DEFINITION, Target, Workload};
+use crate::workload::{Mode, SCRIPT_LIBRARY, STREAM, STREAM_DEFINITION, Target, Workload};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,11 @@ pub const CONNECTIONS_MAX: usize = 60_000;
 pub const PIPELINE_MAX: usize = 100_000;
 
 /// Connections and pipeline that fill: few and deep, since only the sum matters.
-const FILL_CONNECTIONS: usize = 8;
-const FILL_PIPELINE: usize = 16;
+const SWEEP_CONNECTIONS: usize = 8;
+const SWEEP_PIPELINE: usize = 16;
+
+/// Most requests under way while every entity is visited.
+pub const SWEEP_UNDER_WAY: usize = SWEEP_CONNECTIONS * SWEEP_PIPELINE;
 
 /// How often the main thread looks at a run.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
@@ -96,7 +99,12 @@ impl Load {
         }
     }
 
-    fn check(&self) -> Result<KeyFormat, BenchError> {
+    /// The keys.
+    ///
+    /// # Errors
+    ///
+    /// Settings that make no sense.
+    pub fn check(&self) -> Result<KeyFormat, BenchError> {
         let complain = |text: String| Err(BenchError::Settings(text));
         if self.connections == 0 || self.connections > CONNECTIONS_MAX {
             return complain(format!("{} connections; it must be 1 to {CONNECTIONS_MAX}", self.connections));
@@ -141,46 +149,63 @@ impl Load {
     }
 }
 
-/// Makes a server ready for a mode: creates the stream that Windrow's modes use.
+/// Makes a server ready: creates the stream that Windrow's modes use, loads the functions in Lua.
 ///
 /// # Errors
 ///
 /// The server refuses.
 pub fn prepare(server: &Server) -> Result<(), BenchError> {
-    if server.target == Target::Windrow {
-        let mut args = vec!["STREAM.CREATE", STREAM];
-        args.extend(STREAM_DEFINITION.split(' '));
-        Control::connect(&server.addr, &server.greeting)?.expect(&args)?;
-    }
+    let args = match server.target {
+        Target::Windrow => {
+            ["STREAM.CREATE", STREAM].into_iter().chain(STREAM_DEFINITION.split(' ')).collect()
+        }
+        Target::Lua => vec!["FUNCTION", "LOAD", "REPLACE", SCRIPT_LIBRARY],
+        Target::Redis | Target::Ts | Target::Null => return Ok(()),
+    };
+    Control::connect(&server.addr, &server.greeting)?.expect(&args)?;
     Ok(())
 }
 
-/// Gives each entity an event in every bucket.
+/// Gives each entity an event in each of its newest `buckets`.
 ///
 /// # Errors
 ///
 /// As [`measure`]; wrong replies too, since what follows would measure nothing.
-pub fn fill(server: &Server, mode: Mode, load: &Load) -> Result<Summary, BenchError> {
-    let key = load.check()?;
-    let workload = Workload::fill(server.target, mode, &key)?;
-    let filling = Load {
-        connections: FILL_CONNECTIONS,
-        pipeline: FILL_PIPELINE,
+pub fn fill(server: &Server, mode: Mode, load: &Load, buckets: u64) -> Result<Summary, BenchError> {
+    let workload = Workload::fill(server.target, mode, &load.check()?, buckets)?;
+    sweep(server, &workload, load, &format!("fill {}", server.addr))
+}
+
+/// Gives each entity of a Windrow server one event at a time, so many in a request.
+///
+/// # Errors
+///
+/// As [`fill`].
+pub fn step(server: &Server, load: &Load, unix_ms: u64, rows: usize) -> Result<Summary, BenchError> {
+    let workload = Workload::step(&load.check()?, unix_ms, rows);
+    sweep(server, &workload, load, &format!("step {}", server.addr))
+}
+
+/// Requests over all entities in order, each entity at least once.
+fn sweep(server: &Server, workload: &Workload, load: &Load, title: &str) -> Result<Summary, BenchError> {
+    let rows = workload.requests[0].template.entities() as u64;
+    let sweeping = Load {
+        connections: SWEEP_CONNECTIONS,
+        pipeline: SWEEP_PIPELINE,
         threads: 1,
         rate: None,
         background: None,
         warmup: Duration::ZERO,
-        requests: Some(load.entities),
+        requests: Some(load.entities.div_ceil(rows)),
         ..load.clone()
     };
     let sources = vec![EntitySource::sequential(0, load.entities)];
-    let summary = execute(server, &workload, &filling, sources, &format!("fill {}", server.addr))?;
+    let summary = execute(server, workload, &sweeping, sources, title)?;
     if summary.is_clean() {
         return Ok(summary);
     }
     Err(BenchError::Server(format!(
-        "filling {}: {} wrong replies, {} missing; the first: {}",
-        server.addr,
+        "{title}: {} wrong replies, {} missing; the first: {}",
         summary.errors,
         summary.unfinished,
         summary.first_error.unwrap_or_else(|| "none".to_owned())
