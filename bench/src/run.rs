@@ -12,7 +12,7 @@ use crate::worker::{Job, Lane, Pace, Phases, RunClock, Worker, ns};
 use crate::workload::{Mode, SCRIPT_LIBRARY, STREAM, STREAM_DEFINITION, Target, Workload};
 use std::net::TcpStream;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const SWEEP_PIPELINE: usize = 16;
 /// Most requests under way while every entity is visited.
 pub const SWEEP_UNDER_WAY: usize = SWEEP_CONNECTIONS * SWEEP_PIPELINE;
 
-/// How often the main thread looks at a run.
+/// How often the main thread looks at a run, unless its end wakes it.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
 /// The shape of the load.
@@ -238,6 +238,7 @@ fn execute(
     let background = load.background.map_or(0, |background| background.connections);
     let mut background = share_out(connect(server, background)?, load.threads);
     let progress = AtomicU64::new(0);
+    let ended = AtomicUsize::new(0);
     let clock = RunClock::start();
     let phases = phases(load);
     thread::scope(|scope| {
@@ -263,10 +264,18 @@ fn execute(
                 progress: &progress,
             };
             let worker = Worker::new(job, clock, streams)?;
-            threads.push(scope.spawn(move || worker.run()));
+            let (watcher, ended) = (thread::current(), &ended);
+            threads.push(scope.spawn(move || {
+                let outcome = worker.run();
+                ended.fetch_add(1, Ordering::Release);
+                watcher.unpark();
+                outcome
+            }));
         }
         let watched = watch(server, load, &clock, phases, &progress, title, || {
-            threads.iter().all(thread::ScopedJoinHandle::is_finished)
+            // The count is there when the watcher is woken; a thread that panicked is not in it.
+            ended.load(Ordering::Acquire) == load.threads
+                || threads.iter().all(thread::ScopedJoinHandle::is_finished)
         });
         let mut measured = Measured::new(workload.requests.len());
         for thread in threads {
@@ -356,7 +365,7 @@ fn watch(
                 operations,
                 now_ns,
             );
-            thread::sleep(LOOK_PERIOD.min(Duration::from_nanos(until_ns - now_ns)));
+            thread::park_timeout(LOOK_PERIOD.min(Duration::from_nanos(until_ns - now_ns)));
         }
     };
     look_until(phases.measure_from_ns);

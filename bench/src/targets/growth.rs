@@ -18,7 +18,7 @@ const FEW_ENTITIES: u64 = 10_000;
 const STEP_ROWS: usize = 64;
 
 /// Steps between two lines of progress.
-const STEPS_SHOWN: u64 = 10;
+const STEPS_SHOWN: u64 = 5;
 
 /// Longest tick while entities are made.
 const TICK_US_MAX: f64 = 500.0;
@@ -48,10 +48,11 @@ pub(super) fn measure(session: &mut Session<'_>) -> Result<(), BenchError> {
     });
 
     for step in 1..FILL_BUCKETS {
+        let grown = run::step(&large.server, &load, bucket_ms(step), STEP_ROWS)?;
         if step % STEPS_SHOWN == 0 {
-            session.say(&format!("C8 bucket {step} of {FILL_BUCKETS}"));
+            let rate = grouped(grown.total.rate_per_s);
+            session.say(&format!("C8 bucket {step} of {FILL_BUCKETS}, {rate} events/s"));
         }
-        run::step(&large.server, &load, bucket_ms(step), STEP_ROWS)?;
     }
     note_bytes(session, &large, entities)?;
     compare_costs(session, &large, load)

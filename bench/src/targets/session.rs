@@ -16,6 +16,8 @@ use std::time::Instant;
 /// A server that takes part.
 pub(super) struct Member {
     pub contender: Contender,
+    /// Its name in lines of progress.
+    title: String,
     pub server: Server,
     /// Resident memory before there was any entity.
     pub rss_empty_bytes: u64,
@@ -73,7 +75,11 @@ impl<'a> Session<'a> {
 
     /// Starts a server, Windrow with `more` arguments; the error is why it cannot take part.
     pub fn start(&self, contender: Contender, more: &[&str]) -> Result<Result<Member, String>, BenchError> {
-        self.say(&format!("start {} {}", contender.title(), more.join(" ")));
+        let title = match contender {
+            Contender::Windrow => format!("Windrow {}", more.join(" ")),
+            contender => contender.title().to_owned(),
+        };
+        self.say(&format!("start {title}"));
         let more: Vec<String> = more.iter().map(|&arg| arg.to_owned()).collect();
         let process = self.plan.programs.start(contender, self.core, &more)?;
         let server = server(contender, &process);
@@ -83,13 +89,13 @@ impl<'a> Session<'a> {
         }
         run::prepare(&server)?;
         let rss_empty_bytes = cpu::resident_bytes(process.pid())?;
-        Ok(Ok(Member { contender, server, rss_empty_bytes, process }))
+        Ok(Ok(Member { contender, title, server, rss_empty_bytes, process }))
     }
 
     /// Starts a Windrow server of so many shards.
     pub fn start_windrow(&self, shards: usize, more: &[&str]) -> Result<Member, BenchError> {
         let shards = shards.to_string();
-        let args = [&["--shards", &shards, "--appendfsync", "everysec"], more].concat();
+        let args = [&["--shards", &shards, "--appendfsync", "everysec"][..], more].concat();
         self.start(Contender::Windrow, &args)?.map_err(BenchError::Server)
     }
 
@@ -99,7 +105,7 @@ impl<'a> Session<'a> {
         else {
             return Ok(());
         };
-        let title = member.contender.title();
+        let title = &member.title;
         self.say(&format!("fill {title}: {} entities, {buckets} buckets", load.entities));
         let filled = run::fill(&member.server, mode, load, buckets)?;
         self.say(&format!("{title} is filled, {:.0} events/s", filled.total.rate_per_s));
@@ -130,14 +136,15 @@ impl<'a> Session<'a> {
         round: usize,
         entrant: &Entrant<'_>,
     ) -> Result<Summary, BenchError> {
-        let title = entrant.member.contender.title();
+        let title = &entrant.member.title;
         let seed = entrant.load.seed.wrapping_add(round as u64);
         let load = Load { seed, ..entrant.load.clone() };
         let summary = run::measure(&entrant.member.server, entrant.mode, &load)?;
         self.say(&format!(
-            "{row} {workload}, round {} of {}, {title}: {:.0} /s, p99 {:.0} µs",
+            "{row} {workload}, round {} of {}, {title}, {} entities: {:.0} /s, p99 {:.0} µs",
             round + 1,
             self.plan.rounds,
+            load.entities,
             summary.total.rate_per_s,
             summary.total.latency.p99_us
         ));

@@ -245,11 +245,57 @@ mod tests {
     }
 
     #[test]
+    fn functions_in_lua_are_called_with_pairs_of_time_and_amount() {
+        let event = of(Target::Lua, Mode::Events);
+        assert_eq!(sent(&event), ["FCALL bench_add 1 user:0000007 1700000000000 10.37"]);
+        assert_eq!(sent(&of(Target::Lua, Mode::Reads)), ["FCALL bench_read 1 user:0000007 1700000000000"]);
+        let madd = of(Target::Lua, Mode::Madd(2));
+        assert_eq!((sent(&madd).len(), madd.expects.len(), madd.operations), (2, 2, 2));
+    }
+
+    #[test]
+    fn time_series_get_samples_and_give_a_sum() {
+        let event = of(Target::Ts, Mode::Events);
+        assert_eq!(
+            sent(&event),
+            ["TS.ADD user:0000007 1700000000000 10.37 RETENTION 3660000 ON_DUPLICATE SUM"]
+        );
+        let read = "TS.RANGE user:0000007 1699996400000 1700000000000 AGGREGATION sum 3600000";
+        assert_eq!(sent(&of(Target::Ts, Mode::Reads)), [read]);
+    }
+
+    #[test]
+    fn landmarks_are_the_same_for_every_kind_of_redis() {
+        for target in [Target::Redis, Target::Lua, Target::Ts] {
+            assert_eq!(
+                sent(&of(target, Mode::PipelinedSet(2))),
+                ["SET user:0000007 10.37", "SET user:0000008 10.74"]
+            );
+            assert_eq!(sent(&of(target, Mode::Get)), ["GET user:0000007"]);
+        }
+    }
+
+    #[test]
+    fn a_step_gives_several_entities_one_event_each_at_one_time() {
+        let key = KeyFormat::new("user:", 12, 1000).unwrap();
+        let one = Workload::step(&key, 1_699_999_980_000, 1).requests.swap_remove(0);
+        assert_eq!(sent(&one), ["EVENT.ADD user:0000007 bench 1699999980000 amount 10.37"]);
+        let two = Workload::step(&key, 1_699_999_980_000, 2).requests.swap_remove(0);
+        assert_eq!(
+            sent(&two),
+            ["EVENT.MADD bench FIELDS 1 amount EVENTS user:0000007 1699999980000 10.37 user:0000008 \
+              1699999980000 10.74"]
+        );
+        assert_eq!((two.template.entities(), two.operations), (2, 2));
+    }
+
+    #[test]
     fn a_fill_puts_an_event_in_every_bucket_of_one_entity() {
         let key = KeyFormat::new("user:", 12, 1000).unwrap();
         for (target, first, last) in [
             (Target::Windrow, "1699996460000 10.37", "user:0000007 1700000000000 "),
             (Target::Redis, "ZADD user:0000007 1699996460000 ", "1700000000000 1700000000000-00000060:"),
+            (Target::Lua, "FCALL bench_add 1 user:0000007 1699996460000 10.37", " 1700000000000 "),
         ] {
             let fill =
                 Workload::fill(target, Mode::Events, &key, FILL_BUCKETS).unwrap().requests.swap_remove(0);
