@@ -75,11 +75,7 @@ impl<'a> Session<'a> {
 
     /// Starts a server, Windrow with `more` arguments; the error is why it cannot take part.
     pub fn start(&self, contender: Contender, more: &[&str]) -> Result<Result<Member, String>, BenchError> {
-        let title = match contender {
-            Contender::Windrow => format!("Windrow {}", more.join(" ")),
-            contender => contender.title().to_owned(),
-        };
-        self.say(&format!("start {title}"));
+        self.say(&format!("start {} {}", contender.title(), more.join(" ")));
         let more: Vec<String> = more.iter().map(|&arg| arg.to_owned()).collect();
         let process = self.plan.programs.start(contender, self.core, &more)?;
         let server = server(contender, &process);
@@ -89,6 +85,7 @@ impl<'a> Session<'a> {
         }
         run::prepare(&server)?;
         let rss_empty_bytes = cpu::resident_bytes(process.pid())?;
+        let title = contender.title().to_owned();
         Ok(Ok(Member { contender, title, server, rss_empty_bytes, process }))
     }
 
@@ -96,7 +93,11 @@ impl<'a> Session<'a> {
     pub fn start_windrow(&self, shards: usize, more: &[&str]) -> Result<Member, BenchError> {
         let shards = shards.to_string();
         let args = [&["--shards", &shards, "--appendfsync", "everysec"][..], more].concat();
-        self.start(Contender::Windrow, &args)?.map_err(BenchError::Server)
+        let mut member = self.start(Contender::Windrow, &args)?.map_err(BenchError::Server)?;
+        if shards != "1" {
+            member.title = format!("Windrow of {shards} shards");
+        }
+        Ok(member)
     }
 
     /// Gives each entity an event in its newest `buckets`.
