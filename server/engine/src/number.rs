@@ -26,6 +26,12 @@ pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
             return Some((high * 100_000_000 + eight_digits(last)).cast_signed());
         }
     }
+    parse_any_int(text)
+}
+
+/// Any spelling, a digit at a time.
+#[inline(never)]
+fn parse_any_int(text: &[u8]) -> Option<i64> {
     timestamp::parse_int(text)
 }
 

@@ -155,11 +155,17 @@ fn put_whom(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8]) {
     if (layout.0 as usize) < ONE_BYTE && entity.len() < ONE_BYTE {
         out.extend_from_slice(&[0, 0, 0, 0, layout.0 as u8, entity.len() as u8]);
     } else {
-        out.extend_from_slice(&[0; HEAD_BYTES]);
-        put_varint(out, layout.0);
-        put_varint(out, u32::try_from(entity.len()).expect("entities are bounded by ENTITY_BYTES_MAX"));
+        put_long_numbers(out, layout, entity.len());
     }
     out.extend_from_slice(entity);
+}
+
+/// What is before an entity, if a number takes more than one byte.
+#[cold]
+fn put_long_numbers(out: &mut Vec<u8>, layout: LayoutId, entity_bytes: usize) {
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    put_varint(out, layout.0);
+    put_varint(out, u32::try_from(entity_bytes).expect("entities are bounded by ENTITY_BYTES_MAX"));
 }
 
 /// Writes a REMOVE at the end of a buffer.
