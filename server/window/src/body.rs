@@ -7,8 +7,9 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-use crate::column;
-use crate::definition::{ClockMode, TIERS_MAX};
+use crate::aggregate::FieldId;
+use crate::column::{self, Columns};
+use crate::definition::{ClockMode, FieldType, TIERS_MAX};
 use crate::layout::{Layout, Shape};
 use crate::timestamp::bucket_of;
 use crate::words::{Words, WordsMut};
@@ -26,8 +27,26 @@ pub struct Event<'a> {
     pub clock: i64,
     /// Bit f is set where field f is present.
     pub present: u64,
-    /// A word for each field: the bits of an f64 or an i64.
+    /// A word for each field: the bits of an f64 or an i64; of a STRING where its bytes lie, offset in the low half, length in the
+    /// high one.
     pub values: &'a [u64],
+    /// What STRING values lie in.
+    pub bytes: &'a [u8],
+}
+
+impl Event<'_> {
+    /// The word of a field, if it is present.
+    #[inline]
+    pub(crate) fn word(&self, field: FieldId) -> Option<u64> {
+        (self.present & (1 << field) != 0).then(|| self.values[usize::from(field)])
+    }
+
+    /// The value of a field of numbers, if it is present.
+    #[inline]
+    pub(crate) fn number(&self, field: FieldId, kind: FieldType) -> Option<f64> {
+        let word = self.word(field)?;
+        Some(if kind == FieldType::Int { word.cast_signed() as f64 } else { f64::from_bits(word) })
+    }
 }
 
 /// Whether an event finds its place, or what stands in the way.
@@ -79,8 +98,13 @@ pub fn is_dead(layout: &Layout, newest_ms: i64, clock_ms: i64) -> bool {
 pub fn init<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W) {
     assert!(words.len() >= layout.words_min(), "{} words are too few for an empty body", words.len());
     words.set(0, NONE.cast_unsigned());
-    for (at, partial) in layout.lifetime.iter().flatten().enumerate() {
-        words.set(1 + at, partial.initial());
+    if let Some(lifetime) = &layout.lifetime {
+        for (at, partial) in lifetime.numbers().iter().enumerate() {
+            words.set(1 + at, partial.initial());
+        }
+        for at in lifetime.numbers().len()..lifetime.words() {
+            words.set(1 + at, 0);
+        }
     }
     for tier in 0..layout.tiers.len() {
         Ring::set_head(layout, words, tier, NONE);
@@ -152,10 +176,8 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
     if event.ts > newest_ms(words) {
         words.set(0, event.ts.cast_unsigned());
     }
-    for (at, partial) in layout.lifetime.iter().flatten().enumerate() {
-        if let Some(new) = partial.add(words.get(1 + at), event, 0) {
-            words.set(1 + at, new);
-        }
+    if let Some(lifetime) = &layout.lifetime {
+        add_lifetime(lifetime, words, event);
     }
     let mut base = layout.rings_at();
     for (tier, place) in placements.0.iter().enumerate().take(layout.tiers.len()) {
@@ -164,6 +186,24 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
         base += ring.shape.words;
         if place.placement != Placement::Skip {
             ring.put(words, event, *place);
+        }
+    }
+}
+
+#[inline]
+fn add_lifetime<W: WordsMut + ?Sized>(lifetime: &Columns, words: &mut W, event: &Event<'_>) {
+    for (at, partial) in lifetime.numbers().iter().enumerate() {
+        if let Some(new) = partial.add(words.get(1 + at), event, 0) {
+            words.set(1 + at, new);
+        }
+    }
+    if !lifetime.is_numbers_only() {
+        for (column, partial) in lifetime.wide() {
+            let at = 1 + lifetime.word_at(column);
+            let count = |of| words.get(1 + lifetime.find(of).expect("moments stand beside their count"));
+            if let Some(new) = partial.add_wide(column::get_wide(words, at, 0), event, count) {
+                column::set_wide(words, at, 0, new);
+            }
         }
     }
 }

@@ -176,15 +176,7 @@ impl Definition {
         };
         ordered.fields.sort();
         for spec in &mut ordered.aggregates {
-            spec.aggregate = match spec.aggregate {
-                Aggregate::CountOf(field) => Aggregate::CountOf(moved(field)),
-                Aggregate::Sum(field) => Aggregate::Sum(moved(field)),
-                Aggregate::Avg(field) => Aggregate::Avg(moved(field)),
-                Aggregate::Min(field) => Aggregate::Min(moved(field)),
-                Aggregate::Max(field) => Aggregate::Max(moved(field)),
-                Aggregate::RateOf(field) => Aggregate::RateOf(moved(field)),
-                plain @ (Aggregate::Count | Aggregate::Rate | Aggregate::Since) => plain,
-            };
+            spec.aggregate = spec.aggregate.with_field(moved);
             // Naming all windows is the same as naming none.
             let mut lengths: Vec<Length> = self
                 .windows

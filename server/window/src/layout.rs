@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   0                 newest event time (i64); i64::MIN in a body without events
-//!   1 .. 1+L          the partials of `all`, one word each (L = 0 where the stream has no `all`)
+//!   1 .. 1+L          the partials of `all`, one word each, wide ones two (L = 0 where the stream has no `all`)
 //!   1+L .. 1+L+2T     two words a tier: head (index of its newest bucket, i64::MIN if none)
 //!                                       state (bits 0..16 shape, bits 32..64 entries in a short ring, the head's slot in a dense one)
 //!   then per tier     its ring, in its shape:
@@ -16,7 +16,7 @@
 //! becomes dense when that takes no more words than the next short one.
 
 use crate::aggregate::{Aggregate, Length};
-use crate::column::{Partial, words_of};
+use crate::column::{CellKind, Columns, Partial, WIDE_BITS, words_of};
 use crate::definition::{
     AggregateSpec, ClockMode, Definition, Field, RECORD_BYTES_MAX, SkewAction, WindowSpec,
 };
@@ -33,7 +33,7 @@ pub struct Layout {
     /// One tier for each distinct bucket width, finest first.
     pub tiers: Box<[Tier]>,
     /// The partials of `all`; `None` where the stream has no such window.
-    pub lifetime: Option<Box<[Partial]>>,
+    pub lifetime: Option<Columns>,
     /// The declared features: by aggregate, then by window, both as declared.
     pub features: Box<[Feature]>,
     /// What "now" means.
@@ -62,7 +62,7 @@ pub struct Tier {
     /// Slots of the dense ring: ⌈(longest + RETAIN)/w⌉ + ⌈SKEW/w⌉ + 1.
     pub slots: usize,
     /// What each bucket stores.
-    pub columns: Box<[Partial]>,
+    pub columns: Columns,
     /// The shapes the ring grows through: by capacity, then by count width.
     pub shapes: Box<[Shape]>,
 }
@@ -104,6 +104,7 @@ impl Shape {
 
 fn cell_bits(column: Partial, width_ms: i64, count_bits: u32) -> u32 {
     match column {
+        column if column.kind() == CellKind::Wide => WIDE_BITS,
         column if column.is_count() => count_bits,
         // 1 + an offset within the bucket.
         Partial::Newest if width_ms <= i64::from(u32::MAX) => 32,
@@ -127,15 +128,13 @@ impl Tier {
             .max()
             .unwrap_or(0);
         let retain_ms = retain_ms(width_ms, definition);
-        let mut columns: Vec<Partial> = Vec::new();
-        for spec in definition.aggregates.iter().filter(|spec| own().any(|window| spec.covers(window.length)))
-        {
-            for partial in Partial::of(spec.aggregate, &definition.fields) {
-                if !columns.contains(&partial) {
-                    columns.push(partial);
-                }
-            }
-        }
+        let columns = Columns::new(
+            definition
+                .aggregates
+                .iter()
+                .filter(|spec| own().any(|window| spec.covers(window.length)))
+                .flat_map(|spec| Partial::of(spec.aggregate, &definition.fields)),
+        );
         let slots = (i128::from(longest_ms) + i128::from(retain_ms) + i128::from(width_ms) - 1)
             / i128::from(width_ms)
             + (i128::from(definition.skew_ms) + i128::from(width_ms) - 1) / i128::from(width_ms)
@@ -153,7 +152,6 @@ impl Tier {
             )));
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
-        let columns = columns.into_boxed_slice();
         let shapes = Self::shapes(&columns, width_ms, slots);
         Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes })
     }
@@ -206,7 +204,7 @@ impl Tier {
 
     /// The place of a partial among the columns.
     pub fn column(&self, partial: Partial) -> Option<usize> {
-        self.columns.iter().position(|column| *column == partial)
+        self.columns.find(partial)
     }
 
     /// Whether every partial that `aggregate` needs is stored.
@@ -285,7 +283,7 @@ impl Layout {
 
     /// Words before the tiers' rings.
     pub(crate) fn tiers_at(&self) -> usize {
-        1 + self.lifetime.as_ref().map_or(0, |lifetime| lifetime.len())
+        1 + self.lifetime.as_ref().map_or(0, Columns::words)
     }
 
     /// Words before the first ring's.
@@ -330,18 +328,16 @@ impl Layout {
     }
 }
 
-fn lifetime(definition: &Definition) -> Option<Box<[Partial]>> {
+fn lifetime(definition: &Definition) -> Option<Columns> {
     definition.windows.iter().find(|window| window.length == Length::All)?;
-    let mut partials: Vec<Partial> = Vec::new();
-    for spec in definition.aggregates.iter().filter(|spec| spec.covers(Length::All)) {
-        for partial in Partial::of(spec.aggregate, &definition.fields) {
-            // The body's newest event time says it already.
-            if partial != Partial::Newest && !partials.contains(&partial) {
-                partials.push(partial);
-            }
-        }
-    }
-    Some(partials.into_boxed_slice())
+    let partials = definition
+        .aggregates
+        .iter()
+        .filter(|spec| spec.covers(Length::All))
+        .flat_map(|spec| Partial::of(spec.aggregate, &definition.fields))
+        // The body's newest event time says it already.
+        .filter(|partial| *partial != Partial::Newest);
+    Some(Columns::new(partials))
 }
 
 fn features(definition: &Definition, tiers: &[Tier]) -> Box<[Feature]> {

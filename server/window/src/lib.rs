@@ -18,6 +18,7 @@ pub mod definition;
 pub mod duration;
 pub mod error;
 pub mod layout;
+mod moments;
 pub mod query;
 pub mod range;
 pub mod timestamp;

@@ -93,7 +93,7 @@ impl<'l> Ring<'l> {
 
     /// Whether every count of the slot can take one more; else the shape with wider counts.
     fn room_to_count<W: Words + ?Sized>(&self, words: &W, slot: usize) -> Result<(), usize> {
-        for (at, partial) in self.tier().columns.iter().enumerate() {
+        for (at, partial) in self.tier().columns.numbers().iter().enumerate() {
             let bits = self.shape.bits[at];
             if partial.is_count() && bits < 64 && self.cell(words, at, slot) == (1 << bits) - 1 {
                 return Err(self.tier().wider(self.shape_index));
@@ -119,9 +119,28 @@ impl<'l> Ring<'l> {
             }
         };
         let offset_ms = (event.ts - bucket * self.tier().width_ms).cast_unsigned();
-        for (at, partial) in self.tier().columns.iter().enumerate() {
+        let columns = &self.tier().columns;
+        for (at, partial) in columns.numbers().iter().enumerate() {
             if let Some(new) = partial.add(self.cell(words, at, slot), event, offset_ms) {
                 self.set_cell(words, at, slot, new);
+            }
+        }
+        if !columns.is_numbers_only() {
+            self.put_wide(words, event, slot);
+        }
+    }
+
+    /// Adds the event to the partials of a slot that are not one number.
+    fn put_wide<W: WordsMut + ?Sized>(&self, words: &mut W, event: &Event<'_>, slot: usize) {
+        let columns = &self.tier().columns;
+        for (at, partial) in columns.wide() {
+            let base = self.column_base(at);
+            let count = |of| {
+                let at = columns.find(of).expect("moments stand beside their count");
+                self.cell(words, at, slot)
+            };
+            if let Some(new) = partial.add_wide(column::get_wide(words, base, slot), event, count) {
+                column::set_wide(words, base, slot, new);
             }
         }
     }
@@ -142,8 +161,14 @@ impl<'l> Ring<'l> {
     }
 
     fn clear<W: WordsMut + ?Sized>(&self, words: &mut W, slot: usize) {
-        for (at, partial) in self.tier().columns.iter().enumerate() {
+        let columns = &self.tier().columns;
+        for (at, partial) in columns.numbers().iter().enumerate() {
             self.set_cell(words, at, slot, partial.initial());
+        }
+        if !columns.is_numbers_only() {
+            for (at, _) in columns.wide() {
+                column::set_wide(words, self.column_base(at), slot, [0; 2]);
+            }
         }
     }
 
@@ -176,9 +201,14 @@ impl<'l> Ring<'l> {
     fn move_entry<W: WordsMut + ?Sized>(&self, words: &mut W, from: usize, to: usize) {
         let tag = column::get(words, self.base, 32, from);
         column::set(words, self.base, 32, to, tag);
-        for at in 0..self.tier().columns.len() {
+        let columns = &self.tier().columns;
+        for at in 0..columns.numbers().len() {
             let value = self.cell(words, at, from);
             self.set_cell(words, at, to, value);
+        }
+        for (at, _) in columns.wide() {
+            let value = column::get_wide(words, self.column_base(at), from);
+            column::set_wide(words, self.column_base(at), to, value);
         }
     }
 
@@ -215,8 +245,13 @@ impl<'l> Ring<'l> {
         O: Words + ?Sized,
         N: WordsMut + ?Sized,
     {
-        for at in 0..self.tier().columns.len() {
+        let columns = &self.tier().columns;
+        for at in 0..columns.numbers().len() {
             to.set_cell(new, at, slot, self.cell(old, at, from));
+        }
+        for (at, _) in columns.wide() {
+            let value = column::get_wide(old, self.column_base(at), from);
+            column::set_wide(new, to.column_base(at), slot, value);
         }
     }
 
