@@ -3,17 +3,11 @@
 use crate::definition::{Field, FieldType};
 use crate::duration;
 use crate::error::{DefinitionError, quote};
+use crate::sketch::{K_MAX, PRECISION_DEFAULT, PRECISION_MAX, PRECISION_MIN};
 use crate::timestamp;
 
 /// The index of a field in its stream's definition.
 pub type FieldId = u8;
-
-/// Most values that `lastk`, `topk` and `countby` give.
-pub const K_MAX: u16 = 1_000;
-/// The precisions of `distinct`: 2^p registers.
-pub const PRECISION: std::ops::RangeInclusive<u8> = 4..=16;
-/// The precision of `distinct(f)`.
-pub const PRECISION_DEFAULT: u8 = 12;
 
 /// A function over the events of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -326,12 +320,10 @@ fn parse_k(text: &[u8], k: &[u8]) -> Result<u16, DefinitionError> {
 
 fn parse_precision(text: &[u8], p: &[u8]) -> Result<u8, DefinitionError> {
     let number = timestamp::parse_int(p).and_then(|number| u8::try_from(number).ok());
-    number.filter(|number| PRECISION.contains(number)).ok_or_else(|| {
+    number.filter(|number| (PRECISION_MIN..=PRECISION_MAX).contains(number)).ok_or_else(|| {
         DefinitionError(format!(
-            "{}: the precision is a number from {} to {}, not {}",
+            "{}: the precision is a number from {PRECISION_MIN} to {PRECISION_MAX}, not {}",
             quote(text),
-            PRECISION.start(),
-            PRECISION.end(),
             quote(p)
         ))
     })

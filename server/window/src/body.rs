@@ -4,16 +4,20 @@
 //! says which ring must grow first ([`grow`] copies the body to larger words); [`add`] cannot fail.
 
 mod ring;
+mod sketches;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use crate::aggregate::FieldId;
 use crate::column::{self, Columns};
 use crate::definition::{ClockMode, FieldType, TIERS_MAX};
+use crate::heap::{HEAD_WORDS, Heap};
 use crate::layout::{Layout, Shape};
 use crate::timestamp::bucket_of;
 use crate::words::{Words, WordsMut};
 pub use ring::Placement;
+pub use verify::verify;
 
 /// The newest event time of a body without events, and the head of a ring without buckets.
 pub const NONE: i64 = i64::MIN;
@@ -34,11 +38,17 @@ pub struct Event<'a> {
     pub bytes: &'a [u8],
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
     /// The word of a field, if it is present.
     #[inline]
     pub(crate) fn word(&self, field: FieldId) -> Option<u64> {
         (self.present & (1 << field) != 0).then(|| self.values[usize::from(field)])
+    }
+
+    /// The bytes that the word of a STRING field names.
+    pub(crate) fn bytes_at(&self, word: u64) -> &'a [u8] {
+        let (at, bytes) = ((word & 0xffff_ffff) as usize, (word >> 32) as usize);
+        &self.bytes[at..at + bytes]
     }
 
     /// The value of a field of numbers, if it is present.
@@ -56,14 +66,32 @@ pub enum Fit {
     Ready,
     /// It is LATE.
     Late,
-    /// The ring of `tier` must take the form `shape` first.
-    Grow {
-        /// Which tier.
-        tier: usize,
-        /// The shape it needs.
-        shape: usize,
-    },
+    /// The body must be [copied](grow) to more words first.
+    Grow(Growth),
 }
+
+/// What a body lacks for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// A tier whose ring must take another form, and the number of that.
+    ring: Option<(usize, usize)>,
+    /// Words that the heap's end must have free.
+    heap_words: usize,
+    /// The clock that the event is judged by: sketches of buckets that are not kept any more stay behind.
+    clock_ms: i64,
+}
+
+/// How many words a body that grows wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The fewest that will do: the same for the same events, whenever the body has been copied before.
+    pub least: usize,
+    /// With room for sketches to grow further.
+    pub ample: usize,
+}
+
+/// Room that a heap gets beyond its need: a part of its words.
+const HEAP_SLACK_PART: usize = 4;
 
 /// Where an event goes in each tier: what [`fit`] finds and [`add`] uses. Made once and used again for every event.
 #[derive(Clone, Debug)]
@@ -110,6 +138,15 @@ pub fn init<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W) {
         Ring::set_head(layout, words, tier, NONE);
         Ring::set_state(layout, words, tier, 0, 0);
     }
+    if layout.has_sketches {
+        heap(layout, words).init(words);
+    }
+}
+
+/// The heap of a body, which has one.
+pub(crate) fn heap<W: Words + ?Sized>(layout: &Layout, words: &W) -> Heap {
+    debug_assert!(layout.has_sketches, "a body without sketches has no heap");
+    Heap::at(words_end(layout, words, layout.tiers.len()))
 }
 
 /// Whether an event is LATE for an entity that has no record, or a dead one: older than allowed lateness, or in a bucket that no tier
@@ -160,19 +197,39 @@ pub fn fit<W: Words + ?Sized>(
         match ring.place(words, place.bucket) {
             Ok(placement) => place.placement = placement,
             // The first is as good as any: they grow one after another.
-            Err(shape) => grow = grow.or(Some(Fit::Grow { tier: ring.tier_index, shape })),
+            Err(shape) => grow = grow.or(Some((ring.tier_index, shape))),
         }
     }
     match grow {
-        Some(grow) => grow,
-        None if is_kept => Fit::Ready,
-        None => Fit::Late,
+        Some(ring) => Fit::Grow(Growth { ring: Some(ring), heap_words: 0, clock_ms }),
+        None if !is_kept => Fit::Late,
+        None if layout.has_sketches => fit_sketches(layout, words, event, placements, clock_ms),
+        None => Fit::Ready,
     }
+}
+
+/// Whether the heap has room for the event at its places.
+#[inline(never)]
+fn fit_sketches<W: Words + ?Sized>(
+    layout: &Layout,
+    words: &W,
+    event: &Event<'_>,
+    placements: &Placements,
+    clock_ms: i64,
+) -> Fit {
+    let heap_words = sketches::words_needed(layout, words, event, placements);
+    if heap_words <= heap(layout, words).room(words) {
+        return Fit::Ready;
+    }
+    Fit::Grow(Growth { ring: None, heap_words, clock_ms })
 }
 
 /// Adds the event at the places that [`fit`] found in these words.
 #[inline]
 pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'_>, placements: &Placements) {
+    if layout.has_sketches {
+        sketches::release(layout, words, placements);
+    }
     if event.ts > newest_ms(words) {
         words.set(0, event.ts.cast_unsigned());
     }
@@ -187,6 +244,9 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
         if place.placement != Placement::Skip {
             ring.put(words, event, *place);
         }
+    }
+    if layout.has_sketches {
+        sketches::add(layout, words, event, placements);
     }
 }
 
@@ -230,26 +290,32 @@ fn rings<'l, W: Words + ?Sized>(layout: &'l Layout, words: &W) -> impl Iterator<
     })
 }
 
-/// Words of the body once `tier`'s ring has taken the form `shape`.
-pub fn words_grown<W: Words + ?Sized>(layout: &Layout, words: &W, tier: usize, shape: usize) -> usize {
-    let mut total = layout.rings_at();
+/// Words of the body once it has what `growth` says.
+pub fn words_grown<W: Words + ?Sized>(layout: &Layout, words: &W, growth: &Growth) -> Wanted {
+    let mut least = layout.rings_at();
     for at in 0..layout.tiers.len() {
-        total += if at == tier {
-            layout.tiers[at].shapes[shape].words
-        } else {
-            Ring::read(layout, words, at).shape.words
+        least += match growth.ring {
+            Some((tier, shape)) if tier == at => layout.tiers[at].shapes[shape].words,
+            _ => Ring::read(layout, words, at).shape.words,
         };
     }
-    total
+    if !layout.has_sketches {
+        return Wanted { least, ample: least };
+    }
+    let blocks = sketches::words_kept(layout, words, growth.clock_ms) + growth.heap_words;
+    least += HEAD_WORDS + blocks;
+    Wanted { least, ample: least + blocks / HEAP_SLACK_PART }
 }
 
 /// Words that the body uses of those it has.
 pub fn words_used<W: Words + ?Sized>(layout: &Layout, words: &W) -> usize {
-    words_end(layout, words, layout.tiers.len())
+    let heap_words = if layout.has_sketches { heap(layout, words).used(words) } else { 0 };
+    words_end(layout, words, layout.tiers.len()) + heap_words
 }
 
-/// Copies the body of `old` to `new`, with the ring of `grown` in the form `shape`. `new` has at least [`words_grown`] words.
-pub fn grow<O, N>(layout: &Layout, old: &O, new: &mut N, grown: usize, shape: usize)
+/// Copies the body of `old` to `new`, as `growth` asks; only blocks that are in use come along. `new` has at least the
+/// [words](words_grown) that this takes.
+pub fn grow<O, N>(layout: &Layout, old: &O, new: &mut N, growth: &Growth)
 where
     O: Words + ?Sized,
     N: WordsMut + ?Sized,
@@ -259,7 +325,7 @@ where
     }
     for tier in 0..layout.tiers.len() {
         let from = Ring::read(layout, old, tier);
-        if tier == grown {
+        if let Some((_, shape)) = growth.ring.filter(|(grown, _)| *grown == tier) {
             // A ring that becomes dense has its head in slot 0; one that was dense keeps its slots.
             let becomes_dense = layout.tiers[tier].shapes[shape].dense && !from.shape.dense;
             Ring::set_state(layout, new, tier, shape, if becomes_dense { 0 } else { from.entries });
@@ -272,6 +338,9 @@ where
                 new.set(to + index, old.get(from.base + index));
             }
         }
+    }
+    if layout.has_sketches {
+        sketches::compact(layout, old, new, growth.clock_ms);
     }
 }
 

@@ -4,6 +4,7 @@ use crate::aggregate::{Aggregate, FieldId};
 use crate::body::Event;
 use crate::definition::{Field, FieldType};
 use crate::moments::{Decayed, Moments};
+use crate::sketch::{Sketch, SketchSpec};
 use crate::words::{Words, WordsMut};
 
 /// What a bucket stores of its events so that aggregates over many buckets can be merged.
@@ -31,6 +32,8 @@ pub enum Partial {
     Moments(FieldId, FieldType),
     /// Of `all`: a sum that halves each so many milliseconds, and the event time that it is the sum at.
     DecaySum(FieldId, FieldType, i64),
+    /// A reference to a sketch of the field in the record's heap; 0 where there is none yet.
+    Sketch(FieldId, Sketch),
 }
 
 /// What one slot of a column is.
@@ -40,10 +43,25 @@ pub enum CellKind {
     Number,
     /// Two words.
     Wide,
+    /// A reference into the record's heap: 32 bits, in a word of its own among the partials of `all`.
+    Reference,
+}
+
+/// A column of references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SketchColumn {
+    /// Its place among the columns.
+    pub column: usize,
+    /// What is sketched.
+    pub field: FieldId,
+    /// How.
+    pub sketch: Sketch,
 }
 
 /// Bits of a wide cell.
 pub const WIDE_BITS: u32 = 128;
+/// Bits of a reference in a ring.
+pub const REFERENCE_BITS: u32 = 32;
 
 /// The partials of a bucket, or of `all`: those that are one number stand first, so that most streams know no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +69,7 @@ pub struct Columns {
     partials: Box<[Partial]>,
     numbers: usize,
     wide: usize,
+    sketches: Box<[SketchColumn]>,
 }
 
 impl Columns {
@@ -66,7 +85,11 @@ impl Columns {
         own.sort_by_key(|partial| partial.kind());
         let count = |kind| own.iter().filter(|partial| partial.kind() == kind).count();
         let (numbers, wide) = (count(CellKind::Number), count(CellKind::Wide));
-        Self { partials: own.into(), numbers, wide }
+        let sketches = own.iter().enumerate().filter_map(|(column, partial)| match *partial {
+            Partial::Sketch(field, sketch) => Some(SketchColumn { column, field, sketch }),
+            _ => None,
+        });
+        Self { sketches: sketches.collect(), partials: own.into(), numbers, wide }
     }
 
     /// Those that are one number.
@@ -84,6 +107,12 @@ impl Columns {
     /// Those that take two words, each with its place among the columns.
     pub fn wide(&self) -> impl Iterator<Item = (usize, Partial)> {
         (self.numbers..self.numbers + self.wide).map(|at| (at, self.partials[at]))
+    }
+
+    /// Those that refer to a sketch.
+    #[inline]
+    pub fn sketches(&self) -> &[SketchColumn] {
+        &self.sketches
     }
 
     /// The place of a partial.
@@ -123,6 +152,16 @@ impl Partial {
             Aggregate::Sum(field) | Aggregate::RateOf(field) => vec![sum(field)],
             Aggregate::Avg(field) => vec![Self::CountOf(field), sum(field)],
             Aggregate::Variance(field, _) => vec![Self::CountOf(field), Self::Moments(field, kind(field))],
+            Aggregate::First(field)
+            | Aggregate::Last(field)
+            | Aggregate::LastK(field, _)
+            | Aggregate::Distinct(field, _)
+            | Aggregate::Quantile(field, _)
+            | Aggregate::TopK(field, _)
+            | Aggregate::CountBy(field, _) => {
+                let spec = sketch_of(aggregate).expect("these are sketched");
+                vec![Self::Sketch(field, Sketch { spec, field: kind(field) })]
+            }
             Aggregate::DecaySum(field, halflife_ms) => {
                 vec![Self::DecaySum(field, kind(field), halflife_ms)]
             }
@@ -139,6 +178,7 @@ impl Partial {
     pub fn kind(self) -> CellKind {
         match self {
             Self::Moments(..) | Self::DecaySum(..) => CellKind::Wide,
+            Self::Sketch(..) => CellKind::Reference,
             _ => CellKind::Number,
         }
     }
@@ -179,7 +219,7 @@ impl Partial {
             Self::MinInt(field) => value(field).filter(|&new| new.cast_signed() < old.cast_signed()),
             Self::MaxInt(field) => value(field).filter(|&new| new.cast_signed() > old.cast_signed()),
             Self::Newest => (offset_ms >= old).then_some(offset_ms + 1),
-            Self::Moments(..) | Self::DecaySum(..) => None,
+            Self::Moments(..) | Self::DecaySum(..) | Self::Sketch(..) => None,
         }
     }
 
@@ -200,6 +240,21 @@ impl Partial {
             _ => None,
         }
     }
+}
+
+/// What sketch an aggregate is read from.
+fn sketch_of(aggregate: Aggregate) -> Option<SketchSpec> {
+    Some(match aggregate {
+        Aggregate::First(_) => SketchSpec::First,
+        Aggregate::Last(_) => SketchSpec::Last,
+        Aggregate::LastK(_, k) => SketchSpec::LastK { k },
+        Aggregate::Distinct(_, p) => SketchSpec::Distinct { p },
+        // One for all fractions.
+        Aggregate::Quantile(..) => SketchSpec::Quantile,
+        Aggregate::TopK(_, k) => SketchSpec::TopK { k },
+        Aggregate::CountBy(_, k) => SketchSpec::CountBy { k },
+        _ => return None,
+    })
 }
 
 /// One slot of a column of `bits` (16, 32 or 64) that starts at word `base`.

@@ -144,6 +144,14 @@ pub enum SkewAction {
     Reject,
 }
 
+impl FieldType {
+    /// Whether values are bytes, not numbers.
+    #[inline]
+    pub fn is_string(self) -> bool {
+        self == Self::String
+    }
+}
+
 impl Definition {
     /// Whether both say the same, whatever the order in which they say it.
     pub fn same_as(&self, other: &Self) -> bool {

@@ -10,18 +10,20 @@
 //!   then per tier     its ring, in its shape:
 //!     short           tags (u32: the bucket's index mod 2³², ascending), then the columns, one cell an entry
 //!     dense           the columns, one cell a slot; buckets lie in a circle that ends in the head's slot
+//!   then              the heap, where the stream has sketches: see `heap`
 //! ```
 //!
 //! A *shape* is a capacity and a width for the tier's counts (16, 32 or 64 bits). A ring starts as the smallest short one and
 //! becomes dense when that takes no more words than the next short one.
 
 use crate::aggregate::{Aggregate, Length};
-use crate::column::{CellKind, Columns, Partial, WIDE_BITS, words_of};
+use crate::column::{CellKind, Columns, Partial, REFERENCE_BITS, WIDE_BITS, words_of};
 use crate::definition::{
     AggregateSpec, ClockMode, Definition, Field, RECORD_BYTES_MAX, SkewAction, WindowSpec,
 };
 use crate::duration;
 use crate::error::DefinitionError;
+use crate::heap::{BLOCK_HEAD_WORDS, HEAD_WORDS};
 use crate::query::Feature;
 use crate::timestamp::floor_to;
 
@@ -34,6 +36,8 @@ pub struct Layout {
     pub tiers: Box<[Tier]>,
     /// The partials of `all`; `None` where the stream has no such window.
     pub lifetime: Option<Columns>,
+    /// Whether a bucket, or `all`, has sketches: such a body has a heap.
+    pub has_sketches: bool,
     /// The declared features: by aggregate, then by window, both as declared.
     pub features: Box<[Feature]>,
     /// What "now" means.
@@ -105,6 +109,7 @@ impl Shape {
 fn cell_bits(column: Partial, width_ms: i64, count_bits: u32) -> u32 {
     match column {
         column if column.kind() == CellKind::Wide => WIDE_BITS,
+        column if column.kind() == CellKind::Reference => REFERENCE_BITS,
         column if column.is_count() => count_bits,
         // 1 + an offset within the bucket.
         Partial::Newest if width_ms <= i64::from(u32::MAX) => 32,
@@ -216,6 +221,16 @@ impl Tier {
     pub fn full_bytes(&self) -> usize {
         self.shapes[self.shapes.len() - COUNT_BITS.len()].words * 8
     }
+
+    /// Most bytes that the sketches of all buckets may take.
+    pub fn sketch_bytes_max(&self) -> usize {
+        self.slots * sketch_bytes_max(&self.columns)
+    }
+}
+
+/// Most bytes of the sketches of one bucket.
+fn sketch_bytes_max(columns: &Columns) -> usize {
+    columns.sketches().iter().map(|of| 8 * (BLOCK_HEAD_WORDS + of.sketch.words_max())).sum()
 }
 
 /// RETAIN of the tier of one width: its own, else the one for all tiers, else LATENESS plus one bucket.
@@ -249,9 +264,15 @@ impl Layout {
             .into_iter()
             .map(|width_ms| Tier::new(width_ms, definition))
             .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
+        let lifetime = lifetime(definition);
         let layout = Self {
             fields: definition.fields.clone().into_boxed_slice(),
-            lifetime: lifetime(definition),
+            has_sketches: tiers
+                .iter()
+                .map(|tier| &tier.columns)
+                .chain(&lifetime)
+                .any(|columns| !columns.sketches().is_empty()),
+            lifetime,
             features: features(definition, &tiers),
             clock: definition.clock,
             lateness_ms: definition.lateness_ms,
@@ -294,12 +315,25 @@ impl Layout {
 
     /// Words of a body without events.
     pub fn words_min(&self) -> usize {
-        self.tiers_at() + self.tiers.iter().map(|tier| 2 + tier.shapes[0].words).sum::<usize>()
+        self.rings_at()
+            + self.tiers.iter().map(|tier| tier.shapes[0].words).sum::<usize>()
+            + self.heap_words_min()
     }
 
-    /// Bytes of a body whose rings are all dense, while counts are narrow.
+    /// Words of a heap without blocks.
+    fn heap_words_min(&self) -> usize {
+        if self.has_sketches { HEAD_WORDS } else { 0 }
+    }
+
+    /// Bytes of a body whose rings are all dense, while counts are narrow, without what its sketches take.
     pub fn full_bytes(&self) -> usize {
-        8 * (self.tiers_at() + 2 * self.tiers.len()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+        8 * (self.rings_at() + self.heap_words_min()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+    }
+
+    /// Most bytes that sketches may add, were there room for all in one record.
+    pub fn sketch_bytes_max(&self) -> usize {
+        let lifetime: usize = self.lifetime.iter().map(sketch_bytes_max).sum();
+        lifetime + self.tiers.iter().map(Tier::sketch_bytes_max).sum::<usize>()
     }
 
     /// The declared window of a length.

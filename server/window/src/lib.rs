@@ -18,6 +18,7 @@ pub mod column;
 pub mod definition;
 pub mod duration;
 pub mod error;
+mod heap;
 pub mod layout;
 mod moments;
 pub mod query;

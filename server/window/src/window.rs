@@ -4,9 +4,11 @@ use crate::aggregate::{Aggregate, FieldId, Spread};
 use crate::body::{self, Ring};
 use crate::column::{self, Partial};
 use crate::definition::FieldType;
+use crate::heap::Heap;
 use crate::layout::Layout;
 use crate::moments::{Decayed, Moments, Spreading};
 use crate::query::{Feature, ReadTime};
+use crate::sketch::{INLINE, Scratch, Sketch};
 use crate::value::Value;
 use crate::words::Words;
 
@@ -65,7 +67,15 @@ trait Merged {
     fn newest_ms(&self) -> Option<i64>;
     fn spreading(&self, count: Partial, moments: Partial) -> Spreading;
     fn decayed(&self, partial: Partial) -> Decayed;
+    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch;
     fn layout(&self) -> &Layout;
+
+    fn sketched_for(&self, aggregate: Aggregate) -> Scratch {
+        match Partial::of(aggregate, &self.layout().fields)[..] {
+            [partial @ Partial::Sketch(_, sketch)] => self.sketched(partial, sketch),
+            _ => unreachable!("{aggregate:?} is read from one sketch"),
+        }
+    }
 
     fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64) -> Value {
         let kind = |field: FieldId| self.layout().fields[usize::from(field)].kind;
@@ -95,6 +105,13 @@ trait Merged {
                 }
                 .map_or(Value::Null, Value::Float)
             }
+            Aggregate::Quantile(_, fraction) => self.sketched_for(aggregate).quantile(fraction.get()),
+            Aggregate::First(_)
+            | Aggregate::Last(_)
+            | Aggregate::LastK(..)
+            | Aggregate::Distinct(..)
+            | Aggregate::TopK(..)
+            | Aggregate::CountBy(..) => self.sketched_for(aggregate).value(),
             Aggregate::DecaySum(field, halflife_ms) => {
                 let partial = Partial::DecaySum(field, kind(field), halflife_ms);
                 // T − 1 is the clock: `all` is read at the present only.
@@ -119,6 +136,21 @@ trait Merged {
                 Value::Int(t.saturating_sub(1).saturating_sub(newest_ms).max(0))
             }),
         }
+    }
+}
+
+/// Adds what a cell refers to.
+fn merge_cell<W: Words + ?Sized>(
+    heap: Heap,
+    words: &W,
+    sketch: Sketch,
+    reference: u32,
+    scratch: &mut Scratch,
+) {
+    if reference & INLINE != 0 {
+        sketch.merge_inline(reference, scratch);
+    } else if reference != 0 {
+        sketch.merge_into(heap.payload(words, reference), scratch);
     }
 }
 
@@ -189,6 +221,14 @@ impl<W: Words + ?Sized> Merged for Lifetime<'_, W> {
 
     fn decayed(&self, partial: Partial) -> Decayed {
         Decayed::from_words(column::get_wide(self.words, self.word_at(partial), 0))
+    }
+
+    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch {
+        let mut scratch = Scratch::default();
+        scratch.begin(sketch);
+        let heap = body::heap(self.layout, self.words);
+        merge_cell(heap, self.words, sketch, self.word(partial) as u32, &mut scratch);
+        scratch
     }
 
     fn layout(&self) -> &Layout {
@@ -288,6 +328,17 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
 
     fn decayed(&self, _partial: Partial) -> Decayed {
         unreachable!("what decays is kept for `all` only")
+    }
+
+    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch {
+        let mut scratch = Scratch::default();
+        scratch.begin(sketch);
+        let (column, heap) = (self.column(partial), body::heap(self.layout, self.words));
+        for slot in self.slots() {
+            let reference = self.ring.cell(self.words, column, slot) as u32;
+            merge_cell(heap, self.words, sketch, reference, &mut scratch);
+        }
+        scratch
     }
 
     fn layout(&self) -> &Layout {

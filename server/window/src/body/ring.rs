@@ -169,6 +169,9 @@ impl<'l> Ring<'l> {
             for (at, _) in columns.wide() {
                 column::set_wide(words, self.column_base(at), slot, [0; 2]);
             }
+            for of in columns.sketches() {
+                self.set_cell(words, of.column, slot, 0);
+            }
         }
     }
 
@@ -209,6 +212,10 @@ impl<'l> Ring<'l> {
         for (at, _) in columns.wide() {
             let value = column::get_wide(words, self.column_base(at), from);
             column::set_wide(words, self.column_base(at), to, value);
+        }
+        for of in columns.sketches() {
+            let reference = self.cell(words, of.column, from);
+            self.set_cell(words, of.column, to, reference);
         }
     }
 
@@ -252,6 +259,18 @@ impl<'l> Ring<'l> {
         for (at, _) in columns.wide() {
             let value = column::get_wide(old, self.column_base(at), from);
             column::set_wide(new, to.column_base(at), slot, value);
+        }
+        for of in columns.sketches() {
+            to.set_cell(new, of.column, slot, self.cell(old, of.column, from));
+        }
+    }
+
+    /// The cells of all buckets, oldest first, as at most two runs of slots.
+    pub(super) fn all_runs(&self) -> [(usize, usize); 2] {
+        match (self.head, self.shape.dense) {
+            (NONE, _) => [(0, 0); 2],
+            (_, true) => [(self.entries + 1, self.tier().slots), (0, self.entries + 1)],
+            (_, false) => [(0, self.entries), (0, 0)],
         }
     }
 
