@@ -4,6 +4,8 @@
 //! says which ring must grow first ([`grow`] copies the body to larger words); [`add`] cannot fail.
 
 mod ring;
+#[cfg(test)]
+mod sketch_tests;
 mod sketches;
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,9 @@ pub fn verify<W: Words + ?Sized>(layout: &Layout, words: &W) -> Result<(), Corru
     for tier in 0..layout.tiers.len() {
         verify_ring(layout, words, tier, newest_ms)?;
     }
+    for (at, partial) in layout.lifetime.iter().flat_map(|lifetime| lifetime.numbers()).enumerate() {
+        verify_count(*partial, words.get(1 + at))?;
+    }
     if layout.has_sketches { verify_heap(layout, words) } else { Ok(()) }
 }
 
@@ -75,11 +78,25 @@ fn verify_ring<W: Words + ?Sized>(
     if !ring.shape.dense {
         verify_tags(&ring, words, tier)?;
     }
+    let columns = layout.tiers[tier].columns.numbers();
+    for slot in ring.all_runs().into_iter().flat_map(|(from, to)| from..to) {
+        for (at, partial) in columns.iter().enumerate() {
+            verify_count(*partial, ring.cell(words, at, slot))?;
+        }
+    }
     if let Some(newest) = layout.tiers[tier].column(Partial::Newest) {
         let mut slots = ring.all_runs().into_iter().flat_map(|(from, to)| from..to);
         if let Some(slot) = slots.find(|&slot| ring.cell(words, newest, slot) > width_ms.cast_unsigned()) {
             return fail(format!("tier {tier}: an event behind the end of its bucket in slot {slot}"));
         }
+    }
+    Ok(())
+}
+
+/// A count has never been so large that one more is too many.
+fn verify_count(partial: Partial, word: u64) -> Result<(), Corrupt> {
+    if partial.is_count() && i64::try_from(word).is_err() {
+        return fail(format!("a count of {word}"));
     }
     Ok(())
 }

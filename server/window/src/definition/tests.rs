@@ -126,7 +126,7 @@ fn aggregates_with_numbers_have_one_text_and_are_compared_by_value() {
     assert_eq!(one.difference(&parse(moved).unwrap()), None);
     assert!(one.difference(&parse(&moved.replace("0.5", "0.51")).unwrap()).is_some());
     assert!(one.difference(&parse(&moved.replace("lastk(x,3)", "lastk(x,4)")).unwrap()).is_some());
-    let layout = crate::layout::Layout::compile(&one).unwrap();
+    let layout = Layout::compile(&one).unwrap();
     let names: Vec<&str> = layout.features.iter().map(|feature| &*feature.name).collect();
     assert!(names.contains(&"decaysum(x,1h):all") && !names.contains(&"decaysum(x,1h):5m"), "{names:?}");
     let found = crate::query::Feature::find(&layout, b"distinct(s, 12):60s").unwrap();
