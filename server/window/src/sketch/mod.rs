@@ -18,14 +18,30 @@
 //! A reader may see words of two moments: whatever they say, reading ends, and nothing panics. [`Sketch::verify`] says whether
 //! words can have been made by `add`: it is asked of words that come from outside.
 
+mod countby;
+mod counters;
+mod distinct;
+mod hash;
+mod latest;
+mod quantile;
+mod scratch;
 mod span;
+mod stored;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod topk;
+mod union;
 
+pub use quantile::BINS_MAX;
+pub use scratch::Scratch;
 pub use span::{Span, SpanMut};
 
 use crate::definition::FieldType;
 use crate::error::Corrupt;
-use crate::value::Value;
 use crate::words::{Words, WordsMut};
+use latest::End;
+use stored::Stored;
 
 /// Fewest bits of a register's index: 16 registers.
 pub const PRECISION_MIN: u8 = 4;
@@ -104,102 +120,143 @@ impl Sketch {
     }
 
     /// The reference that stands for a bucket with this one value ([`INLINE`] set); `None` where the kind has no such form.
+    #[inline]
     pub fn inline(self, value: &SketchValue<'_>) -> Option<u32> {
-        let _ = value;
-        None
+        match self.spec {
+            SketchSpec::Distinct { .. } => Some(INLINE | distinct::entry_of(&self.stored(value))),
+            _ => None,
+        }
     }
 
     /// Whether a reference with [`INLINE`] set is one that [`Sketch::inline`] makes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub fn verify_inline(self, reference: u32) -> Result<(), Corrupt> {
-        let _ = reference;
-        Ok(())
+        match self.spec {
+            SketchSpec::Distinct { .. } => distinct::verify_entry(reference & !INLINE),
+            _ => {
+                Err(Corrupt(format!("{reference:#x} stands for a value in place of a sketch that has none")))
+            }
+        }
     }
 
     /// Payload words of a bucket's first block: room for `value`, and for an inline one before it.
     pub fn words_new(self, value: &SketchValue<'_>) -> usize {
-        let _ = value;
-        1
+        match self.spec {
+            SketchSpec::Distinct { .. } | SketchSpec::Quantile => 1,
+            SketchSpec::TopK { .. } | SketchSpec::CountBy { .. } | SketchSpec::LastK { .. } => {
+                2 + self.stored(value).words()
+            }
+            SketchSpec::First | SketchSpec::Last => 1 + self.stored(value).words(),
+        }
     }
 
     /// The most payload words that a block of this sketch ever has.
     pub fn words_max(self) -> usize {
-        1
+        match self.spec {
+            SketchSpec::Distinct { p } => distinct::dense_words(p),
+            SketchSpec::Quantile => BINS_MAX,
+            SketchSpec::TopK { k } => topk::words_max(self.field, k),
+            SketchSpec::CountBy { k } => countby::words_max(self.field, k),
+            SketchSpec::LastK { k } => latest::words_max(self.field, k),
+            SketchSpec::First | SketchSpec::Last => 1 + stored::words_max(self.field),
+        }
     }
 
     /// `None`: the value fits in place. `Some(words)`: it needs a block of so many payload words first.
     pub fn room<W: Words + ?Sized>(self, span: Span<'_, W>, value: &SketchValue<'_>) -> Option<usize> {
-        let _ = (span, value);
-        None
+        let stored = self.stored(value);
+        match self.spec {
+            SketchSpec::Distinct { p } => distinct::room(span, p, &stored),
+            SketchSpec::Quantile => quantile::room(span, quantile::key_of(self.field, value.word)),
+            SketchSpec::TopK { k } => topk::room(span, self.field, k, &stored),
+            SketchSpec::CountBy { k } => countby::room(span, self.field, k, &stored),
+            SketchSpec::LastK { k } => latest::room(span, self.field, k, value.at_ms, &stored),
+            SketchSpec::First => End::Oldest.room(span, value.at_ms, &stored),
+            SketchSpec::Last => End::Newest.room(span, value.at_ms, &stored),
+        }
     }
 
     /// Makes the span a sketch of nothing.
     pub fn start<W: WordsMut + ?Sized>(self, span: &mut SpanMut<'_, W>) {
-        span.clear();
+        match self.spec {
+            SketchSpec::First | SketchSpec::Last => End::start(span),
+            _ => span.clear(),
+        }
     }
 
-    /// Copies a sketch to a span of at least as many words, of which none are relied on; one that [`Sketch::room`] asked for, or
-    /// one as long as the old.
+    /// Copies a sketch to a span of exactly the words that [`Sketch::room`] asked for, or exactly as many as the old one has.
+    /// What the new span held before does not matter.
     pub fn copy<O, N>(self, old: Span<'_, O>, new: &mut SpanMut<'_, N>)
     where
         O: Words + ?Sized,
         N: WordsMut + ?Sized,
     {
-        let _ = (old, new);
+        match self.spec {
+            SketchSpec::Distinct { p } => distinct::copy(old, new, p),
+            _ => new.copy_from(old),
+        }
     }
 
     /// Adds a value for which [`Sketch::room`] said `None` (or to a new block). Events of a bucket are added as they arrive.
     pub fn add<W: WordsMut + ?Sized>(self, span: &mut SpanMut<'_, W>, value: &SketchValue<'_>) {
-        let _ = (span, value);
+        let stored = self.stored(value);
+        match self.spec {
+            SketchSpec::Distinct { p } => distinct::add(span, p, distinct::entry_of(&stored)),
+            SketchSpec::Quantile => quantile::add(span, quantile::key_of(self.field, value.word)),
+            SketchSpec::TopK { k } => topk::add(span, self.field, k, &stored),
+            SketchSpec::CountBy { k } => countby::add(span, self.field, k, &stored),
+            SketchSpec::LastK { k } => latest::add(span, self.field, k, value.at_ms, &stored),
+            SketchSpec::First => End::Oldest.add(span, value.at_ms, &stored),
+            SketchSpec::Last => End::Newest.add(span, value.at_ms, &stored),
+        }
     }
 
     /// Adds the value that an inline reference stands for to a new block.
     pub fn add_inline<W: WordsMut + ?Sized>(self, span: &mut SpanMut<'_, W>, reference: u32) {
-        let _ = (span, reference);
+        if let SketchSpec::Distinct { p } = self.spec {
+            distinct::add(span, p, reference & !INLINE);
+        }
     }
 
-    /// Adds a bucket to what `scratch` has seen since [`Scratch::begin`].
+    /// Adds a bucket to what `scratch` has seen since [`Scratch::begin`] of this sketch.
+    #[inline]
     pub fn merge_into<W: Words + ?Sized>(self, span: Span<'_, W>, scratch: &mut Scratch) {
-        let _ = (span, scratch);
+        scratch.merge(self, span);
     }
 
     /// Adds a bucket that is an inline reference.
+    #[inline]
     pub fn merge_inline(self, reference: u32, scratch: &mut Scratch) {
-        let _ = (reference, scratch);
+        scratch.merge_inline(self, reference);
     }
 
-    /// Whether the words can be what `add` made.
+    /// Whether the words can be what `add` made. What a reader or a writer does does not depend on it: it is safe with any words.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn verify<W: Words + ?Sized>(self, span: Span<'_, W>) -> Result<(), Corrupt> {
-        let _ = span;
-        Ok(())
+        match self.spec {
+            SketchSpec::Distinct { p } => distinct::verify(span, p),
+            SketchSpec::Quantile => quantile::verify(span),
+            SketchSpec::TopK { k } => topk::verify(span, self.field, k),
+            SketchSpec::CountBy { k } => countby::verify(span, self.field, k),
+            SketchSpec::LastK { k } => latest::verify(span, self.field, k),
+            SketchSpec::First | SketchSpec::Last => End::verify(span, self.field),
+        }
+    }
+
+    #[inline]
+    fn stored<'a>(self, value: &SketchValue<'a>) -> Stored<'a> {
+        Stored::new(self.field, value)
     }
 }
 
-/// Where a reader merges the buckets of a window: made once, used again for every read.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    sketch: Option<Sketch>,
-}
-
-impl Scratch {
-    /// Forgets what was merged, and starts a window of `sketch`.
-    pub fn begin(&mut self, sketch: Sketch) {
-        self.sketch = Some(sketch);
-    }
-
-    /// What was merged since `begin`; of a sketch that was begun for quantiles, the median.
-    ///
-    /// An integer for `distinct`, a list for `lastk` (newest first), `topk` and `countby` (`[value, count]`), a value or
-    /// [`Value::Null`] for `first` and `last`.
-    pub fn value(&mut self) -> Value {
-        Value::Null
-    }
-
-    /// The value at `q` (0 to 1) of what was merged since `begin`; [`Value::Null`] if that is nothing. May be asked for several.
-    pub fn quantile(&mut self, q: f64) -> Value {
-        let _ = q;
-        Value::Null
-    }
+/// The size of a block that needs `needed` words: 1, 2, 3, 4, 6, 8, 12, 16, ..., so that a sketch that grows is seldom copied and
+/// at most a third of it is unused.
+fn grown(needed: usize, words_max: usize) -> usize {
+    let power = needed.next_power_of_two();
+    let between = power / 4 * 3;
+    (if needed <= between { between } else { power }).min(words_max).max(needed)
 }

@@ -98,4 +98,25 @@ impl<'w, W: WordsMut + ?Sized> SpanMut<'w, W> {
             self.set(index, 0);
         }
     }
+
+    /// Moves `count` words from `from` to `to`, which may overlap.
+    #[inline]
+    pub(super) fn shift(&mut self, from: usize, to: usize, count: usize) {
+        if from >= to {
+            for index in 0..count {
+                self.set(to + index, self.get(from + index));
+            }
+        } else {
+            for index in (0..count).rev() {
+                self.set(to + index, self.get(from + index));
+            }
+        }
+    }
+
+    /// Copies another span's words, and zeros behind them.
+    pub(super) fn copy_from<O: Words + ?Sized>(&mut self, old: Span<'_, O>) {
+        for index in 0..self.len {
+            self.set(index, old.get(index));
+        }
+    }
 }
