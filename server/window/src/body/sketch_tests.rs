@@ -6,6 +6,7 @@ use super::{Event, Fit, Placements, add, fit, grow, heap, init, newest_ms, verif
 use crate::definition::{Definition, FieldType};
 use crate::layout::Layout;
 use crate::query::{Feature, ReadTime};
+use crate::timestamp::TIMESTAMP_ABS_MAX;
 use crate::value::Value;
 use crate::window::evaluate;
 
@@ -97,7 +98,7 @@ impl Entity {
         self.copies += 1;
     }
 
-    /// The body as it is once it is copied with no room to spare.
+    /// The heap as it is once the body is copied with no room to spare.
     fn compacted(&self) -> Vec<u64> {
         let clock_ms = newest_ms(self.words.as_slice());
         let growth = super::Growth { ring: None, heap_words: 0, clock_ms };
@@ -105,7 +106,9 @@ impl Entity {
         let mut words = vec![0; wanted.least];
         grow(&self.layout, self.words.as_slice(), words.as_mut_slice(), &growth);
         assert_eq!(words_used(&self.layout, words.as_slice()), words.len());
-        words
+        verify(&self.layout, words.as_slice()).unwrap();
+        let heap = heap(&self.layout, words.as_slice());
+        words.split_off(words.len() - heap.used(words.as_slice()))
     }
 
     fn read(&self, features: &[&str]) -> Vec<Value> {
@@ -115,7 +118,8 @@ impl Entity {
     }
 
     fn row(&self, features: &[Feature]) -> Vec<Value> {
-        let clock = newest_ms(self.words.as_slice());
+        // Words may say any time.
+        let clock = newest_ms(self.words.as_slice()).clamp(-TIMESTAMP_ABS_MAX, TIMESTAMP_ABS_MAX);
         let time = ReadTime { t: clock + 1, clock: Some(clock), present: true };
         let mut row = Vec::new();
         evaluate(&self.layout, Some(self.words.as_slice()), features, time, &mut row);
@@ -179,7 +183,7 @@ fn what_leaves_the_ring_leaves_the_heap() {
         let mut most = 0;
         for second in 0..2_000i64 {
             for n in 0..2 {
-                let word = format!("a value of some length, {second}, {n}");
+                let word = format!("a value of some length, {second:04}, {n}");
                 assert!(entity.event(second * 1000, &text(&word)).0);
             }
             if second > 100 {
