@@ -311,7 +311,7 @@ proptest! {
             let newest = newest_ms(body.words.as_slice());
             for (ts, values) in more {
                 // Times near the body's own, and of its range.
-                let ts = newest.max(-1_000_000_000).min(1_000_000_000) + ts.rem_euclid(20_000);
+                let ts = newest.clamp(-1_000_000_000, 1_000_000_000) + ts.rem_euclid(20_000);
                 if ts >= newest_ms(body.words.as_slice()).saturating_sub(100_000) {
                     body.event(ts, &values);
                 }

@@ -1,10 +1,10 @@
 //! The sketches of a body: what an event needs in its heap, how it enters them, how they move along.
 
 use super::{Event, NONE, Placement, Placements, Ring, rings};
-use crate::column::{self, SketchColumn};
+use crate::column::{self, Columns, SketchColumn};
 use crate::heap::{BLOCK_HEAD_WORDS, Heap};
 use crate::layout::Layout;
-use crate::sketch::{INLINE, Sketch, SketchValue};
+use crate::sketch::{INLINE, Sketch, SketchValue, Span};
 use crate::words::{Words, WordsMut};
 
 /// A cell that refers to a sketch, in a ring or among the partials of `all`.
@@ -110,7 +110,7 @@ pub(super) fn words_needed<W: Words + ?Sized>(
             }
         }
     };
-    for of in layout.lifetime.iter().flat_map(|lifetime| lifetime.sketches()) {
+    for of in layout.lifetime.iter().flat_map(Columns::sketches) {
         enter(of, Cell::of_lifetime(layout, of).reference(words));
     }
     for (ring, place) in rings(layout, words).zip(&placements.0) {
@@ -163,7 +163,7 @@ pub(super) fn add<W: WordsMut + ?Sized>(
     placements: &Placements,
 ) {
     let heap = super::heap(layout, words);
-    for of in layout.lifetime.iter().flat_map(|lifetime| lifetime.sketches()) {
+    for of in layout.lifetime.iter().flat_map(Columns::sketches) {
         enter(heap, words, event, of, Cell::of_lifetime(layout, of));
     }
     for tier in 0..layout.tiers.len() {
@@ -234,7 +234,7 @@ fn lengthen<W: WordsMut + ?Sized>(
     };
     let mut new = heap.payload_mut(words, block);
     sketch.start(&mut new);
-    sketch.copy(crate::sketch::Span::new(old.as_slice(), 0, old.len()), &mut new);
+    sketch.copy(Span::new(old.as_slice(), 0, old.len()), &mut new);
     block
 }
 
@@ -251,7 +251,7 @@ pub(super) fn cells<W: Words + ?Sized>(
             cells.push((cell, cell.reference(words), kept));
         }
     };
-    for of in layout.lifetime.iter().flat_map(|lifetime| lifetime.sketches()) {
+    for of in layout.lifetime.iter().flat_map(Columns::sketches) {
         look(Cell::of_lifetime(layout, of), Kept::Yes);
     }
     for ring in rings(layout, words) {

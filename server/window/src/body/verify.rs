@@ -2,7 +2,7 @@
 
 use super::sketches;
 use super::{NONE, Ring, heap, newest_ms, words_end};
-use crate::column::{self, Partial};
+use crate::column::{self, Columns, Partial};
 use crate::error::Corrupt;
 use crate::heap::{Block, HEAD_WORDS};
 use crate::layout::Layout;
@@ -34,7 +34,7 @@ pub fn verify<W: Words + ?Sized>(layout: &Layout, words: &W) -> Result<(), Corru
     for tier in 0..layout.tiers.len() {
         verify_ring(layout, words, tier, newest_ms)?;
     }
-    for (at, partial) in layout.lifetime.iter().flat_map(|lifetime| lifetime.numbers()).enumerate() {
+    for (at, partial) in layout.lifetime.iter().flat_map(Columns::numbers).enumerate() {
         verify_count(*partial, words.get(1 + at))?;
     }
     if layout.has_sketches { verify_heap(layout, words) } else { Ok(()) }
