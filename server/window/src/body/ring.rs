@@ -40,9 +40,7 @@ impl<'l> Ring<'l> {
     fn slot_of(&self, bucket: i64) -> usize {
         let back = self.head.wrapping_sub(bucket) as usize;
         debug_assert!(back < self.tier().slots, "bucket {bucket} is not in the ring of {}", self.head);
-        let slot =
-            if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back };
-        slot
+        if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back }
     }
 
     /// The slot that a bucket has in a dense ring, or would have next; in a short one, the last.
