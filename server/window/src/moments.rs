@@ -120,16 +120,19 @@ mod tests {
 
     #[test]
     fn a_variance_needs_values() {
-        assert_eq!((of(&[]).variance(0), of(&[3.0]).variance(0), of(&[3.0]).variance(1)), (None, Some(0.0), None));
+        assert_eq!(
+            (of(&[]).variance(0), of(&[3.0]).variance(0), of(&[3.0]).variance(1)),
+            (None, Some(0.0), None)
+        );
     }
 
     #[test]
     fn a_sum_halves_each_halflife_whatever_the_order() {
         let values = [(1_000, 8.0), (3_000, 4.0), (2_000, 2.0)];
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
-            let sum = order.iter().fold(Decayed::default(), |sum, &at: &usize| {
-                sum.with(values[at].1, values[at].0, 1_000)
-            });
+            let sum = order
+                .iter()
+                .fold(Decayed::default(), |sum, &at: &usize| sum.with(values[at].1, values[at].0, 1_000));
             assert!((sum.at(4_000, 1_000) - 3.5).abs() < 1e-12, "{order:?}: {sum:?}");
         }
         let long_ago = Decayed::default().with(5.0, 0, 1);

@@ -201,7 +201,15 @@ impl Model {
     }
 
     /// The value of a feature over buckets of `w` (0: `all`) with the windows ending at `t`.
-    pub fn read(&self, entity: u8, aggregate: Aggregate, length: Length, w: i64, t: i64, now: i64) -> Expected {
+    pub fn read(
+        &self,
+        entity: u8,
+        aggregate: Aggregate,
+        length: Length,
+        w: i64,
+        t: i64,
+        now: i64,
+    ) -> Expected {
         match length {
             Length::All => self.fold(entity, aggregate, i64::MIN, i64::MAX, 0, t, 0, now),
             Length::Finite(length) => {
@@ -309,10 +317,7 @@ impl Model {
                 }
                 numbers.sort_by(f64::total_cmp);
                 let rank = fraction.get() * (numbers.len() - 1) as f64;
-                return Expected::Quantile(
-                    numbers[rank.floor() as usize],
-                    numbers[rank.ceil() as usize],
-                );
+                return Expected::Quantile(numbers[rank.floor() as usize], numbers[rank.ceil() as usize]);
             }
             Aggregate::TopK(field, k) => {
                 let counts = frequencies(events.iter().filter_map(|event| event.value(field)));

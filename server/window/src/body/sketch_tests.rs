@@ -42,7 +42,8 @@ struct Entity {
 impl Entity {
     fn new(text: &str, slot: Slot) -> Self {
         let layout = Layout::compile(&Definition::parse_text("s", text).unwrap()).unwrap();
-        let mut words = vec![u64::MAX; layout.words_min() + if matches!(slot, Slot::Vast) { 1 << 16 } else { 0 }];
+        let mut words =
+            vec![u64::MAX; layout.words_min() + if matches!(slot, Slot::Vast) { 1 << 16 } else { 0 }];
         init(&layout, words.as_mut_slice());
         Self { layout, words, slot, copies: 0 }
     }
@@ -202,7 +203,8 @@ fn what_leaves_the_ring_leaves_the_heap() {
 
 #[test]
 fn a_gap_empties_the_heap() {
-    let mut entity = Entity::new("FIELDS n INT WINDOWS 60s@1s AGGREGATE distinct(n) countby(n,5)", Slot::Ample);
+    let mut entity =
+        Entity::new("FIELDS n INT WINDOWS 60s@1s AGGREGATE distinct(n) countby(n,5)", Slot::Ample);
     for n in 0..200 {
         entity.event(n * 250, &Values { text: None, x: None, n: Some(n) });
     }
@@ -216,7 +218,8 @@ fn a_gap_empties_the_heap() {
 
 #[test]
 fn an_event_without_the_field_needs_no_room() {
-    let mut entity = Entity::new("FIELDS s STRING WINDOWS 10s@1s AGGREGATE distinct(s) lastk(s,9) count", Slot::Least);
+    let mut entity =
+        Entity::new("FIELDS s STRING WINDOWS 10s@1s AGGREGATE distinct(s) lastk(s,9) count", Slot::Least);
     for second in 0..2 {
         entity.event(second * 1000, &Values { text: None, x: None, n: None });
     }

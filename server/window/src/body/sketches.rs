@@ -183,13 +183,7 @@ pub(super) fn add<W: WordsMut + ?Sized>(
     }
 }
 
-fn enter<W: WordsMut + ?Sized>(
-    heap: Heap,
-    words: &mut W,
-    event: &Event<'_>,
-    of: &SketchColumn,
-    cell: Cell,
-) {
+fn enter<W: WordsMut + ?Sized>(heap: Heap, words: &mut W, event: &Event<'_>, of: &SketchColumn, cell: Cell) {
     let Some(value) = value_of(event, of) else { return };
     let sketch = of.sketch;
     let reference = cell.reference(words);
@@ -240,11 +234,7 @@ fn lengthen<W: WordsMut + ?Sized>(
 
 /// Every cell of the body that has a sketch, with its reference, oldest buckets first; those of buckets that are not kept at `clock_ms`
 /// are said to be so.
-pub(super) fn cells<W: Words + ?Sized>(
-    layout: &Layout,
-    words: &W,
-    clock_ms: i64,
-) -> Vec<(Cell, u32, Kept)> {
+pub(super) fn cells<W: Words + ?Sized>(layout: &Layout, words: &W, clock_ms: i64) -> Vec<(Cell, u32, Kept)> {
     let mut cells = Vec::new();
     let mut look = |cell: Cell, kept| {
         if cell.get(words) != 0 {

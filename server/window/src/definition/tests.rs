@@ -135,7 +135,8 @@ fn aggregates_with_numbers_have_one_text_and_are_compared_by_value() {
 
 #[test]
 fn all_quantiles_of_a_field_share_one_sketch() {
-    let layout = layout("FIELDS x FLOAT WINDOWS 5m AGGREGATE quantile(x,0.5) quantile(x,0.99) quantile(x,0.999)");
+    let layout =
+        layout("FIELDS x FLOAT WINDOWS 5m AGGREGATE quantile(x,0.5) quantile(x,0.99) quantile(x,0.999)");
     assert_eq!(layout.tiers[0].columns.len(), 1);
 }
 
