@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use windrow_memory::{Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
+use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::range::{RangePlan, evaluate_range};
@@ -12,7 +12,8 @@ use windrow_window::{Query, ReadTime, Value};
 
 use crate::catalogue::{Catalogue, Stream, StreamId};
 use crate::eviction::Eviction;
-use crate::op::{AnyOp, Judged, Op, OpError, Remove};
+use crate::form::quote;
+use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
 use crate::stats::{StreamStats, StreamUsage};
@@ -45,6 +46,8 @@ pub enum Outcome {
     Dropped,
     /// `maxmemory` is reached: not counted.
     OutOfMemory,
+    /// The entity's record has no room for the event's values in its sketches, and is as large as one can be: not counted.
+    Full,
 }
 
 impl Outcome {
@@ -119,6 +122,9 @@ const COLLECTED_IN_UPKEEP_MAX: usize = 128;
 /// Records that one step of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
 
+/// Words of the largest record.
+const RECORD_WORDS_MAX: usize = CHUNK_BYTES / size_of::<u64>();
+
 /// So often, replay frees what no one reads any more: no tick does it.
 const REPLAYED_PER_COLLECTION: usize = 64;
 
@@ -182,7 +188,7 @@ impl Shard {
     #[inline]
     pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
         let Some(record) = hint.place.and_then(|place| self.store.peek(place)) else { return };
-        let Ok(op) = Op::decode(op) else { return };
+        let Some(op) = OpHead::peek(op) else { return };
         let Some(stream) = catalogue.by_layout(op.layout) else { return };
         // A record of another layout would be asked for the wrong words: harmless, and as good as none.
         body::touched(&stream.layout, &Body(record), op.ts, |index| record.prefetch(index));
@@ -234,8 +240,12 @@ impl Shard {
         let hint = Hint::of(self.hash_key.key(stream.id, op.entity).hash);
         let outcome = self.change(stream, &op, hint, Mode::Replay { position });
         self.set_maxmemory_bytes(self.maxmemory_bytes);
-        assert!(outcome? != Outcome::OutOfMemory, "the system has no memory for what the log holds");
-        Ok(())
+        match outcome? {
+            Outcome::OutOfMemory => panic!("the system has no memory for what the log holds"),
+            // Whether a record is full is decided by what it holds alone.
+            Outcome::Full => panic!("the record of {:?} is full at {position}", quote(op.entity)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a record again, unless it has seen operations since.
@@ -259,7 +269,8 @@ impl Shard {
     fn change(&mut self, stream: &Stream, op: &Op<'_>, hint: Hint, mode: Mode) -> Result<Outcome, OpError> {
         let mut values = self.values.take().unwrap_or_else(|| Box::new([0; FIELDS_MAX]));
         let outcome = op.values(&stream.layout, &mut values).map(|present| {
-            let event = Event { ts: op.ts, clock: op.clock_ms, present, values: &*values };
+            let bytes = op.value_bytes();
+            let event = Event { ts: op.ts, clock: op.clock_ms, present, values: &*values, bytes };
             self.change_by(stream, op, &event, hint, mode)
         });
         self.values = Some(values);
@@ -310,6 +321,8 @@ impl Shard {
                     self.eviction.is_starved = true;
                     return Outcome::OutOfMemory;
                 }
+                // Without sketches its definition bounds it.
+                Err(MemoryError::TooLarge { .. }) if layout.has_sketches => return Outcome::Full,
                 Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
             },
         };
@@ -393,11 +406,13 @@ impl Shard {
             match body::fit(layout, &body, event, &mut self.placements) {
                 Fit::Ready => return (Some(place), Ok(())),
                 Fit::Late => unreachable!("the event was not late before there was room"),
-                Fit::Grow { tier, shape } => {
-                    let words = body::words_grown(layout, &body, tier, shape);
+                Fit::Grow(growth) => {
+                    let wanted = body::words_grown(layout, &body, &growth);
+                    // Never less than the least: a record that is too large for a slot is refused.
+                    let words = wanted.ample.min(RECORD_WORDS_MAX - key.record_words(0)).max(wanted.least);
                     self.eviction.wanted_words = key.record_words(words);
                     let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
-                        body::grow(layout, &Body(old), &mut BodyMut(new), tier, shape);
+                        body::grow(layout, &Body(old), &mut BodyMut(new), &growth);
                     });
                     match grown {
                         Ok(grown) => place = grown,
