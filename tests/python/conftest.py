@@ -23,7 +23,8 @@ def missing(what):
 def pytest_terminal_summary(terminalreporter):
     """The lines that ./test repeats in its summary."""
     reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")}
-    reasons |= {report.wasxfail for report in terminalreporter.getreports("xfailed")}
+    for report in terminalreporter.getreports("xfailed"):
+        reasons |= set(report.wasxfail.split("; "))
     for reason in sorted(reasons):
         terminalreporter.write_line(f"SKIP: {reason}")
 
