@@ -34,7 +34,12 @@ pub(super) fn start(shards: usize) -> Running {
 
 /// The same with settings and disk of the test's choice.
 pub(super) fn start_on(config: Config, disk: Arc<dyn Disk>) -> Running {
-    let running = Server::start_on(config, disk, Clock::system()).unwrap();
+    start_at(config, disk, Clock::system())
+}
+
+/// And with a clock of its choice.
+pub(super) fn start_at(config: Config, disk: Arc<dyn Disk>, clock: Clock) -> Running {
+    let running = Server::start_on(config, disk, clock).unwrap();
     let started = Instant::now();
     while !running.is_serving() {
         assert!(started.elapsed() < PATIENCE, "the server does not get ready");

@@ -135,6 +135,21 @@ impl Aggregate {
         }
     }
 
+    /// Whether its values are numbers, so that entities can be ranked by them.
+    pub fn is_numeric(self) -> bool {
+        match self {
+            Self::Count
+            | Self::CountOf(_)
+            | Self::Sum(_)
+            | Self::Avg(_)
+            | Self::Min(_)
+            | Self::Max(_)
+            | Self::Rate
+            | Self::RateOf(_)
+            | Self::Since => true,
+        }
+    }
+
     /// Whether the aggregate makes sense over `length`: a rate needs a finite one.
     pub fn applies_to(self, length: Length) -> bool {
         !(matches!(self, Self::Rate | Self::RateOf(_)) && length == Length::All)
