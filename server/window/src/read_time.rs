@@ -227,3 +227,71 @@ pub(crate) fn not_kept(what: &str, layout: &Layout, tier: usize, from_ms: i64, c
         "{what} begins at {from_ms}, before the oldest time kept, {oldest_ms}: {advice}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::StreamTime;
+    use crate::{Definition, Layout, Query, QueryError};
+
+    fn layout(definition: &str) -> Layout {
+        Layout::compile(&Definition::parse_text("s", definition).unwrap()).unwrap()
+    }
+
+    /// Bounds of the one feature that is asked for at this clock, or the error.
+    fn bounds(layout: &Layout, clock: i64, words: &str) -> Result<(i64, i64), QueryError> {
+        let query = Query::parse(layout, words.split(' ').map(str::as_bytes))?;
+        let time = query.read_time(layout, StreamTime { clock: Some(clock), newest: Some(clock) })?;
+        Ok(time.bounds(layout, &query.features[0]).unwrap())
+    }
+
+    #[test]
+    fn edges_are_those_of_the_specification() {
+        let layout = layout("WINDOWS 100ms@10ms AGGREGATE count RETAIN 1s");
+        for (options, expected) in [
+            ("", (20, 130)),
+            ("EDGE INCLUDE", (20, 130)),
+            ("EDGE EXCLUDE", (30, 130)),
+            ("AT 126", (20, 130)),
+            ("AT 126 EDGE EXCLUDE", (30, 120)),
+            ("AT 120", (20, 120)),
+            ("AT 120 EDGE EXCLUDE", (20, 120)),
+            ("OFFSET 0ms EDGE EXCLUDE", (30, 120)),
+            ("HOP 1ms EDGE EXCLUDE", (30, 130)),
+            ("HOP 7ms EDGE EXCLUDE", (30, 130)),
+            ("HOP 9ms EDGE EXCLUDE", (20, 110)),
+            ("AT -5 EDGE EXCLUDE", (-100, -10)),
+            ("AT -5", (-110, 0)),
+        ] {
+            let words = format!("{options} count:100ms");
+            assert_eq!(bounds(&layout, 125, words.trim_start()), Ok(expected), "{options}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_gone_says_what_would_have_kept_it() {
+        let layout = layout("WINDOWS 10s@1s 1h@1m AGGREGATE count RETAIN 5s");
+        let refused = |clock: i64, words: &str| bounds(&layout, clock, words).unwrap_err().to_string();
+        assert_eq!(
+            refused(100_000, "OFFSET 6s count:10s"),
+            "count:10s begins at 84000, before the oldest time kept, 85000: it would need RETAIN 7s@1s"
+        );
+        // With what it advises, the same read is answered.
+        let kept = self::layout("WINDOWS 10s@1s 1h@1m AGGREGATE count RETAIN 7s@1s 5s");
+        assert_eq!(bounds(&kept, 100_000, "OFFSET 6s count:10s"), Ok((84_000, 95_000)));
+        // A year in seconds is no record.
+        let text = refused(40_000_000_000, "OFFSET 365d count:10s");
+        assert!(text.contains("no RETAIN helps") && !text.contains("need RETAIN"), "{text}");
+    }
+
+    #[test]
+    fn the_retain_that_is_advised_is_one_that_a_definition_may_have() {
+        for retain_s in [1_000, 50_000, 131_000, 131_040, 131_055, 131_060, 131_061, 131_072, 200_000] {
+            let layout = layout("WINDOWS 10s@1s AGGREGATE count SKEW 0s REJECT");
+            let may = Definition::parse_text(
+                "s",
+                &format!("WINDOWS 10s@1s AGGREGATE count SKEW 0s REJECT RETAIN {retain_s}s"),
+            );
+            assert_eq!(layout.can_retain(0, retain_s * 1000), may.is_ok(), "RETAIN {retain_s}s");
+        }
+    }
+}
