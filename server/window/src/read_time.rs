@@ -258,7 +258,7 @@ mod tests {
             ("OFFSET 0ms EDGE EXCLUDE", (30, 120)),
             ("HOP 1ms EDGE EXCLUDE", (30, 130)),
             ("HOP 7ms EDGE EXCLUDE", (30, 130)),
-            ("HOP 9ms EDGE EXCLUDE", (20, 110)),
+            ("HOP 11ms EDGE EXCLUDE", (30, 120)),
             ("AT -5 EDGE EXCLUDE", (-100, -10)),
             ("AT -5", (-110, 0)),
         ] {
