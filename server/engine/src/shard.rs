@@ -7,7 +7,7 @@ use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Popu
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::range::{RangePlan, evaluate_range};
-use windrow_window::window::evaluate;
+use windrow_window::window::answer;
 use windrow_window::{Query, ReadTime, Value};
 
 use crate::catalogue::{Catalogue, Stream, StreamId};
@@ -333,6 +333,7 @@ impl Shard {
         let clamped = op.judged == Judged::Clamped;
         let stats = self.stats.entry(stream.id).or_default();
         stats.counted(op.ts, clamped);
+        stream.note_counted(op.ts);
         if let Mode::Live { now_ms, .. } = mode {
             stats.received(now_ms, op.ts);
         }
@@ -423,7 +424,7 @@ impl Shard {
         }
     }
 
-    /// Evaluates a query for one entity, a value a feature, onto `out`.
+    /// Evaluates a query for one entity onto `out`: see [`answer`].
     pub fn read(
         &self,
         stream: &Stream,
@@ -433,7 +434,7 @@ impl Shard {
         time: ReadTime,
         out: &mut Vec<Value>,
     ) {
-        evaluate(&stream.layout, self.body(stream.id, entity, hint).as_ref(), &query.features, time, out);
+        answer(&stream.layout, self.body(stream.id, entity, hint).as_ref(), query, time, out);
     }
 
     /// Evaluates pairs of a WINDOW.RANGE for one entity onto `out`.

@@ -73,8 +73,8 @@ impl World {
 
     fn row(&self, entity: &[u8], now_ms: i64) -> Vec<Value> {
         let stream = self.catalogue.stream(b"s").unwrap();
-        let query = Query::all(&stream.layout);
-        let time = query.read_time(&stream.layout, Some(now_ms)).unwrap();
+        let query = Query::parse(&stream.layout, std::iter::empty()).unwrap();
+        let time = query.read_time(&stream.layout, stream.times(now_ms)).unwrap();
         let mut row = Vec::new();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
         self.shard.read(stream, entity, hint, &query, time, &mut row);

@@ -134,8 +134,7 @@ pub(super) fn write_stream_info(
     reply::bulk(out, b"covered_from");
     reply::map(out, proto, layout.features.len());
     for feature in &layout.features {
-        // Without ALTER and BACKFILL, every feature is complete since the stream was created.
-        integer(out, &feature.name, stream.created_ms);
+        integer(out, &feature.name, stream.covered_from_ms(feature));
     }
 }
 

@@ -12,6 +12,7 @@ use windrow_window::{ReadTime, Value};
 use super::group::LogGroup;
 use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
+use super::row::{write_pairs, write_row};
 use super::staged::{Item, Staged};
 use crate::config::{AppendFsync, Config, MaxmemoryPolicy};
 use crate::connection::buffers::BufferPool;
@@ -237,7 +238,7 @@ impl Core {
                 engine.range(stream, entity, hint, plan, *from as usize..*to as usize, &mut self.pairs);
             }
         }
-        self.write_answer(what, proto, out);
+        self.write_answer(stream, what, proto, time, out);
     }
 
     /// Reads an entity of another shard here, out of that shard's memory; appends the reply.
@@ -277,35 +278,23 @@ impl Core {
             }
         }
         self.counters.reads += 1;
-        self.write_answer(what, proto, out);
+        self.write_answer(stream, what, proto, time, out);
         Ok(())
     }
 
     /// Writes what was read last.
     #[inline]
-    fn write_answer(&mut self, what: &ReadWhat, proto: Proto, out: &mut Vec<u8>) {
+    fn write_answer(
+        &mut self,
+        stream: &windrow_engine::Stream,
+        what: &ReadWhat,
+        proto: Proto,
+        time: ReadTime,
+        out: &mut Vec<u8>,
+    ) {
         match what {
-            ReadWhat::Row(query) => {
-                if query.named {
-                    reply::array(out, self.values.len());
-                    for value in &self.values {
-                        write_value(out, proto, value);
-                    }
-                } else {
-                    reply::map(out, proto, self.values.len());
-                    for (feature, value) in query.features.iter().zip(&self.values) {
-                        reply::bulk(out, feature.name.as_bytes());
-                        write_value(out, proto, value);
-                    }
-                }
-            }
-            ReadWhat::Pairs { .. } => {
-                for (start_ms, value) in &self.pairs {
-                    reply::array(out, 2);
-                    reply::integer(out, *start_ms);
-                    write_value(out, proto, value);
-                }
-            }
+            ReadWhat::Row(query) => write_row(out, proto, stream, query, time, &self.values),
+            ReadWhat::Pairs { .. } => write_pairs(out, proto, &self.pairs),
         }
         if self.values.capacity() > RESULTS_KEPT {
             self.values = Vec::new();
@@ -432,19 +421,4 @@ fn refuse_full(catalogue: &Catalogue, op: &[u8], out: &mut Vec<u8>) {
             windrow_memory::CHUNK_BYTES
         ),
     );
-}
-
-fn write_value(out: &mut Vec<u8>, proto: Proto, value: &Value) {
-    match value {
-        Value::Null => reply::null(out, proto),
-        Value::Int(number) => reply::integer(out, *number),
-        Value::Float(number) => reply::double(out, proto, *number),
-        Value::Bytes(bytes) => reply::bulk(out, bytes),
-        Value::List(values) => {
-            reply::array(out, values.len());
-            for value in values {
-                write_value(out, proto, value);
-            }
-        }
-    }
 }

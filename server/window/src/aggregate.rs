@@ -239,6 +239,27 @@ impl Aggregate {
         }
     }
 
+    /// Whether its values are numbers, so that entities can be ranked by them.
+    pub fn is_numeric(self, fields: &[Field]) -> bool {
+        match self {
+            Self::Count
+            | Self::CountOf(_)
+            | Self::Sum(_)
+            | Self::Avg(_)
+            | Self::Min(_)
+            | Self::Max(_)
+            | Self::Rate
+            | Self::RateOf(_)
+            | Self::Variance(..)
+            | Self::Distinct(..)
+            | Self::Quantile(..)
+            | Self::DecaySum(..)
+            | Self::Since => true,
+            Self::First(field) | Self::Last(field) => fields[usize::from(field)].kind != FieldType::String,
+            Self::LastK(..) | Self::TopK(..) | Self::CountBy(..) => false,
+        }
+    }
+
     /// The field that it is a function of.
     pub fn field(mut self) -> Option<FieldId> {
         self.field_mut().copied()

@@ -140,10 +140,7 @@ impl Tier {
                 .filter(|spec| own().any(|window| spec.covers(window.length)))
                 .flat_map(|spec| Partial::of(spec.aggregate, &definition.fields)),
         );
-        let slots = (i128::from(longest_ms) + i128::from(retain_ms) + i128::from(width_ms) - 1)
-            / i128::from(width_ms)
-            + (i128::from(definition.skew_ms) + i128::from(width_ms) - 1) / i128::from(width_ms)
-            + 1;
+        let slots = slots(width_ms, longest_ms, retain_ms, definition.skew_ms);
         let full_bits: i128 = columns.iter().map(|column| i128::from(cell_bits(*column, width_ms, 64))).sum();
         let full_bytes = slots * full_bits / 8;
         if full_bytes > RECORD_BYTES_MAX as i128 {
@@ -231,6 +228,12 @@ impl Tier {
 /// Most bytes of the sketches of one bucket.
 fn sketch_bytes_max(columns: &Columns) -> usize {
     columns.sketches().iter().map(|of| 8 * (BLOCK_HEAD_WORDS + of.sketch.words_max())).sum()
+}
+
+/// ⌈(longest + RETAIN)/w⌉ + ⌈SKEW/w⌉ + 1.
+fn slots(width_ms: i64, longest_ms: i64, retain_ms: i64, skew_ms: i64) -> i128 {
+    let buckets = |span_ms: i128| (span_ms + i128::from(width_ms) - 1) / i128::from(width_ms);
+    buckets(i128::from(longest_ms) + i128::from(retain_ms)) + buckets(i128::from(skew_ms)) + 1
 }
 
 /// RETAIN of the tier of one width: its own, else the one for all tiers, else LATENESS plus one bucket.
@@ -334,6 +337,29 @@ impl Layout {
     pub fn sketch_bytes_max(&self) -> usize {
         let lifetime: usize = self.lifetime.iter().map(sketch_bytes_max).sum();
         lifetime + self.tiers.iter().map(Tier::sketch_bytes_max).sum::<usize>()
+    }
+
+    /// The watermark when the stream's clock is `clock`: clock − LATENESS; `None` without either.
+    #[inline]
+    pub fn watermark_ms(&self, clock: Option<i64>) -> Option<i64> {
+        Some(clock? - self.lateness_ms?)
+    }
+
+    /// Whether a record could still be as large as it may get if the tier's RETAIN were `retain_ms`.
+    pub(crate) fn can_retain(&self, tier: usize, retain_ms: i64) -> bool {
+        let others: usize = (0..self.tiers.len())
+            .filter(|&other| other != tier)
+            .map(|other| self.tiers[other].shapes[self.tiers[other].shapes.len() - 1].words * 8)
+            .sum();
+        let tier = &self.tiers[tier];
+        let slots = slots(tier.width_ms, tier.longest_ms, retain_ms, self.skew_ms);
+        // As many bits as the dense ring with its widest counts takes; its columns end at a word.
+        let words: i128 = tier
+            .columns
+            .iter()
+            .map(|column| (slots * i128::from(cell_bits(*column, tier.width_ms, 64)) + 63) / 64)
+            .sum();
+        others as i128 + words * 8 <= RECORD_BYTES_MAX as i128
     }
 
     /// The declared window of a length.

@@ -7,7 +7,8 @@ use crate::definition::FieldType;
 use crate::heap::Heap;
 use crate::layout::Layout;
 use crate::moments::{Decayed, Moments, Spreading};
-use crate::query::{Feature, ReadTime};
+use crate::query::{Feature, Query};
+use crate::read_time::ReadTime;
 use crate::sketch::{INLINE, Scratch, Sketch};
 use crate::value::Value;
 use crate::words::Words;
@@ -21,26 +22,36 @@ pub fn evaluate<W: Words + ?Sized>(
     out: &mut Vec<Value>,
 ) {
     let live = body.filter(|words| is_live(layout, *words, time.clock));
-    out.extend(features.iter().map(|feature| match (feature.buckets(layout, time.t), live) {
+    out.extend(features.iter().map(|feature| match (time.window(layout, feature), live) {
         (None, _) if !time.present => Value::Null,
         (_, None) => empty(layout, feature.aggregate),
         (None, Some(words)) => Lifetime { layout, words }.value(feature.aggregate, time.t),
-        (Some((tier, from, to)), Some(words)) => {
-            Buckets::new(layout, words, tier, from, to).value(feature.aggregate, length_ms(feature), time.t)
+        (Some(window), Some(words)) => {
+            let buckets = Buckets::new(layout, words, window.tier, window.from, window.to);
+            buckets.value(feature.aggregate, window.length_ms, window.t)
         }
     }));
+}
+
+/// Evaluates a query for one entity onto `out`: a value for each feature, and behind them, where the query wants it, the newest event
+/// time of the entity.
+pub fn answer<W: Words + ?Sized>(
+    layout: &Layout,
+    body: Option<&W>,
+    query: &Query,
+    time: ReadTime,
+    out: &mut Vec<Value>,
+) {
+    evaluate(layout, body, &query.features, time, out);
+    if query.with_meta {
+        let live = body.filter(|words| is_live(layout, *words, time.clock));
+        out.push(live.map_or(Value::Null, |words| Value::Int(body::newest_ms(words))));
+    }
 }
 
 /// Whether the entity is not dead at the stream's clock; without a clock there is no event.
 pub(crate) fn is_live<W: Words + ?Sized>(layout: &Layout, words: &W, clock: Option<i64>) -> bool {
     clock.is_some_and(|clock_ms| !body::is_dead(layout, body::newest_ms(words), clock_ms))
-}
-
-fn length_ms(feature: &Feature) -> i64 {
-    match feature.length {
-        crate::aggregate::Length::Finite(length_ms) => length_ms,
-        crate::aggregate::Length::All => unreachable!("a window with buckets is finite"),
-    }
 }
 
 /// What an aggregate of no events is.

@@ -70,8 +70,36 @@ pub struct Model {
     definition: Definition,
     /// The stream's clock under CLOCK EVENT.
     event_clock: Option<i64>,
+    /// The largest event time that was counted, whatever became of its entity.
+    newest: Option<i64>,
     /// Every event counted, in order of arrival.
     events: Vec<Counted>,
+}
+
+/// The options of a read that say when it looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct When {
+    pub at: Option<At>,
+    pub offset: Option<i64>,
+    pub hop: Option<i64>,
+    pub is_final: bool,
+    pub excludes: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum At {
+    Time(i64),
+    Event,
+}
+
+/// What a feature is read over.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub from: i64,
+    pub to: i64,
+    pub t: i64,
+    /// It begins before what is kept.
+    pub is_gone: bool,
 }
 
 struct Counted {
@@ -121,7 +149,7 @@ fn ceil(ts: i64, w: i64) -> i64 {
 
 impl Model {
     pub fn new(definition: Definition) -> Self {
-        Self { definition, event_clock: None, events: Vec::new() }
+        Self { definition, event_clock: None, newest: None, events: Vec::new() }
     }
 
     pub fn clock(&self, now: i64) -> Option<i64> {
@@ -178,6 +206,7 @@ impl Model {
         let values = of_kind(FieldType::Float).map(|value| value.map(|value| value.float)).collect();
         let ints = of_kind(FieldType::Int).map(|value| value.map(|value| value.int)).collect();
         let texts = of_kind(FieldType::String).map(|value| value.map(|value| value.text)).collect();
+        self.newest = self.newest.max(Some(ts));
         self.events.push(Counted { entity, ts, values, ints, texts });
         reply
     }
@@ -200,22 +229,45 @@ impl Model {
         self.clock(now).map(|clock| floor(clock + 1 - longest - retain, w))
     }
 
-    /// The value of a feature over buckets of `w` (0: `all`) with the windows ending at `t`.
-    pub fn read(
-        &self,
-        entity: u8,
-        aggregate: Aggregate,
-        length: Length,
-        w: i64,
-        t: i64,
-        now: i64,
-    ) -> Expected {
-        match length {
-            Length::All => self.fold(entity, aggregate, i64::MIN, i64::MAX, 0, t, 0, now),
-            Length::Finite(length) => {
-                self.fold(entity, aggregate, floor(t - length, w), ceil(t, w), w, t, length, now)
-            }
+    /// The newest event time of an entity that is alive.
+    pub fn newest_of(&self, entity: u8, now: i64) -> Option<i64> {
+        self.clock(now).filter(|&clock| !self.is_dead(entity, clock))?;
+        self.events.iter().filter(|event| event.entity == entity).map(|event| event.ts).max()
+    }
+
+    /// Whether `all` exists: no option says another time than the present.
+    pub fn has_lifetime(when: &When) -> bool {
+        when.at.is_none() && when.offset.is_none() && when.hop.is_none() && !when.is_final
+    }
+
+    /// What a window of `length` over buckets of `w` covers; `None` while the stream has no clock to say it.
+    pub fn span(&self, when: &When, length: i64, w: i64, now: i64) -> Option<Span> {
+        let clock = self.clock(now);
+        let t = match when.at {
+            Some(At::Time(ts)) => ts,
+            // min(newest event of the stream, clock) + 1; nothing counted: as at the present.
+            Some(At::Event) => self.newest.unwrap_or(i64::MAX).min(clock?) + 1,
+            None => clock? + 1,
+        };
+        let mut t = t - when.offset.unwrap_or(0);
+        let mut is_past = matches!(when.at, Some(At::Time(_))) || when.offset.is_some();
+        if when.is_final {
+            let lateness = self.definition.lateness_ms.expect("FINAL needs LATENESS");
+            t = t.min(clock.map_or(t, |clock| clock - lateness));
         }
+        if let Some(hop) = when.hop {
+            is_past |= floor(t, hop) < t;
+            t = floor(t, hop);
+        }
+        if when.is_final {
+            t = floor(t, w);
+        }
+        let (from, to) = match (when.excludes, is_past) {
+            (false, _) => (floor(t - length, w), ceil(t, w)),
+            (true, false) => (ceil(t - length, w), ceil(t, w)),
+            (true, true) => (ceil(t - length, w), floor(t, w)),
+        };
+        Some(Span { from, to, t, is_gone: self.kept_from(w, now).is_some_and(|kept| from < kept) })
     }
 
     /// The value of an aggregate over the events in `from..to`, whose buckets are `w` wide (0: one bucket).

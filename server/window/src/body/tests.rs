@@ -7,7 +7,8 @@ use super::{
 };
 use crate::definition::Definition;
 use crate::layout::Layout;
-use crate::query::{Query, ReadTime};
+use crate::query::Query;
+use crate::read_time::{ReadTime, StreamTime};
 use crate::value::Value;
 use crate::window::evaluate;
 
@@ -61,7 +62,8 @@ impl Entity {
         let clock = newest_ms(self.words.as_slice());
         let words = features.split(' ').map(str::as_bytes);
         let query = Query::parse(&self.layout, words).unwrap();
-        let mut time = query.read_time(&self.layout, Some(clock)).unwrap();
+        let mut time =
+            query.read_time(&self.layout, StreamTime { clock: Some(clock), newest: Some(clock) }).unwrap();
         time.t = t;
         let mut row = Vec::new();
         evaluate(&self.layout, Some(self.words.as_slice()), &query.features, time, &mut row);
@@ -203,7 +205,7 @@ proptest! {
             }
         }
         let mut row = Vec::new();
-        let time = ReadTime { t, clock: Some(t - 1), present: true };
+        let time = ReadTime::now(Some(t - 1));
         evaluate(&layout, Some(words.as_slice()), &layout.features, time, &mut row);
         prop_assert_eq!(row.len(), layout.features.len());
     }
