@@ -7,12 +7,6 @@ list. So nothing is skipped in silence, and nothing stays switched off once it w
 import pytest
 
 PENDING = {
-    "at-event": "WINDOW.GET ... AT EVENT",
-    "edge": "EDGE INCLUDE|EXCLUDE",
-    "offset": "OFFSET <dur>",
-    "hop": "HOP <dur>",
-    "final": "FINAL",
-    "withmeta": "WITHMETA",
     "dedup": "ID, SOURCE, DEDUP",
     "entity": "ENTITY.DEL, ENTITY.SCAN, ENTITY.INFO",
 }
