@@ -29,7 +29,7 @@ pub(super) struct Counter {
 pub(super) struct Found {
     /// The value's entry.
     pub entry: Option<Counter>,
-    /// The first of those with the least count.
+    /// The first of those with the least count; one of as many words as the value, if there is one, so that nothing has to move.
     pub least: Option<Counter>,
     pub entries: usize,
     /// The end of what is used; of what was looked at, where the value was found.
@@ -70,6 +70,7 @@ pub(super) fn find<W: Words + ?Sized>(
     entries_max: usize,
     value: &Stored<'_>,
 ) -> Found {
+    let words = 1 + value.words();
     let mut found = Found { entry: None, least: None, entries: entries(span, entries_max), end: 1 };
     for counter in iter(span, field, entries_max) {
         found.end = counter.at + counter.words;
@@ -77,7 +78,8 @@ pub(super) fn find<W: Words + ?Sized>(
             found.entry = Some(counter);
             break;
         }
-        if found.least.is_none_or(|least| counter.count < least.count) {
+        let rank = |counter: Counter| (counter.count, counter.words != words);
+        if found.least.is_none_or(|least| rank(counter) < rank(least)) {
             found.least = Some(counter);
         }
     }

@@ -20,7 +20,8 @@ const STRING_WORDS_MAX: usize = (LENGTH_BYTES + STRING_BYTES_MAX).div_ceil(8);
 /// A value as the words it is stored in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stored<'a> {
-    word: u64,
+    /// The first word: most values that differ do so in it.
+    first: u64,
     bytes: Option<&'a [u8]>,
 }
 
@@ -28,12 +29,14 @@ impl<'a> Stored<'a> {
     #[inline]
     pub(super) fn new(field: FieldType, value: &SketchValue<'a>) -> Self {
         match field {
-            FieldType::Int => Self { word: value.word, bytes: None },
+            FieldType::Int => Self { first: value.word, bytes: None },
             // −0 equals 0.
-            FieldType::Float => Self { word: (f64::from_bits(value.word) + 0.0).to_bits(), bytes: None },
+            FieldType::Float => Self { first: (f64::from_bits(value.word) + 0.0).to_bits(), bytes: None },
             FieldType::String => {
                 let bytes = value.bytes.unwrap_or_default();
-                Self { word: 0, bytes: Some(&bytes[..bytes.len().min(STRING_BYTES_MAX)]) }
+                let bytes = &bytes[..bytes.len().min(STRING_BYTES_MAX)];
+                let (head, _) = bytes.split_at(bytes.len().min(8 - LENGTH_BYTES));
+                Self { first: bytes.len() as u64 | eight(head) << (8 * LENGTH_BYTES), bytes: Some(bytes) }
             }
         }
     }
@@ -47,14 +50,10 @@ impl<'a> Stored<'a> {
     /// One of them.
     #[inline]
     pub(super) fn word(&self, index: usize) -> u64 {
-        let Some(bytes) = self.bytes else { return self.word };
-        let (from, low, shift) =
-            if index == 0 { (0, bytes.len() as u64, 16) } else { (8 * index - LENGTH_BYTES, 0, 0) };
-        let rest = &bytes[from.min(bytes.len())..];
-        let taken = rest.len().min(8 - shift / 8);
-        let mut eight = [0; 8];
-        eight[..taken].copy_from_slice(&rest[..taken]);
-        low | u64::from_le_bytes(eight) << shift
+        match self.bytes {
+            Some(bytes) if index > 0 => eight(&bytes[(8 * index - LENGTH_BYTES).min(bytes.len())..]),
+            _ => self.first,
+        }
     }
 
     /// Whether it stands at `at`.
@@ -69,6 +68,15 @@ impl<'a> Stored<'a> {
             span.set(at + index, self.word(index));
         }
     }
+}
+
+/// Up to eight bytes as a word, with zeros behind them.
+#[inline]
+fn eight(bytes: &[u8]) -> u64 {
+    let mut eight = [0; 8];
+    let taken = bytes.len().min(8);
+    eight[..taken].copy_from_slice(&bytes[..taken]);
+    u64::from_le_bytes(eight)
 }
 
 /// The most words of a value.
