@@ -5,7 +5,8 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, 
 use super::{Event, Fit, Placements, add, fit, grow, heap, init, newest_ms, verify, words_grown, words_used};
 use crate::definition::{Definition, FieldType};
 use crate::layout::Layout;
-use crate::query::{Feature, ReadTime};
+use crate::query::Feature;
+use crate::read_time::{StreamTime, When};
 use crate::timestamp::TIMESTAMP_ABS_MAX;
 use crate::value::Value;
 use crate::window::evaluate;
@@ -121,7 +122,8 @@ impl Entity {
     fn row(&self, features: &[Feature]) -> Vec<Value> {
         // Words may say any time.
         let clock = newest_ms(self.words.as_slice()).clamp(-TIMESTAMP_ABS_MAX, TIMESTAMP_ABS_MAX);
-        let time = ReadTime { t: clock + 1, clock: Some(clock), present: true };
+        let times = StreamTime { clock: Some(clock), newest: Some(clock) };
+        let time = When::default().resolve(&self.layout, times);
         let mut row = Vec::new();
         evaluate(&self.layout, Some(self.words.as_slice()), features, time, &mut row);
         row
