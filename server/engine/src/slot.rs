@@ -83,7 +83,10 @@ mod tests {
                 owned[shard_of(slot, shards)] += 1;
             }
             let (even, group) = ((SLOT_GROUPS / shards) as u32, u32::from(SLOTS) / SLOT_GROUPS as u32);
-            assert!(owned.iter().all(|&slots| slots == even * group || slots == (even + 1) * group), "{owned:?}");
+            assert!(
+                owned.iter().all(|&slots| slots == even * group || slots == (even + 1) * group),
+                "{owned:?}"
+            );
         }
     }
 }

@@ -17,18 +17,8 @@ const NAME_BYTES_MAX: usize = 64;
 /// Options of the language that this version does not have.
 const NOT_BUILT: [&str; 1] = ["BACKFILL"];
 
-const SECTIONS: [&str; 10] = [
-    "FIELDS",
-    "WINDOWS",
-    "AGGREGATE",
-    "CLOCK",
-    "LATENESS",
-    "SKEW",
-    "DEDUP",
-    "RETAIN",
-    "TTL",
-    NOT_BUILT[0],
-];
+const SECTIONS: [&str; 10] =
+    ["FIELDS", "WINDOWS", "AGGREGATE", "CLOCK", "LATENESS", "SKEW", "DEDUP", "RETAIN", "TTL", NOT_BUILT[0]];
 
 impl Definition {
     /// Parses the arguments that follow the stream's name in STREAM.CREATE.
@@ -350,7 +340,9 @@ fn parse_skew(sections: &Sections<'_>, clock: ClockMode) -> Result<(i64, SkewAct
 
 fn parse_dedup(word: &[u8]) -> Result<i64, DefinitionError> {
     match parse_duration("DEDUP", word)? {
-        0 => fail("DEDUP needs a duration of at least 1ms, not 0: leave it out for events without ids".to_owned()),
+        0 => fail(
+            "DEDUP needs a duration of at least 1ms, not 0: leave it out for events without ids".to_owned(),
+        ),
         dedup_ms => Ok(dedup_ms),
     }
 }
