@@ -13,7 +13,7 @@ use windrow_window::{Query, ReadTime, Value};
 use crate::catalogue::{Catalogue, Stream, StreamId};
 use crate::dedup::Dedup;
 use crate::eviction::Eviction;
-use crate::op::{AnyOp, Judged, Op, OpError, Remove};
+use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
 use crate::stats::{StreamStats, StreamUsage};
@@ -201,7 +201,7 @@ impl Shard {
     #[inline]
     pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
         let Some(record) = hint.place.and_then(|place| self.store.peek(place)) else { return };
-        let Ok(op) = Op::decode(op) else { return };
+        let Some(op) = OpHead::peek(op) else { return };
         let Some(stream) = catalogue.by_layout(op.layout) else { return };
         // A record of another layout would be asked for the wrong words: harmless, and as good as none.
         body::touched(&stream.layout, &Body(record), op.ts, |index| record.prefetch(index));

@@ -124,27 +124,40 @@ pub fn words_of(slots: usize, bits: u32) -> usize {
 /// The sum of a narrow column's slots `from..to`, a word (two or four slots) at a time.
 pub fn sum_packed<W: Words + ?Sized>(words: &W, base: usize, bits: u32, from: usize, to: usize) -> u128 {
     if bits == 64 {
-        return (from..to).map(|slot| u128::from(words.get(base + slot))).sum();
+        return words.fold(base + from..base + to, 0, |sum, word| sum + u128::from(word));
+    }
+    if from >= to {
+        return 0;
     }
     let lanes = 64 / bits as usize;
-    let mut total = 0u128;
-    let mut slot = from;
-    while slot < to {
-        let first = slot % lanes;
-        let end = lanes.min(first + (to - slot));
-        let mut word = words.get(base + slot / lanes) >> (first * bits as usize);
-        if end - first < lanes {
-            word &= (1 << ((end - first) * bits as usize)) - 1;
-        }
-        total += u128::from(if bits == 16 {
-            let pairs = (word & 0x0000_ffff_0000_ffff) + (word >> 16 & 0x0000_ffff_0000_ffff);
-            (pairs & 0xffff_ffff) + (pairs >> 32)
-        } else {
-            (word & 0xffff_ffff) + (word >> 32)
-        });
-        slot += end - first;
+    let (first, last) = (from / lanes, (to - 1) / lanes);
+    // What lies outside the slots, in the first word and in the last.
+    let head = u64::MAX << (from % lanes * bits as usize);
+    let tail = u64::MAX >> ((lanes - 1 - (to - 1) % lanes) * bits as usize);
+    let low_halves = if bits == 16 { 0x0000_ffff_0000_ffff } else { 0xffff_ffff };
+    // Sums of the even lanes and of the odd ones: 32 bits each for 16-bit slots, and a column has fewer than 2¹⁶ words of those.
+    let pairs = |word: u64| (word & low_halves) + (word >> bits & low_halves);
+    if first == last {
+        return u128::from(folded(pairs(words.get(base + first) & head & tail), bits));
+    }
+    let mut total = u128::from(folded(pairs(words.get(base + first) & head), bits))
+        + u128::from(folded(pairs(words.get(base + last) & tail), bits));
+    let mut from = first + 1;
+    while from < last {
+        let to = last.min(from + WORDS_SUMMED_MAX);
+        let sums = words.fold(base + from..base + to, 0u64, |sums, word| sums.wrapping_add(pairs(word)));
+        total += u128::from(folded(sums, bits));
+        from = to;
     }
     total
+}
+
+/// So many words' pairs of 16-bit slots fit a sum of 32 bits.
+const WORDS_SUMMED_MAX: usize = 1 << 15;
+
+/// The two 32-bit sums in one word, where there are two.
+fn folded(sums: u64, bits: u32) -> u64 {
+    if bits == 16 { (sums & 0xffff_ffff) + (sums >> 32) } else { sums }
 }
 
 #[cfg(test)]

@@ -182,14 +182,17 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
         self.layout.tiers[self.tier].column(partial).expect("a feature's tier holds its partials")
     }
 
-    /// The words of a 64-bit column over the buckets, oldest first.
-    fn words_of(&self, partial: Partial) -> impl Iterator<Item = u64> {
+    /// Folds the words of a 64-bit column over the buckets, oldest first.
+    #[inline]
+    fn fold<B>(&self, partial: Partial, initial: B, mut fold: impl FnMut(B, u64) -> B) -> B {
         let column = self.column(partial);
         debug_assert_eq!(self.ring.shape.bits[column], 64);
         let base = self.ring.column_base(column);
-        self.runs
-            .into_iter()
-            .flat_map(move |(from, to)| (from..to).map(move |slot| self.words.get(base + slot)))
+        let mut folded = initial;
+        for (from, to) in self.runs {
+            folded = self.words.fold(base + from..base + to, folded, &mut fold);
+        }
+        folded
     }
 }
 
@@ -201,27 +204,27 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
     }
 
     fn sum_int(&self, partial: Partial) -> i128 {
-        self.words_of(partial).map(|word| i128::from(word.cast_signed())).sum()
+        self.fold(partial, 0, |sum, word| sum + i128::from(word.cast_signed()))
     }
 
     fn sum_float(&self, partial: Partial) -> f64 {
         // Not `sum()`: its neutral element is −0.
-        self.words_of(partial).fold(0.0, |sum, word| sum + f64::from_bits(word))
+        self.fold(partial, 0.0, |sum, word| sum + f64::from_bits(word))
     }
 
     fn float_extreme(&self, partial: Partial) -> f64 {
-        let words = self.words_of(partial).map(f64::from_bits);
         match partial {
-            Partial::MinFloat(_) => words.fold(f64::INFINITY, f64::min),
-            _ => words.fold(f64::NEG_INFINITY, f64::max),
+            Partial::MinFloat(_) => {
+                self.fold(partial, f64::INFINITY, |least, word| least.min(f64::from_bits(word)))
+            }
+            _ => self.fold(partial, f64::NEG_INFINITY, |most, word| most.max(f64::from_bits(word))),
         }
     }
 
     fn int_extreme(&self, partial: Partial) -> i64 {
-        let words = self.words_of(partial).map(u64::cast_signed);
         match partial {
-            Partial::MinInt(_) => words.fold(i64::MAX, i64::min),
-            _ => words.fold(i64::MIN, i64::max),
+            Partial::MinInt(_) => self.fold(partial, i64::MAX, |least, word| least.min(word.cast_signed())),
+            _ => self.fold(partial, i64::MIN, |most, word| most.max(word.cast_signed())),
         }
     }
 
