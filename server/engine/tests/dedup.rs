@@ -348,6 +348,16 @@ fn a_source_goes_on_only_after_what_was_refused() {
 }
 
 #[test]
+fn an_event_that_was_refused_and_counted_by_its_id_since_holds_up_nobody() {
+    let mut world = World::new(STREAMS[0], 1, 0);
+    world.refuse("e", "SOURCE k 7 ID a *");
+    assert_eq!(world.event("e", "ID a *"), Outcome::Ok);
+    assert_eq!(world.event("e", "SOURCE k 8 *"), Outcome::SeqGap { undecided: 7 });
+    assert_eq!(world.event("e", "SOURCE k 7 ID a *"), Outcome::Duplicate);
+    assert_eq!(world.event("e", "SOURCE k 8 *"), Outcome::Ok);
+}
+
+#[test]
 fn over_budget_ids_are_refused_and_none_is_forgotten() {
     // Of four chunks the records and their index take some; the others are for ids.
     let mut world = World::new("WINDOWS all AGGREGATE count DEDUP 1h", 1, 4 * CHUNK_BYTES);

@@ -3,9 +3,9 @@
 //! | outcome | id | sequence number |
 //! | --- | --- | --- |
 //! | OK, CLAMPED | remembered | the last one counted |
-//! | SKEWED, LATE | | those above it need not wait for it |
+//! | DUPLICATE, SKEWED, LATE | | those above it need not wait for it |
 //! | -OOM, -MISCONF | | those above it wait for it |
-//! | DUPLICATE, -SEQGAP | | |
+//! | -SEQGAP | | |
 
 use windrow_memory::CHUNK_BYTES;
 
@@ -91,7 +91,7 @@ impl Shard {
             let is_known = self.dedup.group(stream.id, group).is_some();
             if outcome == Outcome::OutOfMemory {
                 self.dedup.change(stream.id, group, |group| group.sources.refused(source, seq));
-            } else if matches!(outcome, Outcome::Late | Outcome::Skewed) && is_known {
+            } else if matches!(outcome, Outcome::Duplicate | Outcome::Late | Outcome::Skewed) && is_known {
                 self.dedup.change(stream.id, group, |group| group.sources.passed(source, seq));
             }
         }
