@@ -9,7 +9,7 @@ use windrow_tests::resp::{Conn, Reply, encode_words};
 use windrow_tests::seed::seed;
 use windrow_tests::server::Launch;
 
-const STREAM: &str = "STREAM.CREATE s FIELDS n INT WINDOWS 1h@1m all AGGREGATE count:all sum(n):all DEDUP 1h";
+const STREAM: &str = "STREAM.CREATE s FIELDS n INT WINDOWS 1h@1m all AGGREGATE count sum(n) DEDUP 1h";
 const ENTITIES: u64 = 40;
 /// Events that are sent without reading a reply.
 const EVENTS_AT_ONCE: u64 = 600;
