@@ -58,4 +58,4 @@ pub use event::{ENTITY_BYTES_MAX, Event, EventReply, FieldValue};
 pub use options::{ClientBuilder, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_LIMIT};
 pub use stream::{Clock, FieldType, SkewPolicy, StreamDefinition, StreamInfo};
 pub use value::{Row, Value};
-pub use window::{Edge, ManyQuery, RangeQuery, WindowQuery};
+pub use window::{Edge, JoinQuery, ManyQuery, RangeQuery, RowMeta, WindowQuery};

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) run_id: String,
     /// Port that is listened on.
     pub(crate) port: u16,
+    /// Whether a WINDOW.TOP is running: there is one at a time.
+    pub(crate) top_turn: Arc<AtomicBool>,
     pub(crate) rejected_connections: AtomicU64,
     pub(crate) total_connections: AtomicU64,
     /// What the process took, records and clients apart, when it began to serve.
@@ -68,6 +70,7 @@ impl Shared {
             ending: Ending::default(),
             run_id: parts.run_id,
             port: parts.port,
+            top_turn: Arc::default(),
             rejected_connections: AtomicU64::new(0),
             total_connections: AtomicU64::new(0),
             startup_bytes: AtomicU64::new(0),

@@ -133,6 +133,88 @@ async fn a_range_is_pairs_of_bucket_start_and_value() {
 }
 
 #[tokio::test]
+async fn a_join_reads_pairs_with_one_list_or_one_each() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    let script = async {
+        let one = peer.command().await.join(" ");
+        peer.say("*2\r\n*1\r\n:3\r\n*1\r\n:0\r\n").await;
+        let each = peer.command().await.join(" ");
+        peer.say("*2\r\n*2\r\n:3\r\n,1.5\r\n%1\r\n+count:5m\r\n:4\r\n").await;
+        (one, each)
+    };
+    let pairs = [("user:1", "buys"), ("card:2", "swipes")];
+    let calls = async {
+        let one = client.join(pairs).features(["count:5m"]).hop(Duration::from_secs(60)).get().await.unwrap();
+        let each =
+            client.join(pairs).features_each([vec!["count:5m", "avg(x):1h"], vec![]]).get().await.unwrap();
+        (one, each)
+    };
+    let ((one, each), commands) = tokio::join!(calls, script);
+    assert_eq!(commands.0, "WINDOW.JOIN 2 user:1 buys card:2 swipes HOP 60000ms FEATURES 1 count:5m");
+    assert_eq!(commands.1, "WINDOW.JOIN 2 user:1 buys card:2 swipes FEATURES 2 count:5m avg(x):1h 0");
+    assert_eq!(one.iter().map(|row| row.int("count:5m")).collect::<Vec<_>>(), [Some(3), Some(0)]);
+    assert_eq!((each[0].float("avg(x):1h"), each[1].int("count:5m")), (Some(1.5), Some(4)));
+    let too_few = client.join(pairs).features_each([vec!["count:5m"]]).get().await;
+    assert!(matches!(too_few, Err(Error::InvalidArgument(_))), "{too_few:?}");
+}
+
+#[tokio::test]
+async fn a_row_comes_with_what_it_was_read_over_in_both_protocols() {
+    let resp3 = "*2\r\n*2\r\n:3\r\n:9\r\n%4\r\n+bounds\r\n%2\r\n+count:5m\r\n*2\r\n:-60000\r\n:240000\r\n+count:all\r\n_\r\n\
+         +watermark\r\n_\r\n+newest\r\n:239000\r\n+covered_from\r\n%2\r\n+count:5m\r\n:7\r\n+count:all\r\n:8\r\n";
+    let resp2 = resp3.replace("%4", "*8").replace("%2", "*4").replace("_\r\n", "$-1\r\n");
+    for (protocol, reply) in [(Protocol::Resp3, resp3), (Protocol::Resp2, &resp2)] {
+        let server = ScriptedServer::start().await;
+        let builder = Client::builder(server.addr()).protocol(protocol);
+        let greeting = async {
+            let mut peer = server.accept().await;
+            peer.command().await;
+            peer.say("*0\r\n").await;
+            peer
+        };
+        let (client, mut peer) = tokio::join!(builder.connect(), greeting);
+        let client = client.unwrap();
+        let script = async {
+            let command = peer.command().await.join(" ");
+            peer.say(reply).await;
+            command
+        };
+        let query = client.window("user:1", "buys").features(["count:5m", "count:all"]);
+        let (answer, command) = tokio::join!(query.get_with_meta(), script);
+        assert_eq!(command, "WINDOW.GET user:1 buys WITHMETA count:5m count:all");
+        let (row, meta) = answer.unwrap();
+        assert_eq!(row.int("count:all"), Some(9));
+        assert_eq!(meta.bounds, [Some((-60_000, 240_000)), None]);
+        assert_eq!((meta.watermark_ms, meta.newest_ms), (None, Some(239_000)));
+        assert_eq!(meta.covered_from_ms, [Some(7), Some(8)]);
+    }
+}
+
+#[tokio::test]
+async fn the_largest_come_as_pairs_of_entity_and_value() {
+    let server = ScriptedServer::start().await;
+    let (client, mut peer) = server.meet_default().await;
+    let script = async {
+        let command = peer.command().await.join(" ");
+        peer.say("*2\r\n*2\r\n$6\r\nuser:1\r\n,9.5\r\n*2\r\n$6\r\nuser:2\r\n,1\r\n").await;
+        peer.command().await;
+        peer.say("-BUSY another WINDOW.TOP is running\r\n").await;
+        command
+    };
+    let calls = async {
+        let top = client.top("buys", "sum(amount):1h", 2).await;
+        (top.unwrap(), client.top("buys", "sum(amount):1h", 2).await)
+    };
+    let ((top, busy), command) = tokio::join!(calls, script);
+    assert_eq!(command, "WINDOW.TOP buys sum(amount):1h 2");
+    let top: Vec<(&[u8], f64)> =
+        top.iter().map(|(entity, value)| (&entity[..], value.as_f64().unwrap())).collect();
+    assert_eq!(top, [(&b"user:1"[..], 9.5), (b"user:2", 1.0)]);
+    assert!(busy.unwrap_err().to_string().contains("BUSY"));
+}
+
+#[tokio::test]
 async fn a_feature_without_a_window_is_refused_before_it_is_sent() {
     let server = ScriptedServer::start().await;
     let (client, _peer) = server.meet_default().await;

@@ -19,6 +19,8 @@ pub enum Keys {
     },
     /// A count at position 1, then so many keys: `WINDOW.MGET <numentities> <entity> ... <stream> ...`
     Counted,
+    /// A count at position 1, then so many pairs of a key and something else: `WINDOW.JOIN <numpairs> <entity> <stream> ... FEATURES ...`
+    CountedPairs,
     /// The first value of every row behind `EVENTS`: `EVENT.MADD <stream> FIELDS <n> <field> ... [WITHIDS] ...`
     EventRows,
 }
@@ -31,7 +33,7 @@ impl Keys {
     pub const fn range(self) -> (i64, i64, i64) {
         match self {
             Self::Range { first, last, step } => (first as i64, last as i64, step as i64),
-            Self::None | Self::Counted | Self::EventRows => (0, 0, 0),
+            Self::None | Self::Counted | Self::CountedPairs | Self::EventRows => (0, 0, 0),
         }
     }
 }
@@ -89,17 +91,19 @@ pub fn key_positions<Id>(row: &Row<Id>, request: Request<'_>) -> Result<KeyPosit
                 step: step as usize,
             })
         }
-        Keys::Counted => counted(request),
+        Keys::Counted => counted(request, 1),
+        Keys::CountedPairs => counted(request, 2),
         Keys::EventRows => event_rows(request),
     };
     found.ok_or(CommandError::KeysNotFound { name: row.name })
 }
 
-fn counted(request: Request<'_>) -> Option<KeyPositions> {
+fn counted(request: Request<'_>, step: usize) -> Option<KeyPositions> {
     const FIRST: usize = 2;
     let count = count(request.get(1)?, request.len()).filter(|&count| count > 0)?;
-    // The stream's name follows the keys.
-    (FIRST + count < request.len()).then_some(KeyPositions { next: FIRST, end: FIRST + count, step: 1 })
+    let end = FIRST + count * step;
+    // The stream's name follows the keys, and options or features the pairs.
+    (end < request.len()).then_some(KeyPositions { next: FIRST, end, step })
 }
 
 fn event_rows(request: Request<'_>) -> Option<KeyPositions> {

@@ -87,7 +87,7 @@ fn check_row<Id>(row: &Row<Id>, names: &mut HashSet<&'static str>) {
     assert_eq!(row.categories.has(Category::Fast), row.flags.has(Flag::Fast), "{name}");
     assert_eq!(row.categories.has(Category::Slow), !row.flags.has(Flag::Fast), "{name}");
     assert_eq!(row.categories.and(Categories::implied_by(row.flags)), row.categories, "{name}");
-    let is_movable = matches!(row.keys, Keys::Counted | Keys::EventRows);
+    let is_movable = matches!(row.keys, Keys::Counted | Keys::CountedPairs | Keys::EventRows);
     assert_eq!(row.flags.has(Flag::Movablekeys), is_movable, "{name}");
     assert_eq!(row.keys != Keys::None, has_key(row.arguments), "{name}: keys and arguments disagree");
     if let Keys::Range { first, last, step } = row.keys {
@@ -192,6 +192,8 @@ fn keys_are_found_where_the_grammar_puts_them() {
         ("WINDOW.RANGE user:1 purchases count 0 10", &["user:1"]),
         ("WINDOW.MGET 1 a purchases", &["a"]),
         ("WINDOW.MGET 3 a b c purchases AT 5 count:5m", &["a", "b", "c"]),
+        ("WINDOW.JOIN 1 a s FEATURES 0", &["a"]),
+        ("WINDOW.JOIN 3 a s b t a t AT EVENT FEATURES 1 count:5m", &["a", "b", "a"]),
         ("EVENT.MADD p FIELDS 1 amount EVENTS u1 * 5", &["u1"]),
         ("event.madd p fields 2 a b events u1 1 5 6 u2 2 7 8 u3 3 9 9", &["u1", "u2", "u3"]),
         ("EVENT.MADD p FIELDS 0 EVENTS u1 1 u2 2", &["u1", "u2"]),
@@ -217,6 +219,9 @@ fn keys_are_not_guessed_where_counts_do_not_add_up() {
         "WINDOW.MGET -1 a b purchases",
         "WINDOW.MGET 2 a purchases",
         "WINDOW.MGET 99999999999999999999 a purchases",
+        "WINDOW.JOIN 0 a s FEATURES 1 count:5m",
+        "WINDOW.JOIN 3 a s b t c",
+        "WINDOW.JOIN x a s FEATURES 1",
         "EVENT.MADD p COLUMNS 1 a EVENTS u1 * 5",
         "EVENT.MADD p FIELDS 2 a EVENTS u1 * 5",
         "EVENT.MADD p FIELDS 1 a EVENTS u1 * 5 u2",

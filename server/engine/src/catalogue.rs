@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use hashbrown::HashMap;
-use windrow_window::{ClockMode, Definition, DefinitionError, Layout};
+use windrow_window::{ClockMode, Definition, DefinitionError, Feature, Layout, StreamTime};
 
 /// Most streams of a server.
 pub const STREAMS_MAX: usize = 1024;
@@ -30,7 +30,8 @@ pub struct Stream {
     pub definition: Definition,
     /// That, compiled.
     pub layout: Layout,
-    clock: EventClock,
+    clock: Latest,
+    newest: Latest,
 }
 
 impl Stream {
@@ -45,7 +46,25 @@ impl Stream {
 
     /// The stream's watermark: clock − LATENESS; `None` without LATENESS or clock.
     pub fn watermark_ms(&self, now_ms: i64) -> Option<i64> {
-        Some(self.clock_ms(now_ms)? - self.layout.lateness_ms?)
+        self.layout.watermark_ms(self.clock_ms(now_ms))
+    }
+
+    /// What a read looks at, when the server's clock is `now_ms`.
+    #[inline]
+    pub fn times(&self, now_ms: i64) -> StreamTime {
+        StreamTime { clock: self.clock_ms(now_ms), newest: self.newest.get() }
+    }
+
+    /// Takes note of a counted event's time.
+    #[inline]
+    pub(crate) fn note_counted(&self, ts: i64) {
+        self.newest.observe(ts);
+    }
+
+    /// Since when a feature is complete.
+    pub fn covered_from_ms(&self, _feature: &Feature) -> i64 {
+        // Without ALTER and BACKFILL, every feature is complete since the stream was created.
+        self.created_ms
     }
 
     /// Takes note of a received event's time; answers the clock that the event is judged by.
@@ -58,12 +77,16 @@ impl Stream {
     }
 }
 
-/// The clock of a stream with CLOCK EVENT: the largest event time received, over all shards.
+/// The largest event time seen, over all shards: of events received (the clock of a stream with CLOCK EVENT), or of those counted.
 #[derive(Debug)]
-struct EventClock(AtomicI64);
+struct Latest(AtomicI64);
 
-impl EventClock {
+impl Latest {
     const UNSET: i64 = i64::MIN;
+
+    fn new() -> Self {
+        Self(AtomicI64::new(Self::UNSET))
+    }
 
     fn get(&self) -> Option<i64> {
         // A read after an acknowledged write sees its time: the acknowledgement itself orders the two.
@@ -71,7 +94,7 @@ impl EventClock {
     }
 
     fn observe(&self, ts: i64) -> i64 {
-        // Mostly the clock stands or moves seldom: do not take the cache line for writing without need.
+        // Mostly it stands or moves seldom: do not take the cache line for writing without need.
         let seen = self.0.load(Ordering::Acquire);
         if ts <= seen { seen } else { self.0.fetch_max(ts, Ordering::AcqRel).max(ts) }
     }
@@ -281,8 +304,8 @@ impl Catalogue {
     ) -> Result<(), CatalogueError> {
         let layout = Layout::compile(&definition)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
-        let clock = EventClock(AtomicI64::new(EventClock::UNSET));
-        let stream = Arc::new(Stream { id, layout_id, created_ms, definition, layout, clock });
+        let (clock, newest) = (Latest::new(), Latest::new());
+        let stream = Arc::new(Stream { id, layout_id, created_ms, definition, layout, clock, newest });
         self.by_name.insert(stream.definition.name.as_bytes().into(), Arc::clone(&stream));
         self.by_id.insert(id, Arc::clone(&stream));
         self.by_layout_bits.resize(LAYOUT_PLACES, None);

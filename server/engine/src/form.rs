@@ -76,7 +76,7 @@ impl fmt::Display for FormError {
 impl std::error::Error for FormError {}
 
 /// Bytes of the client as text for a message: lossy, bounded.
-pub(crate) fn quote(bytes: &[u8]) -> String {
+pub fn quote(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 64;
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_MAX)]).escape_debug().to_string();
     if bytes.len() > SHOWN_MAX { format!("'{shown}…'") } else { format!("'{shown}'") }

@@ -9,6 +9,7 @@
 //! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
 //! - [`shard`]: the records of one shard, for its owner; [`reader`]: for everyone else; [`stats`]: what is counted.
 //! - [`dedup`]: which events were counted before.
+//! - [`top`]: the entities with the largest values of a feature.
 //! - `eviction`: making room when memory is full.
 //! - [`record`]: a record of `windrow-memory` as the words that `windrow-window` works over.
 //! - [`slot`]: which shard an entity belongs to.
@@ -26,6 +27,7 @@ pub mod record;
 pub mod shard;
 pub mod slot;
 pub mod stats;
+pub mod top;
 
 pub use catalogue::{Catalogue, LayoutId, Stream, StreamId};
 pub use dedup::DedupUsage;

@@ -341,6 +341,11 @@ impl<'a> Op<'a> {
         })
     }
 
+    /// What the words of STRING values say the place in.
+    pub fn value_bytes(&self) -> &'a [u8] {
+        self.values
+    }
+
     /// Writes the values into `words`, a word a field, and answers which fields are present. A STRING's word is its place in
     /// the operation's values: offset in the low half, bytes in the high one.
     ///

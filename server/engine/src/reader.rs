@@ -2,7 +2,7 @@
 
 use windrow_memory::{Key, Participant, Reader};
 use windrow_window::range::{RangePlan, evaluate_range};
-use windrow_window::window::evaluate;
+use windrow_window::window::answer;
 use windrow_window::{Query, ReadTime, Value};
 
 use crate::catalogue::{Stream, StreamId};
@@ -44,7 +44,7 @@ impl ShardReader {
         self.reader.prefetch_record(participant, hash, lines);
     }
 
-    /// Evaluates a query for one entity, a value a feature, onto `out`. Gives the position of the last operation in what was read:
+    /// Evaluates a query for one entity onto `out`: see [`answer`]. Gives the position of the last operation in what was read:
     /// 0 for an entity without record.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl ShardReader {
         let start = out.len();
         self.read_with(participant, stream, entity, |body| {
             out.truncate(start);
-            evaluate(&stream.layout, body, &query.features, time, out);
+            answer(&stream.layout, body, query, time, out);
         })
     }
 

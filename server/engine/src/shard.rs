@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use windrow_memory::{Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
+use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::range::{RangePlan, evaluate_range};
-use windrow_window::window::evaluate;
+use windrow_window::window::answer;
 use windrow_window::{Query, ReadTime, Value};
 
 use crate::catalogue::{Catalogue, Stream, StreamId};
 use crate::dedup::Dedup;
 use crate::eviction::Eviction;
+use crate::form::quote;
 use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
@@ -53,6 +54,8 @@ pub enum Outcome {
     },
     /// Its source is new, and the stream has as many as it can have: not counted.
     TooManySources,
+    /// The entity's record has no room for the event's values in its sketches, and is as large as one can be: not counted.
+    Full,
 }
 
 impl Outcome {
@@ -128,6 +131,9 @@ const COLLECTED_IN_UPKEEP_MAX: usize = 128;
 
 /// Records that one step of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
+
+/// Words of the largest record.
+const RECORD_WORDS_MAX: usize = CHUNK_BYTES / size_of::<u64>();
 
 /// So often, replay frees what no one reads any more: no tick does it.
 const REPLAYED_PER_COLLECTION: usize = 64;
@@ -265,8 +271,12 @@ impl Shard {
         let hint = Hint::of(self.hash_key.key(stream.id, op.entity).hash);
         let outcome = self.change(stream, &op, hint, Mode::Replay { position });
         self.set_maxmemory_bytes(self.maxmemory_bytes);
-        assert!(outcome? != Outcome::OutOfMemory, "the system has no memory for what the log holds");
-        Ok(())
+        match outcome? {
+            Outcome::OutOfMemory => panic!("the system has no memory for what the log holds"),
+            // Whether a record is full is decided by what it holds alone.
+            Outcome::Full => panic!("the record of {:?} is full at {position}", quote(op.entity)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a record again, unless it has seen operations since.
@@ -290,7 +300,8 @@ impl Shard {
     fn change(&mut self, stream: &Stream, op: &Op<'_>, hint: Hint, mode: Mode) -> Result<Outcome, OpError> {
         let mut values = self.values.take().unwrap_or_else(|| Box::new([0; FIELDS_MAX]));
         let outcome = op.values(&stream.layout, &mut values).map(|present| {
-            let event = Event { ts: op.ts, clock: op.clock_ms, present, values: &*values };
+            let bytes = op.value_bytes();
+            let event = Event { ts: op.ts, clock: op.clock_ms, present, values: &*values, bytes };
             self.change_by(stream, op, &event, hint, mode)
         });
         self.values = Some(values);
@@ -353,6 +364,8 @@ impl Shard {
                     self.eviction.is_starved = true;
                     return Outcome::OutOfMemory;
                 }
+                // Without sketches its definition bounds it.
+                Err(MemoryError::TooLarge { .. }) if layout.has_sketches => return Outcome::Full,
                 Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
             },
         };
@@ -366,6 +379,7 @@ impl Shard {
         let clamped = op.judged == Judged::Clamped;
         let stats = self.stats.entry(stream.id).or_default();
         stats.counted(op.ts, clamped);
+        stream.note_counted(op.ts);
         if let Mode::Live { now_ms, .. } = mode {
             stats.received(now_ms, op.ts);
         }
@@ -439,11 +453,13 @@ impl Shard {
             match body::fit(layout, &body, event, &mut self.placements) {
                 Fit::Ready => return (Some(place), Ok(())),
                 Fit::Late => unreachable!("the event was not late before there was room"),
-                Fit::Grow { tier, shape } => {
-                    let words = body::words_grown(layout, &body, tier, shape);
+                Fit::Grow(growth) => {
+                    let wanted = body::words_grown(layout, &body, &growth);
+                    // Never less than the least: a record that is too large for a slot is refused.
+                    let words = wanted.ample.min(RECORD_WORDS_MAX - key.record_words(0)).max(wanted.least);
                     self.eviction.wanted_words = key.record_words(words);
                     let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
-                        body::grow(layout, &Body(old), &mut BodyMut(new), tier, shape);
+                        body::grow(layout, &Body(old), &mut BodyMut(new), &growth);
                     });
                     match grown {
                         Ok(grown) => place = grown,
@@ -454,7 +470,7 @@ impl Shard {
         }
     }
 
-    /// Evaluates a query for one entity, a value a feature, onto `out`.
+    /// Evaluates a query for one entity onto `out`: see [`answer`].
     pub fn read(
         &self,
         stream: &Stream,
@@ -464,7 +480,7 @@ impl Shard {
         time: ReadTime,
         out: &mut Vec<Value>,
     ) {
-        evaluate(&stream.layout, self.body(stream.id, entity, hint).as_ref(), &query.features, time, out);
+        answer(&stream.layout, self.body(stream.id, entity, hint).as_ref(), query, time, out);
     }
 
     /// Evaluates pairs of a WINDOW.RANGE for one entity onto `out`.

@@ -87,7 +87,7 @@ impl World {
     fn count(&self, entity: &str) -> i64 {
         let stream = self.catalogue.stream(b"s").unwrap();
         let query = Query::parse(&stream.layout, [&b"count:all"[..]].into_iter()).unwrap();
-        let time = query.read_time(&stream.layout, stream.clock_ms(self.now_ms)).unwrap();
+        let time = query.read_time(&stream.layout, stream.times(self.now_ms)).unwrap();
         let mut row = Vec::new();
         let (shard, entity) = (&self.shards[self.owner(entity.as_bytes())], entity.as_bytes());
         shard.read(stream, entity, Hint::of(HASH_KEY.hash(stream.id, entity)), &query, time, &mut row);

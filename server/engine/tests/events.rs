@@ -49,7 +49,7 @@ fn add(catalogue: &Catalogue, out: &mut Vec<u8>, entity: &[u8], words: &[&[u8]])
 fn row(catalogue: &Catalogue, shard: &Shard, entity: &[u8], features: &str) -> Vec<Value> {
     let stream = catalogue.stream(b"s").unwrap();
     let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
-    let time = query.read_time(&stream.layout, stream.clock_ms(NOW)).unwrap();
+    let time = query.read_time(&stream.layout, stream.times(NOW)).unwrap();
     let mut row = Vec::new();
     shard.read(stream, entity, Hint::of(HASH_KEY.hash(stream.id, entity)), &query, time, &mut row);
     row
@@ -200,8 +200,8 @@ fn an_event_overtaken_by_the_clock_starts_its_entity_anew_whether_or_not_upkeep_
         let count = |shard: &Shard| {
             let stream = catalogue.stream(b"s").unwrap();
             let mut row = Vec::new();
-            let query = Query::all(&stream.layout);
-            let time = windrow_window::ReadTime { t: 1001, clock: Some(1000), present: true };
+            let query = Query::parse(&stream.layout, std::iter::empty()).unwrap();
+            let time = windrow_window::ReadTime::now(Some(1000));
             let hint = Hint::of(HASH_KEY.hash(stream.id, b"e"));
             shard.read(stream, b"e", hint, &query, time, &mut row);
             row

@@ -104,7 +104,7 @@ impl World {
     fn row(&self, shards: &[Shard], stream: &str, features: &str, entity: &str) -> Vec<Value> {
         let stream = self.catalogue.stream(stream.as_bytes()).unwrap();
         let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
-        let time = query.read_time(&stream.layout, stream.clock_ms(self.now_ms)).unwrap();
+        let time = query.read_time(&stream.layout, stream.times(self.now_ms)).unwrap();
         let shard = &shards[shard_of(hash_slot(entity.as_bytes()), shards.len())];
         let mut values = Vec::new();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));

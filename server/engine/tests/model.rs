@@ -3,7 +3,7 @@
 #[path = "model/naive.rs"]
 mod naive;
 
-use naive::{Drawn, Model, Reply};
+use naive::{At, Drawn, Model, Reply, When};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use windrow_engine::catalogue::Created;
 use windrow_engine::slot::{hash_slot, shard_of};
@@ -11,10 +11,10 @@ use windrow_engine::{Catalogue, HashKey, Hashed, Hint, Outcome, Shard, ShardConf
 use windrow_memory::{Domain, Participant};
 use windrow_window::query::Query;
 use windrow_window::range::RangeQuery;
-use windrow_window::{Definition, Length, QueryError};
+use windrow_window::{Definition, Length, QueryError, ReadTime, Value};
 
 /// Streams that between them have every kind of tier, column, clock and rule.
-const STREAMS: [&str; 9] = [
+const STREAMS: [&str; 14] = [
     "FIELDS x FLOAT n INT WINDOWS 1s@100ms 10s@1s AGGREGATE count sum(x) sum(n) avg(x) avg(n) count(x)",
     "FIELDS x FLOAT n INT WINDOWS 1s@100ms AGGREGATE min(x) max(x) min(n) max(n) since rate rate(x) rate(n)",
     "FIELDS n INT x FLOAT WINDOWS 5s@1s all AGGREGATE count sum(n) min(n) max(n):all since max(x) CLOCK EVENT DEDUP 3s",
@@ -24,6 +24,23 @@ const STREAMS: [&str; 9] = [
     "FIELDS x FLOAT n INT WINDOWS 6s@100ms 3s@1s AGGREGATE count sum(n):6s max(x) RETAIN 10s@1s 300ms TTL 20s",
     "FIELDS x FLOAT n INT WINDOWS all AGGREGATE count sum(x) sum(n) min(n) since TTL 5s DEDUP 7s",
     "FIELDS x FLOAT n INT WINDOWS 7ms@1ms 60s@20s AGGREGATE count since sum(n) CLOCK EVENT RETAIN 1s SKEW 2s REJECT DEDUP 500ms",
+    "FIELDS x FLOAT n INT WINDOWS 1s@100ms 10s@1s all AGGREGATE var_pop(x) var_samp(n) stddev_pop(n) stddev_samp(x) count:1s decaysum(x,2s) decaysum(n,500ms)",
+    "FIELDS x FLOAT n INT s STRING WINDOWS 1s@100ms 5s@1s all AGGREGATE count(s) first(x) last(s) lastk(n,3) lastk(s,2):1s distinct(s) first(s):all last(n):5s",
+    "FIELDS s STRING n INT x FLOAT WINDOWS 2s@500ms 10s@1s all AGGREGATE countby(s,2) topk(s,3) quantile(x,0.5) quantile(x,0.9) quantile(n,0.99):all distinct(n):10s countby(n,3):2s",
+    "FIELDS s STRING x FLOAT n INT WINDOWS 3s@1s 500ms@250ms AGGREGATE lastk(x,4) distinct(s,8) topk(s,5):3s last(x):500ms sum(n) since CLOCK EVENT LATENESS 2s SKEW 1s REJECT",
+    "FIELDS n INT s STRING x FLOAT WINDOWS 60s@1s all AGGREGATE distinct(s):all lastk(s,10) count countby(s,20):60s var_pop(x) TTL 70s SKEW 0s CLAMP",
+];
+
+/// Values of STRING fields: none, short ones, and one of many words.
+const TEXTS: [&str; 8] = [
+    "",
+    "a",
+    "b",
+    "\0",
+    "merchant",
+    "merchant:1",
+    "é",
+    "a value of more than sixty-four bytes, which is to say, of more than eight words of a record",
 ];
 
 /// Every case starts here: on no bucket's edge, and below zero in half of them.
@@ -37,8 +54,8 @@ enum Step {
     Event { entity: u8, offset: i64, edge: Option<i64>, values: Vec<Option<Drawn>>, id: Option<u8> },
     /// All declared features now, and some lengths that are not declared.
     Read { entity: u8 },
-    /// Named features at an offset from the server's clock.
-    ReadAt { entity: u8, offset: i64, edge: Option<i64> },
+    /// The same with options; a time is an offset from the server's clock.
+    ReadWhen { entity: u8, when: When, edge: Option<i64> },
     /// A range, by offsets from the server's clock.
     Range { entity: u8, from: i64, length: i64, step: i64 },
     /// A slice of upkeep on every shard.
@@ -51,7 +68,9 @@ fn drawn() -> impl Strategy<Value = Option<Drawn>> {
     // Quarters add up without rounding, in any order, so float sums can be compared for equality.
     let float = (-1_000_000i64..1_000_000).prop_map(|quarters| quarters as f64 / 4.0);
     let int = prop_oneof![4 => -100i64..100, 1 => Just(i64::MAX), 1 => Just(i64::MIN), 1 => any::<i64>()];
-    prop_oneof![1 => Just(None), 4 => (int, float).prop_map(|(int, float)| Some(Drawn { int, float }))]
+    let all = (int, float, prop::sample::select(TEXTS.to_vec()))
+        .prop_map(|(int, float, text)| Some(Drawn { int, float, text }));
+    prop_oneof![1 => Just(None), 4 => all]
 }
 
 fn edge() -> impl Strategy<Value = Option<i64>> {
@@ -63,19 +82,56 @@ fn offset() -> impl Strategy<Value = i64> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let values = prop::collection::vec(drawn(), 2);
+    let values = prop::collection::vec(drawn(), 3);
     prop_oneof![
         5 => prop_oneof![8 => 0i64..400, 2 => 0i64..6_000, 1 => 0i64..90_000].prop_map(Step::Advance),
         20 => (0u8..4, offset(), edge(), values, prop::option::of(0u8..6))
             .prop_map(|(entity, offset, edge, values, id)| Step::Event { entity, offset, edge, values, id }),
         4 => (0u8..5).prop_map(|entity| Step::Read { entity }),
-        4 => (0u8..4, -12_000i64..2_000, edge())
-            .prop_map(|(entity, offset, edge)| Step::ReadAt { entity, offset, edge }),
+        6 => (0u8..4, when(), edge()).prop_map(|(entity, when, edge)| Step::ReadWhen { entity, when, edge }),
         2 => (0u8..4, -9_000i64..1_000, 0i64..9_000, 0i64..30)
             .prop_map(|(entity, from, length, step)| Step::Range { entity, from, length, step }),
         1 => Just(Step::Upkeep),
         1 => prop::sample::select(vec![1usize, 4, 7]).prop_map(Step::Restart),
     ]
+}
+
+fn when() -> impl Strategy<Value = When> {
+    let at = prop_oneof![
+        2 => Just(None),
+        2 => (-12_000i64..2_000).prop_map(|offset| Some(At::Time(offset))),
+        1 => Just(Some(At::Event)),
+    ];
+    let offset = prop_oneof![3 => Just(None), 1 => (0i64..6_000).prop_map(Some)];
+    let hop = prop_oneof![
+        3 => Just(None),
+        2 => prop::sample::select(vec![1i64, 70, 100, 250, 1_000, 1_500, 5_000]).prop_map(Some),
+    ];
+    let is_final = prop::bool::weighted(0.3);
+    (at, offset, hop, is_final, any::<bool>()).prop_map(|(at, offset, hop, is_final, excludes)| When {
+        at,
+        offset,
+        hop,
+        is_final,
+        excludes,
+    })
+}
+
+/// The options as they are written in a command.
+fn words(when: &When) -> Vec<String> {
+    let mut words = Vec::new();
+    match when.at {
+        None => {}
+        Some(At::Time(ts)) => words.extend(["AT".to_owned(), ts.to_string()]),
+        Some(At::Event) => words.extend(["at".to_owned(), "event".to_owned()]),
+    }
+    if when.excludes {
+        words.extend(["EDGE".to_owned(), "EXCLUDE".to_owned()]);
+    }
+    words.extend(when.offset.into_iter().flat_map(|ms| ["OFFSET".to_owned(), format!("{ms}ms")]));
+    words.extend(when.hop.into_iter().flat_map(|ms| ["HOP".to_owned(), format!("{ms}ms")]));
+    words.extend(when.is_final.then(|| "FINAL".to_owned()));
+    words
 }
 
 struct World {
@@ -127,7 +183,11 @@ impl World {
         for (field, value) in stream.layout.fields.iter().zip(values) {
             let Some(value) = value else { continue };
             words.push(field.name.to_string());
-            words.push(if &*field.name == "n" { value.int.to_string() } else { value.float.to_string() });
+            words.push(match &*field.name {
+                "n" => value.int.to_string(),
+                "s" => value.text.to_owned(),
+                _ => value.float.to_string(),
+            });
         }
         let name = entity_name(entity);
         let mut bytes = Vec::new();
@@ -186,64 +246,97 @@ impl World {
         features
     }
 
-    fn read(&self, entity: u8, at: Option<i64>) {
+    fn read(&self, entity: u8, when: &When) {
         let stream = self.catalogue.stream(b"s").unwrap();
         let clock = stream.clock_ms(self.now);
         assert_eq!(clock, self.model.clock(self.now));
-        let name = entity_name(entity);
-        let shard = &self.shards[self.owner(&name)];
+        let options = words(when);
+        let options = || options.iter().map(String::as_bytes);
+        if when.is_final && stream.layout.lateness_ms.is_none() {
+            let refused = Query::parse(&stream.layout, options()).unwrap_err();
+            assert!(refused.to_string().contains("LATENESS"), "{refused}");
+            return;
+        }
         for (feature, width) in self.features() {
-            if at.is_some() && feature.length == Length::All {
-                continue;
-            }
-            let at_text = at.map(|at| at.to_string());
-            let mut words: Vec<&[u8]> =
-                at_text.iter().flat_map(|text| [b"AT".as_slice(), text.as_bytes()]).collect();
-            words.push(feature.name.as_bytes());
-            let query = Query::parse(&stream.layout, words.into_iter()).unwrap();
-            let t = at.or(clock.map(|clock| clock + 1)).unwrap_or(0);
-            let begins = match feature.length {
-                Length::Finite(length) => Some((t - length).div_euclid(width) * width),
+            let named = options().chain([b"WITHMETA".as_slice(), feature.name.as_bytes()]);
+            let query = Query::parse(&stream.layout, named);
+            let span = match feature.length {
+                Length::Finite(length) => self.model.span(when, length, width, self.now),
+                Length::All if !Model::has_lifetime(when) => {
+                    assert!(query.is_err(), "{} exists only at the present", feature.name);
+                    continue;
+                }
                 Length::All => None,
             };
-            let kept = (width > 0).then(|| self.model.kept_from(width, self.now)).flatten();
-            let readable = begins.is_none() || kept.is_none() || begins >= kept;
-            let mut row = Vec::new();
-            match query.read_time(&stream.layout, clock) {
-                Ok(time) => {
-                    let hash = HASH_KEY.hash(stream.id, &name);
-                    shard.read(stream, &name, Hint::of(hash), &query, time, &mut row);
-                    let mut elsewhere = Vec::new();
-                    let reader = shard.reader();
-                    let position = reader
-                        .read(
-                            &self.participant,
-                            stream,
-                            Hashed { name: &name, hash },
-                            &query,
-                            time,
-                            &mut elsewhere,
-                        )
-                        .unwrap();
-                    assert_eq!(elsewhere, row, "another core reads the same");
-                    assert!(position <= self.log.len() as u64);
-                }
+            let query = query.unwrap();
+            let is_gone = span.is_some_and(|span| span.is_gone);
+            let time = match query.read_time(&stream.layout, stream.times(self.now)) {
+                Ok(time) => time,
                 Err(QueryError::NotKept(_)) => {
-                    assert!(!readable, "{} at {t} is kept from {kept:?}", feature.name);
+                    assert!(is_gone, "{} {when:?}, now {}: {span:?}", feature.name, self.now);
                     continue;
                 }
                 Err(other) => panic!("{other}"),
-            }
-            assert!(readable, "{} at {t} begins at {begins:?}, before {kept:?}", feature.name);
-            let expected = self.model.read(entity, feature.aggregate, feature.length, width, t, self.now);
-            assert_eq!(
-                row,
-                [expected],
-                "{} of {entity} at {t}, now {}, clock {clock:?}",
+            };
+            assert!(!is_gone, "{} {when:?}, now {}: {span:?}", feature.name, self.now);
+            assert_eq!(time.bounds(&stream.layout, &feature), span.map(|span| (span.from, span.to)));
+            let row = self.row(entity, &query, time);
+            let aggregate = feature.aggregate;
+            let expected = match (feature.length, span) {
+                (Length::All, _) => {
+                    let t = clock.map_or(0, |clock| clock + 1);
+                    self.model.fold(entity, aggregate, i64::MIN, i64::MAX, 0, t, 0, self.now)
+                }
+                (Length::Finite(length), Some(span)) => {
+                    self.model.fold(entity, aggregate, span.from, span.to, width, span.t, length, self.now)
+                }
+                // Without a clock there is no event.
+                (Length::Finite(length), None) => {
+                    self.model.fold(entity, aggregate, 0, 0, width, 0, length, self.now)
+                }
+            };
+            let newest = self.model.newest_of(entity, self.now).map_or(Value::Null, Value::Int);
+            assert!(
+                row.len() == 2 && expected.admits(&row[0]) && row[1] == newest,
+                "{} of {entity} {when:?}, now {}: {row:?}, not {expected:?} and {newest:?}",
                 feature.name,
                 self.now
             );
         }
+        self.read_declared(entity, when);
+    }
+
+    /// Without names, `all` is null wherever it does not exist.
+    fn read_declared(&self, entity: u8, when: &When) {
+        let stream = self.catalogue.stream(b"s").unwrap();
+        let options = words(when);
+        let query = Query::parse(&stream.layout, options.iter().map(String::as_bytes)).unwrap();
+        assert!(!query.named && !query.with_meta);
+        let Ok(time) = query.read_time(&stream.layout, stream.times(self.now)) else { return };
+        let row = self.row(entity, &query, time);
+        assert_eq!(row.len(), stream.layout.features.len());
+        for (feature, value) in stream.layout.features.iter().zip(row) {
+            if feature.length == Length::All && !Model::has_lifetime(when) {
+                assert_eq!(value, Value::Null, "{}", feature.name);
+            }
+        }
+    }
+
+    /// What the owner reads, and what another core reads: the same.
+    fn row(&self, entity: u8, query: &Query, time: ReadTime) -> Vec<Value> {
+        let stream = self.catalogue.stream(b"s").unwrap();
+        let name = entity_name(entity);
+        let shard = &self.shards[self.owner(&name)];
+        let hash = HASH_KEY.hash(stream.id, &name);
+        let mut row = Vec::new();
+        shard.read(stream, &name, Hint::of(hash), query, time, &mut row);
+        let mut elsewhere = Vec::new();
+        let hashed = Hashed { name: &name, hash };
+        let position =
+            shard.reader().read(&self.participant, stream, hashed, query, time, &mut elsewhere).unwrap();
+        assert_eq!(elsewhere, row, "another core reads the same");
+        assert!(position <= self.log.len() as u64);
+        row
     }
 
     fn range(&self, entity: u8, from: i64, to: i64, step: i64) {
@@ -306,7 +399,12 @@ impl World {
                 let end = start + bucket;
                 let expected =
                     self.model.fold(entity, spec.aggregate, *start, end, width, end, bucket, self.now);
-                assert_eq!(*value, expected, "{} of {entity} in {start}..{end}, now {}", words[0], self.now);
+                assert!(
+                    expected.admits(value),
+                    "{} of {entity} in {start}..{end}, now {}: {value:?}, not {expected:?}",
+                    words[0],
+                    self.now
+                );
             }
             assert!(pairs.last().unwrap().0 + bucket >= to);
         }
@@ -341,9 +439,13 @@ fn run(stream: &str, shards: usize, start: i64, steps: &[Step]) {
             Step::Event { entity, offset, edge, values, id } => {
                 world.event(*entity, at_edge(world.now + offset, *edge), values, *id);
             }
-            Step::Read { entity } => world.read(*entity, None),
-            Step::ReadAt { entity, offset, edge } => {
-                world.read(*entity, Some(at_edge(world.now + offset, *edge)));
+            Step::Read { entity } => world.read(*entity, &When::default()),
+            Step::ReadWhen { entity, when, edge } => {
+                let mut when = *when;
+                if let Some(At::Time(offset)) = when.at {
+                    when.at = Some(At::Time(at_edge(world.now + offset, *edge)));
+                }
+                world.read(*entity, &when);
             }
             Step::Range { entity, from, length, step } => {
                 world.range(*entity, world.now + from, world.now + from + length, *step);
@@ -359,11 +461,11 @@ fn run(stream: &str, shards: usize, start: i64, steps: &[Step]) {
         world.shards.iter_mut().for_each(Shard::collect);
     }
     for entity in 0..5 {
-        world.read(entity, None);
+        world.read(entity, &When::default());
     }
     world.restart(4);
     for entity in 0..5 {
-        world.read(entity, None);
+        world.read(entity, &When::default());
     }
 }
 

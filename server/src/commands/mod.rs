@@ -25,6 +25,7 @@ use crate::shared::Shared;
 
 pub(crate) use gathering::{Answer, Asked, Gathering};
 pub(crate) use memory::resident_bytes;
+pub(crate) use window::{TopQuestion, write_top};
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,7 @@ pub(crate) fn execute(core: &mut Core, session: &mut Session, request: Request<'
         CommandId::WindowGet => window::get(core, session, request, command),
         CommandId::EventMadd => event::madd(core, session, request, command.len()),
         CommandId::WindowMget => window::mget(core, session, request, command),
+        CommandId::WindowJoin => window::join(core, session, request, command),
         CommandId::WindowRange => window::range(core, session, request, command.len()),
         id => run_at_once(core, session, request, id, resolved.subcommand.map(|sub| sub.id)),
     }
@@ -114,7 +116,9 @@ fn run_at_once(
         | CommandId::EventMadd
         | CommandId::WindowGet
         | CommandId::WindowMget
+        | CommandId::WindowJoin
         | CommandId::WindowRange => unreachable!("data commands are staged"),
+        CommandId::WindowTop => window::top(&mut call),
         CommandId::StreamCreate => stream::create(&mut call),
         CommandId::StreamDrop => stream::drop(&mut call),
         CommandId::StreamList => stream::list(&mut call),
@@ -152,7 +156,8 @@ pub(crate) enum JobTurn {
     NoCredit,
 }
 
-/// Issues up to `rows_max` rows of a job, fewer when the staged batch is full. Gives how many, and how it stands.
+/// Issues up to `rows_max` rows of a job (or so many of its slices as have so many rows, but at least one), fewer when the staged batch
+/// is full. Gives how many, and how it stands.
 pub(crate) fn continue_job(
     core: &mut Core,
     session: &mut Session,
@@ -161,10 +166,11 @@ pub(crate) fn continue_job(
     rows_max: usize,
 ) -> (usize, JobTurn) {
     let first = job.next;
-    let end = job.rows.min(first + rows_max);
+    let weight = job.what.row_weight();
+    let end = job.rows.min(first + (rows_max / weight).max(1));
     while job.next < end {
         if core.staged.is_full() {
-            return (job.next - first, JobTurn::Unfinished);
+            return ((job.next - first) * weight, JobTurn::Unfinished);
         }
         let row = job.next;
         let reply_to = window::row_reply(job.reply, row);
@@ -174,19 +180,23 @@ pub(crate) fn continue_job(
             }
             JobKind::Get { read, time } => {
                 let entity = window::mget_entity(request, row);
-                window::mget_row(core, session, read, *time, entity, reply_to)
+                window::issue_row(core, session, read, *time, entity, reply_to)
+            }
+            JobKind::Join { reads, of_pair } => {
+                let (read, time) = &reads[of_pair[row] as usize];
+                window::issue_row(core, session, read, *time, window::join_entity(request, row), reply_to)
             }
             JobKind::Range { stream, plan, time } => {
                 window::range_piece(core, session, (stream, plan, *time), request.at(1), row, reply_to)
             }
         };
         if !is_issued {
-            return (job.next - first, JobTurn::NoCredit);
+            return ((job.next - first) * weight, JobTurn::NoCredit);
         }
         job.next += 1;
     }
     let turn = if job.next == job.rows { JobTurn::Finished } else { JobTurn::Unfinished };
-    (job.next - first, turn)
+    ((job.next - first) * weight, turn)
 }
 
 impl Call<'_> {

@@ -86,14 +86,17 @@ pub(super) fn write_stream_info(
     reply::bulk(out, b"tiers");
     reply::array(out, layout.tiers.len());
     for tier in &layout.tiers {
-        reply::map(out, proto, 5);
+        reply::map(out, proto, 6);
         bulks(out, "bucket", &duration::format(tier.width_ms));
         bulks(out, "longest_window", &duration::format(tier.longest_ms));
         bulks(out, "retain", &duration::format(tier.retain_ms));
         integer(out, "buckets", tier.slots as i64);
         integer(out, "bytes_full", tier.full_bytes() as i64);
+        integer(out, "sketch_bytes_max", tier.sketch_bytes_max() as i64);
     }
     integer(out, "bytes_per_full_entity", layout.full_bytes() as i64);
+    // What sketches may add to that: they are as large as what they have seen asks, and a record ends at 2 MiB.
+    integer(out, "sketch_bytes_max", layout.sketch_bytes_max() as i64);
     integer(out, "entities", stats.entities as i64);
     integer(out, "bytes", stats.bytes as i64);
     for (name, count) in [
@@ -138,8 +141,7 @@ pub(super) fn write_stream_info(
     reply::bulk(out, b"covered_from");
     reply::map(out, proto, layout.features.len());
     for feature in &layout.features {
-        // Without ALTER and BACKFILL, every feature is complete since the stream was created.
-        integer(out, &feature.name, stream.created_ms);
+        integer(out, &feature.name, stream.covered_from_ms(feature));
     }
 }
 

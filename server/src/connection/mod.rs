@@ -21,7 +21,7 @@ pub(crate) use replies::{ReplySlots, ReplyTo};
 pub(crate) use stream_memo::StreamMemo;
 pub(crate) use table::ConnectionTable;
 
-use crate::commands::Gathering;
+use crate::commands::{Gathering, TopQuestion};
 use crate::config::Config;
 use crate::shard::Job;
 
@@ -80,6 +80,8 @@ pub(crate) struct Session {
     pub(crate) job: Option<Box<Job>>,
     /// The command whose numbers are about to be gathered.
     pub(crate) gathering: Option<Box<Gathering>>,
+    /// The WINDOW.TOP that is about to begin.
+    pub(crate) top: Option<Box<TopQuestion>>,
     /// Commands executed.
     pub(crate) commands: u64,
     pub(crate) last_command: Option<CommandId>,
@@ -130,6 +132,7 @@ impl Session {
             state: State::Open,
             job: None,
             gathering: None,
+            top: None,
             commands: 0,
             last_command: None,
             remote_writes: 0,

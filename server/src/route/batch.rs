@@ -9,8 +9,8 @@ use std::sync::Arc;
 use windrow_engine::Hint;
 use windrow_engine::catalogue::Stream;
 use windrow_protocol::Proto;
-use windrow_window::query::{Query, ReadTime};
 use windrow_window::range::RangePlan;
+use windrow_window::{Query, ReadTime};
 
 use crate::connection::{ConnectionId, ReplyTo};
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use windrow_engine::form::quote;
+use windrow_engine::op::Op;
 use windrow_engine::{AskOwner, Catalogue, HashKey, Hashed, Hint, Outcome, Shard, StreamId, slot};
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
@@ -10,6 +12,7 @@ use windrow_window::{ReadTime, Value};
 use super::group::LogGroup;
 use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
+use super::row::{write_pairs, write_row};
 use super::staged::{Item, Staged};
 use crate::config::{AppendFsync, Config, MaxmemoryPolicy};
 use crate::connection::buffers::BufferPool;
@@ -178,6 +181,14 @@ impl Core {
         let position = self.group.next_position();
         let outcome = engine.apply(&self.catalogue, op, hint, self.now_ms, position);
         self.counters.events += 1;
+        if engine.moved_clock() {
+            self.group.note(op);
+        }
+        if outcome == Outcome::Full {
+            self.counters.errors += 1;
+            refuse_full(&self.catalogue, op, out);
+            return 0;
+        }
         let reply: &[u8] = match outcome {
             Outcome::Ok => reply::OK,
             Outcome::Clamped => b"+CLAMPED\r\n",
@@ -198,16 +209,14 @@ impl Core {
             Outcome::TooManySources => {
                 b"-ERR too many sources have sent to this stream: SOURCE takes no new name\r\n"
             }
+            Outcome::Full => unreachable!("answered above"),
         };
         out.extend_from_slice(reply);
-        if engine.moved_clock() {
-            self.group.note(op);
-        }
         match outcome {
             Outcome::Ok | Outcome::Clamped => self.group.push(op, engine.started_anew()),
             // What is a duplicate of must be as safe as an acknowledgement says.
             Outcome::Duplicate => self.group.end(),
-            Outcome::Skewed | Outcome::Late | Outcome::Dropped => 0,
+            Outcome::Skewed | Outcome::Late | Outcome::Dropped | Outcome::Full => 0,
             Outcome::OutOfMemory | Outcome::SeqGap { .. } | Outcome::TooManySources => {
                 self.counters.errors += 1;
                 0
@@ -246,7 +255,7 @@ impl Core {
                 engine.range(stream, entity, hint, plan, *from as usize..*to as usize, &mut self.pairs);
             }
         }
-        self.write_answer(what, proto, out);
+        self.write_answer(stream, what, proto, time, out);
     }
 
     /// Reads an entity of another shard here, out of that shard's memory; appends the reply.
@@ -286,35 +295,23 @@ impl Core {
             }
         }
         self.counters.reads += 1;
-        self.write_answer(what, proto, out);
+        self.write_answer(stream, what, proto, time, out);
         Ok(())
     }
 
     /// Writes what was read last.
     #[inline]
-    fn write_answer(&mut self, what: &ReadWhat, proto: Proto, out: &mut Vec<u8>) {
+    fn write_answer(
+        &mut self,
+        stream: &windrow_engine::Stream,
+        what: &ReadWhat,
+        proto: Proto,
+        time: ReadTime,
+        out: &mut Vec<u8>,
+    ) {
         match what {
-            ReadWhat::Row(query) => {
-                if query.named {
-                    reply::array(out, self.values.len());
-                    for value in &self.values {
-                        write_value(out, proto, value);
-                    }
-                } else {
-                    reply::map(out, proto, self.values.len());
-                    for (feature, value) in query.features.iter().zip(&self.values) {
-                        reply::bulk(out, feature.name.as_bytes());
-                        write_value(out, proto, value);
-                    }
-                }
-            }
-            ReadWhat::Pairs { .. } => {
-                for (start_ms, value) in &self.pairs {
-                    reply::array(out, 2);
-                    reply::integer(out, *start_ms);
-                    write_value(out, proto, value);
-                }
-            }
+            ReadWhat::Row(query) => write_row(out, proto, stream, query, time, &self.values),
+            ReadWhat::Pairs { .. } => write_pairs(out, proto, &self.pairs),
         }
         if self.values.capacity() > RESULTS_KEPT {
             self.values = Vec::new();
@@ -433,10 +430,18 @@ pub(crate) fn maxmemory_share(maxmemory_bytes: u64, shards: usize) -> usize {
     usize::try_from(maxmemory_bytes).unwrap_or(usize::MAX).div_ceil(shards)
 }
 
-fn write_value(out: &mut Vec<u8>, proto: Proto, value: &Value) {
-    match value {
-        Value::Null => reply::null(out, proto),
-        Value::Int(number) => reply::integer(out, *number),
-        Value::Float(number) => reply::double(out, proto, *number),
-    }
+/// Says that an entity's record is as large as one can be.
+#[cold]
+fn refuse_full(catalogue: &Catalogue, op: &[u8], out: &mut Vec<u8>) {
+    let op = Op::decode(op).expect("an operation as it was encoded");
+    let stream = catalogue.by_layout(op.layout).map_or("", |stream| &*stream.definition.name);
+    let entity = quote(op.entity);
+    reply::error_display(
+        out,
+        format_args!(
+            "ERR the record of {entity} in stream '{stream}' is full: its sketches have reached the {} bytes that a record may have; \
+             use a smaller k or precision, shorter windows or wider buckets",
+            windrow_memory::CHUNK_BYTES
+        ),
+    );
 }

@@ -88,6 +88,7 @@ impl ShardLoop {
     /// Forgets a connection; its socket closes.
     pub(super) fn close(&mut self, index: u32) {
         let Some(mut connection) = self.connections.remove(index) else { return };
+        self.cancel_top_of_gone(index);
         if let Err(error) = self.poll.registry().deregister(&mut connection.socket) {
             tracing::debug!("client {}: {error}", connection.session.client.id);
         }

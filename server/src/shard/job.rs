@@ -34,8 +34,20 @@ pub(crate) enum JobKind {
     Add { stream: Arc<Stream>, header: Box<MaddHeader> },
     /// WINDOW.MGET; the entities begin at the third argument.
     Get { read: Rc<PreparedRead>, time: ReadTime },
+    /// WINDOW.JOIN: the distinct reads, and which of them each pair wants.
+    Join { reads: Box<[(Rc<PreparedRead>, ReadTime)]>, of_pair: Box<[u32]> },
     /// WINDOW.RANGE; a row is a slice of pairs.
     Range { stream: Arc<Stream>, plan: Arc<RangePlan>, time: ReadTime },
+}
+
+impl JobKind {
+    /// Rows of work that one row of the job is.
+    pub(crate) fn row_weight(&self) -> usize {
+        match self {
+            JobKind::Add { .. } | JobKind::Get { .. } | JobKind::Join { .. } => 1,
+            JobKind::Range { .. } => ROWS_PER_TURN,
+        }
+    }
 }
 
 /// Where the rows' replies go.

@@ -41,12 +41,14 @@ impl ShardLoop {
                     self.shared.shards[asker].send(Message::Stats { connection, answer });
                 }
                 Message::Stats { connection, answer } => self.gather(connection, answer),
+                Message::AskTop(scan) => self.take_top(scan),
+                Message::TopFound { connection, found } => self.merge_top(connection, found),
             }
         }
     }
 
     /// Replies for a parked connection, which then goes on.
-    fn answer_parked(&mut self, id: ConnectionId, reply: &[u8]) {
+    pub(super) fn answer_parked(&mut self, id: ConnectionId, reply: &[u8]) {
         let Some(connection) = self.connections.get(id) else { return };
         let session = &mut connection.session;
         if session.state == State::Dead {

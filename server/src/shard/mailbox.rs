@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::net::TcpStream;
 use windrow_engine::Shard;
+use windrow_engine::top::Ranked;
 use windrow_storage::{Poison, ShardLog};
 
 use super::peers::Peers;
+use super::top::TopScan;
 use crate::commands::{Answer, Asked};
 use crate::connection::{Client, ConnectionId};
 
@@ -26,6 +28,10 @@ pub(crate) enum Message {
     AskStats { asked: Asked, asker: usize, connection: ConnectionId },
     /// The answer.
     Stats { connection: ConnectionId, answer: Answer },
+    /// Take part in a WINDOW.TOP.
+    AskTop(Arc<TopScan>),
+    /// What a shard found for the WINDOW.TOP of `connection`.
+    TopFound { connection: ConnectionId, found: Vec<Ranked> },
 }
 
 /// What recovery made for one shard.

@@ -13,6 +13,8 @@
 //! | `mailbox`, `handle` | what other threads say to, and see of, a shard |
 //! | `peers` | reading other shards' records on this core |
 //! | `job`, `read_cache` | commands over many rows; parsed reads |
+//! | `row` | what reads reply |
+//! | `top` | the scan of WINDOW.TOP, a slice a tick |
 //! | `pace` | how much work a tick takes on, and how often upkeep gets how long |
 //! | `tick_time` | the longest tick, and where it was spent |
 
@@ -29,10 +31,12 @@ mod pace;
 mod peers;
 mod read_cache;
 mod release;
+mod row;
 mod run_staged;
 mod staged;
 mod tick;
 mod tick_time;
+mod top;
 mod turn;
 
 pub(crate) use self::core::{Core, maxmemory_share};
@@ -42,6 +46,7 @@ pub(crate) use job::{Job, JobKind, JobReply, ROWS_PER_TURN};
 pub(crate) use mailbox::{Loaded, Message};
 pub(crate) use peers::Peers;
 pub(crate) use read_cache::PreparedRead;
+pub(crate) use row::write_value;
 pub(crate) use staged::ItemKind as StagedKind;
 pub(crate) use tick::{ShardLoop, ShardParts, WAKER};
 pub(crate) use tick_time::PHASES;

@@ -1,12 +1,13 @@
 //! Parsed reads, by the bytes that ask them: a model asks for the same features of the same stream all day.
 //!
 //! The key is the command's text from the stream's name on, as it came over the wire, lengths included, so that equal
-//! bytes are equal arguments. Direct-mapped: a collision only costs parsing again.
+//! bytes are equal arguments; a WINDOW.JOIN makes one of its parts. Direct-mapped: a collision only costs parsing again.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use windrow_engine::Stream;
+use windrow_window::Query;
 
 use crate::route::ReadWhat;
 
@@ -44,7 +45,18 @@ impl ReadCache {
         }
     }
 
-    pub(crate) fn put(&mut self, key: &[u8], read: &Rc<PreparedRead>) {
+    /// Makes a parsed read of a query, and keeps it where it will be asked again.
+    pub(crate) fn keep(&mut self, key: Option<&[u8]>, stream: Arc<Stream>, query: Query) -> Rc<PreparedRead> {
+        let is_timeless = query.is_timeless();
+        let read = Rc::new(PreparedRead { stream, what: ReadWhat::Row(Arc::new(query)) });
+        // A read AT a time is asked once; it would only push others out.
+        if let (true, Some(key)) = (is_timeless, key) {
+            self.put(key, &read);
+        }
+        read
+    }
+
+    fn put(&mut self, key: &[u8], read: &Rc<PreparedRead>) {
         if key.len() <= KEY_BYTES_MAX {
             self.places[place(key)] = Some((key.into(), Rc::clone(read)));
         }

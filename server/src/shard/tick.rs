@@ -6,7 +6,7 @@
 //! 4. write the tick's log group
 //! 5. send questions, wake each shard that got some, once
 //! 6. release what the log allows: answers to other shards, replies to clients
-//! 7. a bounded slice of upkeep
+//! 7. a bounded slice of a WINDOW.TOP, and one of upkeep
 //!
 //! Every phase is bounded by a constant, so a tick ends soon whatever clients do.
 
@@ -25,6 +25,7 @@ use super::group::OUTCOME_UNKNOWN;
 use super::handle::NOT_IN_A_TICK;
 use super::pace::{UPKEEP_RECORDS, UpkeepPace, WorkQuota};
 use super::tick_time::TickTime;
+use super::top::{TopAsked, TopPart};
 use crate::clock::uptime_ms;
 use crate::commands::Gathering;
 use crate::connection::ConnectionTable;
@@ -79,13 +80,17 @@ pub(crate) struct ShardLoop {
     pub(super) scratch: Vec<u8>,
     /// Commands that wait for other shards' numbers.
     pub(super) gatherings: HashMap<u64, Box<Gathering>>,
+    /// This shard's part of the WINDOW.TOP that is running.
+    pub(super) top: Option<TopPart>,
+    /// The WINDOW.TOP that a connection of this shard waits for.
+    pub(super) top_asked: Option<TopAsked>,
     pub(super) swept: u32,
     sync: Arc<SyncSignal>,
     releasable: u64,
     /// The log had a spare segment when it was last looked at.
     had_spare: bool,
     last_housekeeping_ms: u64,
-    time: TickTime,
+    pub(super) time: TickTime,
     quota: WorkQuota,
     /// Commands and rows executed in this tick.
     worked: usize,
@@ -110,6 +115,8 @@ impl ShardLoop {
             spare_args: Vec::new(),
             scratch: Vec::new(),
             gatherings: HashMap::new(),
+            top: None,
+            top_asked: None,
             swept: 0,
             sync: parts.sync,
             releasable: 0,
@@ -160,6 +167,7 @@ impl ShardLoop {
         self.flush_touched();
         self.time.next_phase();
         self.quota.note(std::mem::take(&mut self.worked), self.time.before_phase());
+        self.walk_top();
         self.upkeep();
     }
 
@@ -174,6 +182,7 @@ impl ShardLoop {
         let has_work = !self.ready.is_empty()
             || self.listeners.as_ref().is_some_and(Listeners::has_more)
             || self.core.has_unsent_questions()
+            || self.top.as_ref().is_some_and(TopPart::is_walking)
             || self.drain_since_ms.is_some();
         let handle = &self.shared.shards[self.core.id];
         let may_sleep = !has_work
@@ -228,13 +237,16 @@ impl ShardLoop {
                 connection.is_readable = true;
                 connection.is_read_closed = true;
             }
-            let is_readable = connection.is_readable;
+            let (is_readable, is_read_closed) = (connection.is_readable, connection.is_read_closed);
             if event.is_writable() && !connection.is_writable {
                 connection.is_writable = true;
                 self.touch(index);
             }
             if is_readable {
                 self.enqueue(index);
+            }
+            if is_read_closed {
+                self.cancel_top_of_gone(index);
             }
         }
     }

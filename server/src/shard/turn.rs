@@ -113,7 +113,7 @@ impl ShardLoop {
             let request = connection.args.bind(connection.input.bytes());
             let rows_max = ROWS_PER_TURN.min(*left);
             let (rows, turn) = commands::continue_job(core, session, &mut job, request, rows_max);
-            *left -= rows;
+            *left = left.saturating_sub(rows);
             if turn == JobTurn::Finished {
                 connection.input.consume(job.command_bytes);
                 let list = std::mem::take(&mut connection.args);
@@ -126,7 +126,7 @@ impl ShardLoop {
             session.job = Some(job);
             return if turn == JobTurn::NoCredit {
                 Next::NoCredit
-            } else if rows == rows_max {
+            } else if rows >= rows_max {
                 // Other connections come first.
                 Next::Later
             } else {
@@ -207,6 +207,9 @@ impl ShardLoop {
         if session.gathering.is_some() {
             let id = session.id;
             self.begin_gathering(id);
+        } else if session.top.is_some() {
+            let id = session.id;
+            self.begin_top(id);
         }
         Next::Go
     }

@@ -34,7 +34,12 @@ pub(super) fn start(shards: usize) -> Running {
 
 /// The same with settings and disk of the test's choice.
 pub(super) fn start_on(config: Config, disk: Arc<dyn Disk>) -> Running {
-    let running = Server::start_on(config, disk, Clock::system()).unwrap();
+    start_at(config, disk, Clock::system())
+}
+
+/// And with a clock of its choice.
+pub(super) fn start_at(config: Config, disk: Arc<dyn Disk>, clock: Clock) -> Running {
+    let running = Server::start_on(config, disk, clock).unwrap();
     let started = Instant::now();
     while !running.is_serving() {
         assert!(started.elapsed() < PATIENCE, "the server does not get ready");
@@ -84,6 +89,9 @@ impl DiskFile for SlowFile {
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+    fn allocate_zeros(&self, len: u64) -> io::Result<bool> {
+        self.0.allocate_zeros(len)
     }
     fn sync_data(&self) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(3));

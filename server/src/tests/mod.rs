@@ -5,4 +5,6 @@ mod clients;
 mod durability;
 mod harness;
 mod order;
+mod reads;
 mod redis;
+mod top;

@@ -3,6 +3,8 @@
 use crate::aggregate::{Aggregate, FieldId};
 use crate::body::Event;
 use crate::definition::{Field, FieldType};
+use crate::moments::{Decayed, Moments};
+use crate::sketch::{Sketch, SketchSpec};
 use crate::words::{Words, WordsMut};
 
 /// What a bucket stores of its events so that aggregates over many buckets can be merged.
@@ -26,6 +28,116 @@ pub enum Partial {
     MaxInt(FieldId),
     /// 1 + milliseconds from the bucket's start to its newest event; 0 in an empty bucket.
     Newest,
+    /// Mean and sum of squared distances from it, as two f64; the field's count stands beside it.
+    Moments(FieldId, FieldType),
+    /// Of `all`: a sum that halves each so many milliseconds, and the event time that it is the sum at.
+    DecaySum(FieldId, FieldType, i64),
+    /// A reference to a sketch of the field in the record's heap; 0 where there is none yet.
+    Sketch(FieldId, Sketch),
+}
+
+/// What one slot of a column is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CellKind {
+    /// A number of 16 to 64 bits.
+    Number,
+    /// Two words.
+    Wide,
+    /// A reference into the record's heap: 32 bits, in a word of its own among the partials of `all`.
+    Reference,
+}
+
+/// A column of references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SketchColumn {
+    /// Its place among the columns.
+    pub column: usize,
+    /// What is sketched.
+    pub field: FieldId,
+    /// How.
+    pub sketch: Sketch,
+}
+
+/// Bits of a wide cell.
+pub const WIDE_BITS: u32 = 128;
+/// Bits of a reference in a ring.
+pub const REFERENCE_BITS: u32 = 32;
+
+/// The partials of a bucket, or of `all`: those that are one number stand first, so that most streams know no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    partials: Box<[Partial]>,
+    numbers: usize,
+    wide: usize,
+    sketches: Box<[SketchColumn]>,
+}
+
+impl Columns {
+    /// The columns for these partials, each once.
+    pub fn new(partials: impl Iterator<Item = Partial>) -> Self {
+        let mut own: Vec<Partial> = Vec::new();
+        for partial in partials {
+            if !own.contains(&partial) {
+                own.push(partial);
+            }
+        }
+        // Stable: within a kind, as declared.
+        own.sort_by_key(|partial| partial.kind());
+        let count = |kind| own.iter().filter(|partial| partial.kind() == kind).count();
+        let (numbers, wide) = (count(CellKind::Number), count(CellKind::Wide));
+        let sketches = own.iter().enumerate().filter_map(|(column, partial)| match *partial {
+            Partial::Sketch(field, sketch) => Some(SketchColumn { column, field, sketch }),
+            _ => None,
+        });
+        Self { sketches: sketches.collect(), partials: own.into(), numbers, wide }
+    }
+
+    /// Those that are one number.
+    #[inline]
+    pub fn numbers(&self) -> &[Partial] {
+        &self.partials[..self.numbers]
+    }
+
+    /// Whether all are one number.
+    #[inline]
+    pub fn is_numbers_only(&self) -> bool {
+        self.numbers == self.partials.len()
+    }
+
+    /// Those that take two words, each with its place among the columns.
+    pub fn wide(&self) -> impl Iterator<Item = (usize, Partial)> {
+        (self.numbers..self.numbers + self.wide).map(|at| (at, self.partials[at]))
+    }
+
+    /// Those that refer to a sketch.
+    #[inline]
+    pub fn sketches(&self) -> &[SketchColumn] {
+        &self.sketches
+    }
+
+    /// The place of a partial.
+    pub fn find(&self, partial: Partial) -> Option<usize> {
+        self.partials.iter().position(|own| *own == partial)
+    }
+
+    /// Where a partial of `all` stands among the words of all of them.
+    pub fn word_at(&self, column: usize) -> usize {
+        column + column.clamp(self.numbers, self.numbers + self.wide) - self.numbers
+    }
+
+    /// The words that one of each takes.
+    pub fn words(&self) -> usize {
+        self.word_at(self.partials.len())
+    }
+}
+
+impl std::ops::Deref for Columns {
+    type Target = [Partial];
+
+    #[inline]
+    fn deref(&self) -> &[Partial] {
+        &self.partials
+    }
 }
 
 impl Partial {
@@ -33,11 +145,26 @@ impl Partial {
     pub fn of(aggregate: Aggregate, fields: &[Field]) -> Vec<Self> {
         let int = |field: FieldId| fields[usize::from(field)].kind == FieldType::Int;
         let sum = |field| if int(field) { Self::SumInt(field) } else { Self::SumFloat(field) };
+        let kind = |field: FieldId| fields[usize::from(field)].kind;
         match aggregate {
             Aggregate::Count | Aggregate::Rate => vec![Self::Count],
             Aggregate::CountOf(field) => vec![Self::CountOf(field)],
             Aggregate::Sum(field) | Aggregate::RateOf(field) => vec![sum(field)],
             Aggregate::Avg(field) => vec![Self::CountOf(field), sum(field)],
+            Aggregate::Variance(field, _) => vec![Self::CountOf(field), Self::Moments(field, kind(field))],
+            Aggregate::First(field)
+            | Aggregate::Last(field)
+            | Aggregate::LastK(field, _)
+            | Aggregate::Distinct(field, _)
+            | Aggregate::Quantile(field, _)
+            | Aggregate::TopK(field, _)
+            | Aggregate::CountBy(field, _) => {
+                let spec = sketch_of(aggregate).expect("these are sketched");
+                vec![Self::Sketch(field, Sketch { spec, field: kind(field) })]
+            }
+            Aggregate::DecaySum(field, halflife_ms) => {
+                vec![Self::DecaySum(field, kind(field), halflife_ms)]
+            }
             // Every i64 is a value, so none can mean "empty": the count says it.
             Aggregate::Min(field) if int(field) => vec![Self::CountOf(field), Self::MinInt(field)],
             Aggregate::Max(field) if int(field) => vec![Self::CountOf(field), Self::MaxInt(field)],
@@ -47,12 +174,21 @@ impl Partial {
         }
     }
 
+    /// What one slot of it is.
+    pub fn kind(self) -> CellKind {
+        match self {
+            Self::Moments(..) | Self::DecaySum(..) => CellKind::Wide,
+            Self::Sketch(..) => CellKind::Reference,
+            _ => CellKind::Number,
+        }
+    }
+
     /// Whether it counts, and so starts narrow and widens.
     pub fn is_count(self) -> bool {
         matches!(self, Self::Count | Self::CountOf(_))
     }
 
-    /// What an empty bucket holds.
+    /// What an empty bucket holds; in both words of a wide one.
     #[inline]
     pub fn initial(self) -> u64 {
         match self {
@@ -83,8 +219,42 @@ impl Partial {
             Self::MinInt(field) => value(field).filter(|&new| new.cast_signed() < old.cast_signed()),
             Self::MaxInt(field) => value(field).filter(|&new| new.cast_signed() > old.cast_signed()),
             Self::Newest => (offset_ms >= old).then_some(offset_ms + 1),
+            Self::Moments(..) | Self::DecaySum(..) | Self::Sketch(..) => None,
         }
     }
+
+    /// The wide partial after `event`. `count` says how often a field was present, this event included.
+    pub(crate) fn add_wide(
+        self,
+        old: [u64; 2],
+        event: &Event<'_>,
+        count: impl FnOnce(Self) -> u64,
+    ) -> Option<[u64; 2]> {
+        match self {
+            Self::Moments(field, kind) => event
+                .number(field, kind)
+                .map(|value| Moments::from_words(old).with(value, count(Self::CountOf(field))).to_words()),
+            Self::DecaySum(field, kind, halflife_ms) => event
+                .number(field, kind)
+                .map(|value| Decayed::from_words(old).with(value, event.ts, halflife_ms).to_words()),
+            _ => None,
+        }
+    }
+}
+
+/// What sketch an aggregate is read from.
+fn sketch_of(aggregate: Aggregate) -> Option<SketchSpec> {
+    Some(match aggregate {
+        Aggregate::First(_) => SketchSpec::First,
+        Aggregate::Last(_) => SketchSpec::Last,
+        Aggregate::LastK(_, k) => SketchSpec::LastK { k },
+        Aggregate::Distinct(_, p) => SketchSpec::Distinct { p },
+        // One for all fractions.
+        Aggregate::Quantile(..) => SketchSpec::Quantile,
+        Aggregate::TopK(_, k) => SketchSpec::TopK { k },
+        Aggregate::CountBy(_, k) => SketchSpec::CountBy { k },
+        _ => return None,
+    })
 }
 
 /// One slot of a column of `bits` (16, 32 or 64) that starts at word `base`.
@@ -114,6 +284,19 @@ pub fn set<W: WordsMut + ?Sized>(words: &mut W, base: usize, bits: u32, slot: us
 #[inline]
 pub(crate) fn word_of(bits: u32, slot: usize) -> usize {
     slot * bits as usize / 64
+}
+
+/// One slot of a wide column that starts at word `base`.
+#[inline]
+pub fn get_wide<W: Words + ?Sized>(words: &W, base: usize, slot: usize) -> [u64; 2] {
+    [words.get(base + 2 * slot), words.get(base + 2 * slot + 1)]
+}
+
+/// Sets one slot of a wide column.
+#[inline]
+pub fn set_wide<W: WordsMut + ?Sized>(words: &mut W, base: usize, slot: usize, value: [u64; 2]) {
+    words.set(base + 2 * slot, value[0]);
+    words.set(base + 2 * slot + 1, value[1]);
 }
 
 /// Words that `slots` slots of `bits` take.

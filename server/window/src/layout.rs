@@ -4,24 +4,26 @@
 //!
 //! ```text
 //!   0                 newest event time (i64); i64::MIN in a body without events
-//!   1 .. 1+L          the partials of `all`, one word each (L = 0 where the stream has no `all`)
+//!   1 .. 1+L          the partials of `all`, one word each, wide ones two (L = 0 where the stream has no `all`)
 //!   1+L .. 1+L+2T     two words a tier: head (index of its newest bucket, i64::MIN if none)
 //!                                       state (bits 0..16 shape, bits 32..64 entries in a short ring, the head's slot in a dense one)
 //!   then per tier     its ring, in its shape:
 //!     short           tags (u32: the bucket's index mod 2³², ascending), then the columns, one cell an entry
 //!     dense           the columns, one cell a slot; buckets lie in a circle that ends in the head's slot
+//!   then              the heap, where the stream has sketches: see `heap`
 //! ```
 //!
 //! A *shape* is a capacity and a width for the tier's counts (16, 32 or 64 bits). A ring starts as the smallest short one and
 //! becomes dense when that takes no more words than the next short one.
 
 use crate::aggregate::{Aggregate, Length};
-use crate::column::{Partial, words_of};
+use crate::column::{CellKind, Columns, Partial, REFERENCE_BITS, WIDE_BITS, words_of};
 use crate::definition::{
     AggregateSpec, ClockMode, Definition, Field, RECORD_BYTES_MAX, SkewAction, WindowSpec,
 };
 use crate::duration;
 use crate::error::DefinitionError;
+use crate::heap::{BLOCK_HEAD_WORDS, HEAD_WORDS};
 use crate::query::Feature;
 use crate::timestamp::floor_to;
 
@@ -33,7 +35,9 @@ pub struct Layout {
     /// One tier for each distinct bucket width, finest first.
     pub tiers: Box<[Tier]>,
     /// The partials of `all`; `None` where the stream has no such window.
-    pub lifetime: Option<Box<[Partial]>>,
+    pub lifetime: Option<Columns>,
+    /// Whether a bucket, or `all`, has sketches: such a body has a heap.
+    pub has_sketches: bool,
     /// The declared features: by aggregate, then by window, both as declared.
     pub features: Box<[Feature]>,
     /// What "now" means.
@@ -62,7 +66,7 @@ pub struct Tier {
     /// Slots of the dense ring: ⌈(longest + RETAIN)/w⌉ + ⌈SKEW/w⌉ + 1.
     pub slots: usize,
     /// What each bucket stores.
-    pub columns: Box<[Partial]>,
+    pub columns: Columns,
     /// The shapes the ring grows through: by capacity, then by count width.
     pub shapes: Box<[Shape]>,
 }
@@ -104,6 +108,8 @@ impl Shape {
 
 fn cell_bits(column: Partial, width_ms: i64, count_bits: u32) -> u32 {
     match column {
+        column if column.kind() == CellKind::Wide => WIDE_BITS,
+        column if column.kind() == CellKind::Reference => REFERENCE_BITS,
         column if column.is_count() => count_bits,
         // 1 + an offset within the bucket.
         Partial::Newest if width_ms <= i64::from(u32::MAX) => 32,
@@ -127,19 +133,14 @@ impl Tier {
             .max()
             .unwrap_or(0);
         let retain_ms = retain_ms(width_ms, definition);
-        let mut columns: Vec<Partial> = Vec::new();
-        for spec in definition.aggregates.iter().filter(|spec| own().any(|window| spec.covers(window.length)))
-        {
-            for partial in Partial::of(spec.aggregate, &definition.fields) {
-                if !columns.contains(&partial) {
-                    columns.push(partial);
-                }
-            }
-        }
-        let slots = (i128::from(longest_ms) + i128::from(retain_ms) + i128::from(width_ms) - 1)
-            / i128::from(width_ms)
-            + (i128::from(definition.skew_ms) + i128::from(width_ms) - 1) / i128::from(width_ms)
-            + 1;
+        let columns = Columns::new(
+            definition
+                .aggregates
+                .iter()
+                .filter(|spec| own().any(|window| spec.covers(window.length)))
+                .flat_map(|spec| Partial::of(spec.aggregate, &definition.fields)),
+        );
+        let slots = slots(width_ms, longest_ms, retain_ms, definition.skew_ms);
         let full_bits: i128 = columns.iter().map(|column| i128::from(cell_bits(*column, width_ms, 64))).sum();
         let full_bytes = slots * full_bits / 8;
         if full_bytes > RECORD_BYTES_MAX as i128 {
@@ -153,7 +154,6 @@ impl Tier {
             )));
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
-        let columns = columns.into_boxed_slice();
         let shapes = Self::shapes(&columns, width_ms, slots);
         Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes })
     }
@@ -206,7 +206,7 @@ impl Tier {
 
     /// The place of a partial among the columns.
     pub fn column(&self, partial: Partial) -> Option<usize> {
-        self.columns.iter().position(|column| *column == partial)
+        self.columns.find(partial)
     }
 
     /// Whether every partial that `aggregate` needs is stored.
@@ -218,6 +218,22 @@ impl Tier {
     pub fn full_bytes(&self) -> usize {
         self.shapes[self.shapes.len() - COUNT_BITS.len()].words * 8
     }
+
+    /// Most bytes that the sketches of all buckets may take.
+    pub fn sketch_bytes_max(&self) -> usize {
+        self.slots * sketch_bytes_max(&self.columns)
+    }
+}
+
+/// Most bytes of the sketches of one bucket.
+fn sketch_bytes_max(columns: &Columns) -> usize {
+    columns.sketches().iter().map(|of| 8 * (BLOCK_HEAD_WORDS + of.sketch.words_max())).sum()
+}
+
+/// ⌈(longest + RETAIN)/w⌉ + ⌈SKEW/w⌉ + 1.
+fn slots(width_ms: i64, longest_ms: i64, retain_ms: i64, skew_ms: i64) -> i128 {
+    let buckets = |span_ms: i128| (span_ms + i128::from(width_ms) - 1) / i128::from(width_ms);
+    buckets(i128::from(longest_ms) + i128::from(retain_ms)) + buckets(i128::from(skew_ms)) + 1
 }
 
 /// RETAIN of the tier of one width: its own, else the one for all tiers, else LATENESS plus one bucket.
@@ -251,9 +267,15 @@ impl Layout {
             .into_iter()
             .map(|width_ms| Tier::new(width_ms, definition))
             .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
+        let lifetime = lifetime(definition);
         let layout = Self {
             fields: definition.fields.clone().into_boxed_slice(),
-            lifetime: lifetime(definition),
+            has_sketches: tiers
+                .iter()
+                .map(|tier| &tier.columns)
+                .chain(&lifetime)
+                .any(|columns| !columns.sketches().is_empty()),
+            lifetime,
             features: features(definition, &tiers),
             clock: definition.clock,
             lateness_ms: definition.lateness_ms,
@@ -285,7 +307,7 @@ impl Layout {
 
     /// Words before the tiers' rings.
     pub(crate) fn tiers_at(&self) -> usize {
-        1 + self.lifetime.as_ref().map_or(0, |lifetime| lifetime.len())
+        1 + self.lifetime.as_ref().map_or(0, Columns::words)
     }
 
     /// Words before the first ring's.
@@ -296,12 +318,48 @@ impl Layout {
 
     /// Words of a body without events.
     pub fn words_min(&self) -> usize {
-        self.tiers_at() + self.tiers.iter().map(|tier| 2 + tier.shapes[0].words).sum::<usize>()
+        self.rings_at()
+            + self.tiers.iter().map(|tier| tier.shapes[0].words).sum::<usize>()
+            + self.heap_words_min()
     }
 
-    /// Bytes of a body whose rings are all dense, while counts are narrow.
+    /// Words of a heap without blocks.
+    fn heap_words_min(&self) -> usize {
+        if self.has_sketches { HEAD_WORDS } else { 0 }
+    }
+
+    /// Bytes of a body whose rings are all dense, while counts are narrow, without what its sketches take.
     pub fn full_bytes(&self) -> usize {
-        8 * (self.tiers_at() + 2 * self.tiers.len()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+        8 * (self.rings_at() + self.heap_words_min()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+    }
+
+    /// Most bytes that sketches may add, were there room for all in one record.
+    pub fn sketch_bytes_max(&self) -> usize {
+        let lifetime: usize = self.lifetime.iter().map(sketch_bytes_max).sum();
+        lifetime + self.tiers.iter().map(Tier::sketch_bytes_max).sum::<usize>()
+    }
+
+    /// The watermark when the stream's clock is `clock`: clock − LATENESS; `None` without either.
+    #[inline]
+    pub fn watermark_ms(&self, clock: Option<i64>) -> Option<i64> {
+        Some(clock? - self.lateness_ms?)
+    }
+
+    /// Whether a record could still be as large as it may get if the tier's RETAIN were `retain_ms`.
+    pub(crate) fn can_retain(&self, tier: usize, retain_ms: i64) -> bool {
+        let others: usize = (0..self.tiers.len())
+            .filter(|&other| other != tier)
+            .map(|other| self.tiers[other].shapes[self.tiers[other].shapes.len() - 1].words * 8)
+            .sum();
+        let tier = &self.tiers[tier];
+        let slots = slots(tier.width_ms, tier.longest_ms, retain_ms, self.skew_ms);
+        // As many bits as the dense ring with its widest counts takes; its columns end at a word.
+        let words: i128 = tier
+            .columns
+            .iter()
+            .map(|column| (slots * i128::from(cell_bits(*column, tier.width_ms, 64)) + 63) / 64)
+            .sum();
+        others as i128 + words * 8 <= RECORD_BYTES_MAX as i128
     }
 
     /// The declared window of a length.
@@ -330,18 +388,16 @@ impl Layout {
     }
 }
 
-fn lifetime(definition: &Definition) -> Option<Box<[Partial]>> {
+fn lifetime(definition: &Definition) -> Option<Columns> {
     definition.windows.iter().find(|window| window.length == Length::All)?;
-    let mut partials: Vec<Partial> = Vec::new();
-    for spec in definition.aggregates.iter().filter(|spec| spec.covers(Length::All)) {
-        for partial in Partial::of(spec.aggregate, &definition.fields) {
-            // The body's newest event time says it already.
-            if partial != Partial::Newest && !partials.contains(&partial) {
-                partials.push(partial);
-            }
-        }
-    }
-    Some(partials.into_boxed_slice())
+    let partials = definition
+        .aggregates
+        .iter()
+        .filter(|spec| spec.covers(Length::All))
+        .flat_map(|spec| Partial::of(spec.aggregate, &definition.fields))
+        // The body's newest event time says it already.
+        .filter(|partial| *partial != Partial::Newest);
+    Some(Columns::new(partials))
 }
 
 fn features(definition: &Definition, tiers: &[Tier]) -> Box<[Feature]> {

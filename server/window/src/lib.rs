@@ -9,7 +9,9 @@
 //! - [`aggregate`], [`definition`]: what STREAM.CREATE says.
 //! - [`layout`]: the definition compiled to tiers, columns and shapes of a ring.
 //! - [`body`]: the words of one record, and how an event is judged, placed and added.
-//! - [`query`], [`window`]: which buckets a read covers, and what they give.
+//! - [`sketch`]: what a bucket keeps of a field where one word is not enough.
+//! - [`query`], [`read_time`], [`window`]: what a read asks, which buckets it covers, and what they give.
+//! - [`range`]: one aggregate, bucket by bucket.
 
 pub mod aggregate;
 pub mod body;
@@ -17,9 +19,13 @@ pub mod column;
 pub mod definition;
 pub mod duration;
 pub mod error;
+mod heap;
 pub mod layout;
+mod moments;
 pub mod query;
 pub mod range;
+pub mod read_time;
+pub mod sketch;
 pub mod timestamp;
 pub mod value;
 pub mod window;
@@ -27,9 +33,10 @@ pub mod words;
 
 pub use aggregate::{Aggregate, Length};
 pub use definition::{ClockMode, Definition, FieldType, SkewAction};
-pub use error::{DefinitionError, QueryError};
+pub use error::{Corrupt, DefinitionError, QueryError};
 pub use layout::{Layout, Tier};
-pub use query::{At, Feature, Query, ReadTime};
+pub use query::{Feature, Options, Query};
 pub use range::RangeQuery;
+pub use read_time::{At, Edge, ReadTime, StreamTime, When};
 pub use value::Value;
 pub use words::{Words, WordsMut};

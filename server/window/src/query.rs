@@ -1,4 +1,4 @@
-//! What a read asks: features, and the time they are read at.
+//! What a read asks: features, and the options that say when.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use crate::aggregate::{Aggregate, Length};
 use crate::duration;
 use crate::error::{QueryError, quote};
 use crate::layout::Layout;
-use crate::timestamp::{self, TIMESTAMP_ABS_MAX, bucket_ceil, bucket_of};
+use crate::read_time::{At, Edge, ReadTime, StreamTime, When};
+use crate::timestamp::{self, TIMESTAMP_ABS_MAX};
 
 /// Most features that one read may name.
 pub const FEATURES_MAX: usize = 1024;
@@ -24,15 +25,6 @@ pub struct Feature {
     pub tier: Option<usize>,
 }
 
-/// The end of the windows of a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// The stream's clock + 1 ms.
-    Now,
-    /// This time, exclusive.
-    Timestamp(i64),
-}
-
 /// The features of a read and its options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
@@ -41,105 +33,157 @@ pub struct Query {
     /// Whether the features were named: a reply to named ones is an array, else a map of all declared.
     pub named: bool,
     /// When.
-    pub at: At,
+    pub when: When,
+    /// Whether the windows' bounds and the like are replied too.
+    pub with_meta: bool,
 }
 
-/// The one time of a read, resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadTime {
-    /// T: the end of the windows, exclusive.
-    pub t: i64,
-    /// The stream's clock; `None` while a stream with CLOCK EVENT has no event.
-    pub clock: Option<i64>,
-    /// Whether T is the present, where `all` exists.
-    pub present: bool,
+/// The options of a read, before its stream is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// AT, OFFSET, HOP, FINAL, EDGE.
+    pub when: When,
+    /// WITHMETA.
+    pub with_meta: bool,
+    /// A bit for each of [`OPTIONS`] that was given.
+    given: u8,
 }
 
-/// Options of the language that this version does not have.
-const NOT_BUILT: [&str; 5] = ["OFFSET", "HOP", "FINAL", "EDGE", "WITHMETA"];
+/// Names of the options; a feature always holds a colon, an option never does.
+const OPTIONS: [&str; 6] = ["AT", "OFFSET", "HOP", "FINAL", "EDGE", "WITHMETA"];
 
-impl Query {
-    /// All declared features, now.
-    pub fn all(layout: &Layout) -> Self {
-        Self { features: layout.features.clone(), named: false, at: At::Now }
-    }
-
-    /// Parses what follows the stream's name in WINDOW.GET: options, then features.
+impl Options {
+    /// Takes `word` for the name of an option and its value from `args`. False: it is none.
     ///
     /// # Errors
-    /// Says which option or feature is wrong.
-    pub fn parse<'a>(layout: &Layout, args: impl Iterator<Item = &'a [u8]>) -> Result<Self, QueryError> {
-        let mut at = At::Now;
-        let mut features = Vec::new();
-        let mut args = args;
-        while let Some(arg) = args.next() {
-            // A feature always holds a colon, an option never does.
-            if arg.contains(&b':') {
-                if features.len() == FEATURES_MAX {
-                    return Err(QueryError::Syntax(format!("more than {FEATURES_MAX} features in one read")));
-                }
-                features.push(Feature::find(layout, arg)?);
-            } else if !features.is_empty() {
-                return Err(QueryError::UnknownFeature(unknown_feature(layout, arg)));
-            } else if arg.eq_ignore_ascii_case(b"AT") {
-                if at != At::Now {
-                    return Err(QueryError::Syntax("AT is given twice".to_owned()));
-                }
-                at = parse_at(args.next())?;
-            } else if let Some(option) =
-                NOT_BUILT.iter().find(|option| arg.eq_ignore_ascii_case(option.as_bytes()))
-            {
-                return Err(QueryError::Syntax(format!("{option} is not available in this version")));
-            } else {
-                return Err(QueryError::UnknownFeature(unknown_feature(layout, arg)));
-            }
-        }
-        if features.is_empty() {
-            return Ok(Self { at, ..Self::all(layout) });
-        }
-        let query = Self { features: features.into(), named: true, at };
-        if at != At::Now
-            && let Some(feature) = query.features.iter().find(|feature| feature.length == Length::All)
-        {
-            return Err(QueryError::Syntax(format!(
-                "{} exists only at the present: it cannot be read AT a time",
-                feature.name
-            )));
-        }
-        Ok(query)
-    }
-
-    /// Resolves T by the stream's clock and checks that every window asked for is kept.
-    ///
-    /// # Errors
-    /// [`QueryError::NotKept`] names the oldest time kept and the RETAIN that the window would need.
-    pub fn read_time(&self, layout: &Layout, clock: Option<i64>) -> Result<ReadTime, QueryError> {
-        let time = match (self.at, clock) {
-            (At::Timestamp(t), clock) => ReadTime { t, clock, present: false },
-            (At::Now, Some(clock_ms)) => ReadTime { t: clock_ms + 1, clock, present: true },
-            (At::Now, None) => ReadTime { t: 0, clock, present: true },
+    /// When the option was given before, or its value is missing or wrong.
+    pub fn take<'a>(
+        &mut self,
+        word: &[u8],
+        args: &mut impl Iterator<Item = &'a [u8]>,
+    ) -> Result<bool, QueryError> {
+        let Some(option) = OPTIONS.iter().position(|name| word.eq_ignore_ascii_case(name.as_bytes())) else {
+            return Ok(false);
         };
-        if let (At::Timestamp(_), Some(clock_ms)) = (self.at, clock) {
-            for feature in &self.features {
-                feature.check_kept(layout, time.t, clock_ms)?;
-            }
+        if self.given & 1 << option != 0 {
+            return Err(QueryError::Syntax(format!("{} is given twice", OPTIONS[option])));
         }
-        Ok(time)
+        self.given |= 1 << option;
+        match OPTIONS[option] {
+            "AT" => self.when.at = parse_at(args.next())?,
+            "OFFSET" => self.when.offset_ms = Some(parse_duration("OFFSET", args.next(), 0)?),
+            "HOP" => self.when.hop_ms = Some(parse_duration("HOP", args.next(), 1)?),
+            "FINAL" => self.when.is_final = true,
+            "EDGE" => self.when.edge = parse_edge(args.next())?,
+            _ => self.with_meta = true,
+        }
+        Ok(true)
     }
 }
 
 fn parse_at(word: Option<&[u8]>) -> Result<At, QueryError> {
     match word {
-        None => Err(QueryError::Syntax("AT needs a timestamp in milliseconds".to_owned())),
-        Some(word) if word.eq_ignore_ascii_case(b"EVENT") => {
-            Err(QueryError::Syntax("AT EVENT is not available in this version".to_owned()))
-        }
+        None => Err(QueryError::Syntax("AT needs a timestamp in milliseconds, or EVENT".to_owned())),
+        Some(word) if word.eq_ignore_ascii_case(b"EVENT") => Ok(At::Event),
         Some(word) => timestamp::parse(word).map(At::Timestamp).ok_or_else(|| {
             QueryError::Syntax(format!(
-                "AT needs a timestamp in milliseconds within ±{TIMESTAMP_ABS_MAX}, not {}",
+                "AT needs a timestamp in milliseconds within ±{TIMESTAMP_ABS_MAX}, or EVENT, not {}",
                 quote(word)
             ))
         }),
+    }
+}
+
+fn parse_duration(option: &str, word: Option<&[u8]>, least_ms: i64) -> Result<i64, QueryError> {
+    let wrong = |given: String| QueryError::Syntax(format!("{option} needs a duration such as 5m{given}"));
+    let word = word.ok_or_else(|| wrong(String::new()))?;
+    duration::parse(word)
+        .filter(|&duration_ms| duration_ms >= least_ms)
+        .ok_or_else(|| wrong(format!(", not {}", quote(word))))
+}
+
+fn parse_edge(word: Option<&[u8]>) -> Result<Edge, QueryError> {
+    match word {
+        Some(word) if word.eq_ignore_ascii_case(b"INCLUDE") => Ok(Edge::Include),
+        Some(word) if word.eq_ignore_ascii_case(b"EXCLUDE") => Ok(Edge::Exclude),
+        Some(word) => Err(QueryError::Syntax(format!("EDGE needs INCLUDE or EXCLUDE, not {}", quote(word)))),
+        None => Err(QueryError::Syntax("EDGE needs INCLUDE or EXCLUDE".to_owned())),
+    }
+}
+
+impl Query {
+    /// Parses what follows the stream's name in WINDOW.GET: options, then features.
+    ///
+    /// # Errors
+    /// Says which option or feature is wrong.
+    pub fn parse<'a>(layout: &Layout, args: impl Iterator<Item = &'a [u8]>) -> Result<Self, QueryError> {
+        let mut args = args;
+        let mut options = Options::default();
+        while let Some(arg) = args.next() {
+            if arg.contains(&b':') {
+                return Self::of(layout, options, std::iter::once(arg).chain(args));
+            }
+            if !options.take(arg, &mut args)? {
+                return Err(QueryError::UnknownFeature(unknown_feature(layout, arg)));
+            }
+        }
+        Self::of(layout, options, args)
+    }
+
+    /// The query of these features, all declared ones if there are none.
+    ///
+    /// # Errors
+    /// Says which feature is wrong, or which option does not fit the stream.
+    pub fn of<'a>(
+        layout: &Layout,
+        options: Options,
+        names: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Self, QueryError> {
+        let Options { when, with_meta, .. } = options;
+        let mut features = Vec::new();
+        for name in names {
+            if features.len() == FEATURES_MAX {
+                return Err(QueryError::Syntax(format!("more than {FEATURES_MAX} features in one read")));
+            }
+            features.push(Feature::find(layout, name)?);
+        }
+        if when.is_final && layout.lateness_ms.is_none() {
+            return Err(QueryError::Syntax(
+                "FINAL needs a watermark, and the stream has none: it would need LATENESS".to_owned(),
+            ));
+        }
+        if features.is_empty() {
+            return Ok(Self { features: layout.features.clone(), named: false, when, with_meta });
+        }
+        if !when.is_present()
+            && let Some(feature) = features.iter().find(|feature| feature.length == Length::All)
+        {
+            return Err(QueryError::Syntax(format!(
+                "{} exists only at the present: it cannot be read with AT, OFFSET, HOP or FINAL",
+                feature.name
+            )));
+        }
+        Ok(Self { features: features.into(), named: true, when, with_meta })
+    }
+
+    /// Whether the query says no absolute time, so that it will be asked again.
+    pub fn is_timeless(&self) -> bool {
+        !matches!(self.when.at, At::Timestamp(_))
+    }
+
+    /// Resolves T by the stream's times and checks that every window asked for is kept.
+    ///
+    /// # Errors
+    /// [`QueryError::NotKept`] names the oldest time kept and the RETAIN that the window would need.
+    pub fn read_time(&self, layout: &Layout, times: StreamTime) -> Result<ReadTime, QueryError> {
+        let time = self.when.resolve(layout, times);
+        // What the declared windows need at the present is always kept.
+        if !time.present {
+            for feature in &self.features {
+                time.check_kept(layout, feature)?;
+            }
+        }
+        Ok(time)
     }
 }
 
@@ -176,35 +220,6 @@ impl Feature {
             }
         }
     }
-
-    /// The buckets of the window that ends at `t`: `[floor(T − W, w), ceil(T, w))`, as indices.
-    #[inline]
-    pub fn buckets(&self, layout: &Layout, t: i64) -> Option<(usize, i64, i64)> {
-        let (Some(tier), Length::Finite(length_ms)) = (self.tier, self.length) else { return None };
-        let width_ms = layout.tiers[tier].width_ms;
-        Some((tier, bucket_of(t - length_ms, width_ms), bucket_ceil(t, width_ms)))
-    }
-
-    fn check_kept(&self, layout: &Layout, t: i64, clock_ms: i64) -> Result<(), QueryError> {
-        let Some((tier, from, _)) = self.buckets(layout, t) else { return Ok(()) };
-        let tier = &layout.tiers[tier];
-        let (from_ms, kept_ms) = (from * tier.width_ms, tier.kept_from_ms(clock_ms));
-        if from_ms >= kept_ms {
-            return Ok(());
-        }
-        Err(not_kept(&self.name, tier, from_ms, clock_ms))
-    }
-}
-
-/// The error for a window that begins at `from_ms`, before what `tier` keeps.
-pub(crate) fn not_kept(what: &str, tier: &crate::layout::Tier, from_ms: i64, clock_ms: i64) -> QueryError {
-    let needed_ms = clock_ms + 1 - tier.longest_ms - from_ms;
-    let needed_ms = bucket_ceil(needed_ms, tier.width_ms) * tier.width_ms;
-    QueryError::NotKept(format!(
-        "{what} begins at {from_ms}, before the oldest time kept, {}: it would need RETAIN {}",
-        tier.kept_from_ms(clock_ms),
-        duration::format(needed_ms)
-    ))
 }
 
 /// The tier that answers a length: of a declared one its own; else the coarsest that keeps it, holds the aggregate and has

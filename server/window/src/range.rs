@@ -4,7 +4,7 @@ use crate::aggregate::Aggregate;
 use crate::duration;
 use crate::error::{QueryError, quote};
 use crate::layout::Layout;
-use crate::query::not_kept;
+use crate::read_time::not_kept;
 use crate::timestamp::{self, TIMESTAMP_ABS_MAX, bucket_ceil, bucket_of, floor_to};
 use crate::value::Value;
 use crate::window::{Buckets, empty, is_live};
@@ -107,7 +107,8 @@ impl RangeQuery {
             let clock_ms = clock.expect("without a clock everything is kept");
             return Err(not_kept(
                 &format!("the range of {name}"),
-                &layout.tiers[coarsest],
+                layout,
+                coarsest,
                 first_of(coarsest),
                 clock_ms,
             ));

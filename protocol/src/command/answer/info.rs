@@ -83,9 +83,10 @@ fn write_key_specs<Id>(out: &mut Vec<u8>, proto: Proto, row: &Row<Id>) {
             let fields = [("lastkey", last), ("keystep", i64::from(step)), ("limit", 0)];
             write_spec(out, proto, "find_keys", "range", &fields);
         }
-        Keys::Counted => {
+        Keys::Counted | Keys::CountedPairs => {
             write_spec(out, proto, "begin_search", "index", &[("index", 1)]);
-            let fields = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
+            let step = if row.keys == Keys::Counted { 1 } else { 2 };
+            let fields = [("keynumidx", 0), ("firstkey", 1), ("keystep", step)];
             write_spec(out, proto, "find_keys", "keynum", &fields);
         }
         Keys::EventRows => {

@@ -156,7 +156,7 @@ pub(super) const WINDOW_GET: Command = Row::new(CommandId::WindowGet, "window.ge
     .complexity("O(N) where N is the number of buckets in the windows asked for")
     .tips(&["nondeterministic_output"])
     .summary("Reads features of an entity: those named, in that order, or all that are declared, as a map.")
-    .arguments(&[ENTITY, STREAM, AT, FEATURES]);
+    .arguments(&[ENTITY, STREAM, AT, OFFSET, HOP, FINAL, EDGE, WITHMETA, FEATURES]);
 
 pub(super) const WINDOW_MGET: Command = Row::new(CommandId::WindowMget, "window.mget", -4, Group::Window)
     .flags(&[Flag::Readonly, Flag::Movablekeys])
@@ -172,7 +172,39 @@ pub(super) const WINDOW_MGET: Command = Row::new(CommandId::WindowMget, "window.
         ENTITY.multiple(),
         STREAM,
         AT,
+        OFFSET,
+        HOP,
+        FINAL,
+        EDGE,
+        WITHMETA,
         FEATURES,
+    ]);
+
+pub(super) const WINDOW_JOIN: Command = Row::new(CommandId::WindowJoin, "window.join", -6, Group::Window)
+    .flags(&[Flag::Readonly, Flag::Movablekeys])
+    .categories(&[Category::Stream])
+    .keys(Keys::CountedPairs)
+    .complexity("O(N*M) where N is the number of pairs and M the number of buckets in the windows asked for")
+    .tips(&["nondeterministic_output"])
+    .summary(
+        "Reads features of several entities in several streams, all at one time: an array of what WINDOW.GET replies.",
+    )
+    .arguments(&[
+        Arg::integer("numpairs", "Number of pairs, at most 16,384."),
+        Arg::block("pair", &[ENTITY, STREAM], "An entity and the stream that it is read in.").multiple(),
+        AT,
+        OFFSET,
+        HOP,
+        FINAL,
+        EDGE,
+        WITHMETA,
+        Arg::block(
+            "list",
+            &[Arg::integer("numfeatures", "Number of features; 0: all that are declared."), FEATURES],
+            "One list for all pairs, or one for each.",
+        )
+        .token("FEATURES")
+        .multiple(),
     ]);
 
 pub(super) const WINDOW_RANGE: Command = Row::new(CommandId::WindowRange, "window.range", -6, Group::Window)
@@ -193,13 +225,78 @@ pub(super) const WINDOW_RANGE: Command = Row::new(CommandId::WindowRange, "windo
             .optional(),
     ]);
 
+pub(super) const WINDOW_TOP: Command = Row::new(CommandId::WindowTop, "window.top", 4, Group::Window)
+    .flags(&[Flag::Readonly])
+    .categories(&[Category::Stream])
+    .complexity(
+        "O(N*M) where N is the number of entities of all streams and M the number of buckets in the window, in small slices",
+    )
+    .tips(&["nondeterministic_output"])
+    .summary(
+        "Finds the entities with the largest values of a feature, each as of when the scan comes by. One at a time, else -BUSY; \
+         it ends when its client closes its side.",
+    )
+    .arguments(&[
+        STREAM,
+        Arg::string("feature", "A feature whose values are numbers, such as sum(amount):5m."),
+        Arg::integer("k", "How many entities, 1 to 1,000."),
+    ]);
+
 const STREAM: Arg = Arg::string("stream", "Name of the stream.");
 const ENTITY: Arg = Arg::key("entity", "The entity that features belong to, such as user:42.");
 const EVENT_TIME: Arg = Arg::string("ts", "Event time in Unix milliseconds, or * for the server's clock.");
-const AT: Arg =
-    Arg::unix_time("ts", "Where the windows end, in milliseconds; without it, right after the clock.")
-        .token("AT")
-        .optional();
+const AT: Arg = Arg::one_of(
+    "time",
+    &[
+        Arg::unix_time("ts", "This time in milliseconds."),
+        Arg::keyword(
+            "event",
+            "EVENT",
+            "Right after the newest event of the stream that is not ahead of its clock.",
+        ),
+    ],
+    "Where the windows end (T); without it, right after the clock.",
+)
+.token("AT")
+.optional();
+const OFFSET: Arg =
+    Arg::string("offset", "So much earlier, such as 5m: T becomes T - offset.").token("OFFSET").optional();
+const HOP: Arg = Arg::string(
+    "hop",
+    "T goes down to a multiple of this: hopping windows, tumbling when it is their length. Under EDGE EXCLUDE a T that was moved is past.",
+)
+.token("HOP")
+.optional();
+const FINAL: Arg = Arg::keyword(
+    "final",
+    "FINAL",
+    "Only buckets that no event can change any more: T is at most the watermark (before HOP), and each feature ends at a multiple of its bucket width. Needs LATENESS.",
+)
+.optional();
+const EDGE: Arg = Arg::one_of(
+    "edge",
+    &[
+        Arg::keyword(
+            "include",
+            "INCLUDE",
+            "Never misses an event, and reaches back at most a bucket too far: the default.",
+        ),
+        Arg::keyword(
+            "exclude",
+            "EXCLUDE",
+            "Holds no event from before T - W, nor, where T is past, from T on: for training data.",
+        ),
+    ],
+    "Which side a window errs on where its edge falls inside a bucket.",
+)
+.token("EDGE")
+.optional();
+const WITHMETA: Arg = Arg::keyword(
+    "withmeta",
+    "WITHMETA",
+    "Each row becomes [values, map]: bounds and covered_from by feature, watermark, and newest (event time of the entity).",
+)
+.optional();
 const FEATURES: Arg = Arg::string("feature", "An aggregate over a window length, such as sum(amount):5m.")
     .optional()
     .multiple();

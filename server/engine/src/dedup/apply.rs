@@ -3,11 +3,12 @@
 //! | outcome | id | sequence number |
 //! | --- | --- | --- |
 //! | OK, CLAMPED | remembered | the last one counted |
-//! | DUPLICATE, SKEWED, LATE | | those above it need not wait for it |
+//! | DUPLICATE, SKEWED, LATE, a full record | | those above it need not wait for it |
 //! | -OOM, -MISCONF | | those above it wait for it |
 //! | -SEQGAP | | |
 
 use windrow_memory::CHUNK_BYTES;
+use windrow_window::ClockMode;
 
 use super::sources::Turn;
 use super::{DedupUsage, SourceSeq};
@@ -91,7 +92,9 @@ impl Shard {
             let is_known = self.dedup.group(stream.id, group).is_some();
             if outcome == Outcome::OutOfMemory {
                 self.dedup.change(stream.id, group, |group| group.sources.refused(source, seq));
-            } else if matches!(outcome, Outcome::Duplicate | Outcome::Late | Outcome::Skewed) && is_known {
+            } else if is_known
+                && matches!(outcome, Outcome::Duplicate | Outcome::Late | Outcome::Skewed | Outcome::Full)
+            {
                 self.dedup.change(stream.id, group, |group| group.sources.passed(source, seq));
             }
         }
@@ -114,12 +117,8 @@ impl Shard {
     /// Whether an event that was not counted moved the clock of its stream: the log is then told, or the clock would fall back
     /// at a restart.
     pub(crate) fn moves_clock(&self, stream: &Stream, op: &Op<'_>, outcome: Outcome) -> bool {
-        use windrow_window::ClockMode;
-        let is_judged_by_mark_or_memory = matches!(
-            outcome,
-            Outcome::Duplicate | Outcome::SeqGap { .. } | Outcome::TooManySources | Outcome::OutOfMemory
-        );
-        is_judged_by_mark_or_memory
+        // One that is LATE is older than the clock.
+        !matches!(outcome, Outcome::Late | Outcome::Skewed | Outcome::Dropped)
             && stream.layout.clock == ClockMode::Event
             && op.judged != Judged::Skewed
             && op.ts == op.clock_ms

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::definition::Definition;
 use crate::layout::Layout;
-use crate::query::{Query, ReadTime};
+use crate::query::Query;
+use crate::read_time::{ReadTime, StreamTime};
 use crate::value::Value;
 use crate::window::evaluate;
 
@@ -35,6 +36,7 @@ impl Entity {
             clock: ts.max(newest_ms(self.words.as_slice())),
             present: 1,
             values: &[value.to_bits()],
+            bytes: &[],
         };
         loop {
             let mut placements = Placements::default();
@@ -43,11 +45,11 @@ impl Entity {
                 Fit::Ready => {
                     return add(&self.layout, self.words.as_mut_slice(), &event, &placements);
                 }
-                Fit::Grow { tier, shape } => {
+                Fit::Grow(growth) => {
+                    let wanted = words_grown(&self.layout, self.words.as_slice(), &growth);
                     // Stale words beyond the old body must not matter.
-                    let mut words =
-                        vec![u64::MAX; words_grown(&self.layout, self.words.as_slice(), tier, shape)];
-                    grow(&self.layout, self.words.as_slice(), words.as_mut_slice(), tier, shape);
+                    let mut words = vec![u64::MAX; wanted.ample];
+                    grow(&self.layout, self.words.as_slice(), words.as_mut_slice(), &growth);
                     assert_eq!(words_used(&self.layout, words.as_slice()), words.len());
                     self.words = words;
                     self.grown += 1;
@@ -60,7 +62,8 @@ impl Entity {
         let clock = newest_ms(self.words.as_slice());
         let words = features.split(' ').map(str::as_bytes);
         let query = Query::parse(&self.layout, words).unwrap();
-        let mut time = query.read_time(&self.layout, Some(clock)).unwrap();
+        let mut time =
+            query.read_time(&self.layout, StreamTime { clock: Some(clock), newest: Some(clock) }).unwrap();
         time.t = t;
         let mut row = Vec::new();
         evaluate(&self.layout, Some(self.words.as_slice()), &query.features, time, &mut row);
@@ -154,7 +157,7 @@ fn an_event_behind_the_ring_is_late_whatever_its_stamp_says() {
     let text = "FIELDS x FLOAT WINDOWS 10s@1s AGGREGATE count SKEW 0s REJECT CLOCK EVENT";
     let mut entity = Entity::new(text);
     entity.event(100_000, 1.0);
-    let stale = Event { ts: 80_000, clock: 80_000, present: 0, values: &[0] };
+    let stale = Event { ts: 80_000, clock: 80_000, present: 0, values: &[0], bytes: &[] };
     let mut placements = Placements::default();
     let mut judged = |entity: &Entity| fit(&entity.layout, entity.words.as_slice(), &stale, &mut placements);
     assert_eq!(judged(&entity), Fit::Late);
@@ -202,7 +205,7 @@ proptest! {
             }
         }
         let mut row = Vec::new();
-        let time = ReadTime { t, clock: Some(t - 1), present: true };
+        let time = ReadTime::now(Some(t - 1));
         evaluate(&layout, Some(words.as_slice()), &layout.features, time, &mut row);
         prop_assert_eq!(row.len(), layout.features.len());
     }

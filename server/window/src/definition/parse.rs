@@ -287,10 +287,7 @@ fn parse_aggregates(
                     ))
                 })?;
             if !aggregate.applies_to(length) {
-                return fail(format!(
-                    "{} has no value over 'all': a rate needs a length",
-                    aggregate.text(fields)
-                ));
+                return fail(format!("{}: {}", quote(word), aggregate.why_not()));
             }
             if lengths.contains(&length) {
                 return fail(format!("window {length} stands twice in {}", quote(word)));
@@ -300,7 +297,11 @@ fn parse_aggregates(
         let lengths = (!lengths.is_empty()).then_some(lengths);
         let spec = AggregateSpec { aggregate, lengths };
         if !windows.iter().any(|window| spec.covers(window.length)) {
-            return fail(format!("{} applies to none of the stream's windows", aggregate.text(fields)));
+            return fail(format!(
+                "{} applies to none of the stream's windows: {}",
+                aggregate.text(fields),
+                aggregate.why_not()
+            ));
         }
         specs.push(spec);
     }

@@ -1,0 +1,202 @@
+//! The entities with the largest values of a feature: a walk over all records of a shard, a bounded slice at a time.
+//!
+//! Each record is read as of the moment when the walk comes by: over seconds, a T from the start would fall behind what is kept.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use windrow_memory::{Cursor, Scan};
+use windrow_window::window::evaluate;
+use windrow_window::{Query, Value, body};
+
+use crate::catalogue::Stream;
+use crate::record::Body;
+use crate::shard::Shard;
+
+/// Most entities that one walk looks for.
+pub const TOP_MAX: usize = 1000;
+
+/// An entity and its value. Ordered by value, and among equal values the entity that sorts first is the larger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranked {
+    /// A number that is one.
+    pub value: Value,
+    /// The entity.
+    pub entity: Box<[u8]>,
+}
+
+impl Eq for Ranked {}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.value, &other.value).then_with(|| other.entity.cmp(&self.entity))
+    }
+}
+
+/// All values of one feature are of one kind.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => a.cmp(b),
+        (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
+        _ => Ordering::Equal,
+    }
+}
+
+/// Whether a value has a rank: null and nan have none.
+fn has_rank(value: &Value) -> bool {
+    match value {
+        Value::Int(_) => true,
+        Value::Float(number) => !number.is_nan(),
+        _ => false,
+    }
+}
+
+/// The largest of those seen, at most `k`.
+#[derive(Debug)]
+pub struct Best {
+    k: usize,
+    /// The smallest of them first.
+    heap: BinaryHeap<Reverse<Ranked>>,
+}
+
+impl Best {
+    /// None yet. `k` is from 1 to [`TOP_MAX`].
+    pub fn new(k: usize) -> Self {
+        assert!((1..=TOP_MAX).contains(&k), "{k} entities");
+        Self { k, heap: BinaryHeap::new() }
+    }
+
+    /// Takes an entity in if it is among the largest.
+    pub fn add(&mut self, ranked: Ranked) {
+        if self.heap.len() < self.k {
+            self.heap.push(Reverse(ranked));
+        } else if let Some(mut least) = self.heap.peek_mut()
+            && ranked > least.0
+        {
+            *least = Reverse(ranked);
+        }
+    }
+
+    /// Whether a value could be among the largest: only then its entity is looked at.
+    fn may_take(&self, value: &Value) -> bool {
+        let least = self.heap.peek().filter(|_| self.heap.len() == self.k);
+        has_rank(value) && least.is_none_or(|least| compare(value, &least.0.value) != Ordering::Less)
+    }
+
+    /// Those seen, the largest first.
+    pub fn into_sorted(self) -> Vec<Ranked> {
+        // Sorted by the reverse, so the largest comes first.
+        self.heap.into_sorted_vec().into_iter().map(|Reverse(ranked)| ranked).collect()
+    }
+}
+
+/// A walk over one shard's records.
+pub struct TopWalk {
+    stream: Arc<Stream>,
+    /// Asks the one feature.
+    query: Arc<Query>,
+    best: Best,
+    cursor: Option<Cursor>,
+    scan: Scan,
+    values: Vec<Value>,
+    entity: Vec<u8>,
+}
+
+impl TopWalk {
+    /// A walk that has not begun. `query` asks one feature of the stream.
+    pub fn new(stream: Arc<Stream>, query: Arc<Query>, k: usize) -> Self {
+        assert_eq!(query.features.len(), 1, "entities are ranked by one feature");
+        Self {
+            stream,
+            query,
+            best: Best::new(k),
+            cursor: Some(Cursor::START),
+            scan: Scan::default(),
+            values: Vec::new(),
+            entity: Vec::new(),
+        }
+    }
+
+    /// Whether all records were seen.
+    pub fn is_finished(&self) -> bool {
+        self.cursor.is_none()
+    }
+
+    /// What was found, the largest first; the walk forgets it.
+    pub fn take_found(&mut self) -> Vec<Ranked> {
+        let none = Best::new(self.best.k);
+        std::mem::replace(&mut self.best, none).into_sorted()
+    }
+}
+
+impl Shard {
+    /// Goes on with a walk: the next `records_max` records, of whatever stream.
+    pub fn walk_top(&self, walk: &mut TopWalk, now_ms: i64, records_max: usize) {
+        let Some(cursor) = walk.cursor else { return };
+        walk.cursor = self.store.scan(&mut walk.scan, cursor, records_max);
+        self.store.prefetch_rows(&walk.scan);
+        let stream = &walk.stream;
+        let times = stream.times(now_ms);
+        let Some(clock_ms) = times.clock else { return };
+        let time = walk.query.when.resolve(&stream.layout, times);
+        for &place in walk.scan.rows() {
+            let record = self.store.record(place);
+            // Words of another layout mean something else.
+            if record.stream() != stream.id.0 || record.layout() != stream.layout_id.0 {
+                continue;
+            }
+            let body = Body(record);
+            if body::is_dead(&stream.layout, body::newest_ms(&body), clock_ms) {
+                continue;
+            }
+            walk.values.clear();
+            evaluate(&stream.layout, Some(&body), &walk.query.features, time, &mut walk.values);
+            let value = walk.values.pop().expect("a value for the feature");
+            if walk.best.may_take(&value) {
+                walk.entity.clear();
+                record.copy_entity(&mut walk.entity);
+                walk.best.add(Ranked { value, entity: walk.entity.as_slice().into() });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranked(value: Value, entity: &str) -> Ranked {
+        Ranked { value, entity: entity.as_bytes().into() }
+    }
+
+    #[test]
+    fn the_largest_are_kept_and_among_equals_the_entity_that_sorts_first() {
+        let mut best = Best::new(3);
+        for (value, entity) in [(5, "e"), (1, "a"), (5, "b"), (9, "z"), (5, "d"), (5, "c")] {
+            best.add(ranked(Value::Int(value), entity));
+        }
+        let found = best.into_sorted();
+        assert_eq!(
+            found,
+            [ranked(Value::Int(9), "z"), ranked(Value::Int(5), "b"), ranked(Value::Int(5), "c")]
+        );
+    }
+
+    #[test]
+    fn what_is_no_number_has_no_rank() {
+        let mut best = Best::new(1);
+        assert!(!best.may_take(&Value::Null) && !best.may_take(&Value::Float(f64::NAN)));
+        assert!(best.may_take(&Value::Float(f64::NEG_INFINITY)));
+        best.add(ranked(Value::Float(2.0), "a"));
+        assert!(!best.may_take(&Value::Float(1.0)) && best.may_take(&Value::Float(2.0)));
+        best.add(ranked(Value::Float(f64::INFINITY), "b"));
+        assert_eq!(best.into_sorted(), [ranked(Value::Float(f64::INFINITY), "b")]);
+    }
+}
