@@ -74,7 +74,7 @@ pub(super) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 24);
+    reply::map(out, proto, 25);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
