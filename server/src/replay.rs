@@ -139,10 +139,11 @@ mod tests {
     use super::*;
 
     const SHARDS: usize = 3;
+    const KEY: HashKey = HashKey([1, 2]);
 
     fn shards() -> Vec<Shard> {
         let (domain, _) = Domain::with_participants(0);
-        let config = ShardConfig { hash_key: HashKey([1, 2]), maxmemory_bytes: 0, reserved_bytes: 64 << 20 };
+        let config = ShardConfig { hash_key: KEY, maxmemory_bytes: 0, reserved_bytes: 64 << 20 };
         (0..SHARDS).map(|_| Shard::new(config, &domain).unwrap()).collect()
     }
 
@@ -163,8 +164,15 @@ mod tests {
                 let mut ops = Vec::new();
                 for i in 0..100 {
                     let entity = format!("e{}", group * 100 + i);
-                    form::encode_add(&mut ops, stream, entity.as_bytes(), [&b"*"[..]].into_iter(), 1_000)
-                        .unwrap();
+                    form::encode_add(
+                        &mut ops,
+                        stream,
+                        entity.as_bytes(),
+                        [&b"*"[..]].into_iter(),
+                        1_000,
+                        &KEY,
+                    )
+                    .unwrap();
                 }
                 dealer.deal(1 + group * 100, &ops).map_err(|error| error.to_string())?;
             }

@@ -120,6 +120,7 @@ mod tests {
         aggregate = ["count", "sum(amount):5m"]
         lateness = "30s"
         skew = "10s REJECT"
+        dedup = "10m"
 
         [streams.clicks]
         windows = "1m@1s"
@@ -133,7 +134,7 @@ mod tests {
         let purchases = found.iter().find(|definition| &*definition.name == "purchases").unwrap();
         let words: Vec<&[u8]> =
             "FIELDS amount FLOAT merchant STRING WINDOWS 5m@5s 1h AGGREGATE count sum(amount):5m \
-                                 LATENESS 30s SKEW 10s REJECT"
+                                 LATENESS 30s SKEW 10s REJECT DEDUP 10m"
                 .split_ascii_whitespace()
                 .map(str::as_bytes)
                 .collect();

@@ -5,6 +5,7 @@ mod clients;
 mod commits;
 mod crash;
 mod demo;
+mod duplicates;
 mod durability;
 mod entities;
 mod late_and_skewed;

@@ -128,6 +128,9 @@ impl Shard {
             (self.eviction.is_starved, self.eviction.is_squeezing) = (false, false);
             return 0;
         }
+        if self.eviction.is_on && self.is_short_of_headroom() {
+            self.eviction.is_starved = true;
+        }
         if !self.is_tight() {
             self.eviction.is_squeezing = false;
             return 0;

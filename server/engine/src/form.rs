@@ -7,8 +7,10 @@ use windrow_window::definition::{ENTITY_BYTES_MAX, Field, FieldType, STRING_BYTE
 use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 
 use crate::catalogue::Stream;
+use crate::dedup::{ID_BYTES_MAX, Mark, SEQ_MAX, SOURCE_BYTES_MAX, SourceSeq};
 use crate::number::{parse_float, parse_int, parse_time};
 use crate::op::{Encoder, Judged};
+use crate::record::HashKey;
 
 /// What is wrong with an event's form. Its `Display` is the message for the client, without an error code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +95,8 @@ pub fn check_entity(entity: &[u8]) -> Result<(), FormError> {
 
 /// Encodes the event of an EVENT.ADD as one operation at the end of `out`. `rest` is what follows the stream's name.
 ///
-/// The event is judged here as far as the server's clock goes: SKEW, and the stamp of the stream's clock.
+/// The event is judged here as far as the server's clock goes: SKEW, and the stamp of the stream's clock. Its id and source become
+/// fingerprints under `key`.
 ///
 /// # Errors
 /// Says what is wrong; `out` is then as it was.
@@ -103,23 +106,100 @@ pub fn encode_add<'a>(
     entity: &[u8],
     rest: impl Iterator<Item = &'a [u8]>,
     now_ms: i64,
+    key: &HashKey,
 ) -> Result<(), FormError> {
     let mut rest = rest;
-    let Some(ts) = rest.next() else {
-        return Err(FormError::Syntax("the event has no time: give * or milliseconds".to_owned()));
-    };
-    for option in ["ID", "SOURCE"] {
-        if ts.eq_ignore_ascii_case(option.as_bytes()) {
-            return Err(FormError::Syntax(format!("{option} is not available in this version")));
-        }
+    let no_time = || FormError::Syntax("the event has no time: give * or milliseconds".to_owned());
+    let mut ts = rest.next().ok_or_else(no_time)?;
+    let mut mark = Mark::default();
+    // Times begin otherwise.
+    if matches!(ts.first(), Some(b'I' | b'i' | b'S' | b's')) {
+        ts = parse_mark(&mut mark, stream, entity, ts, &mut rest, key)?.ok_or_else(no_time)?;
     }
     encode(out, stream, entity, ts, now_ms, |event| {
+        event.mark(&mark);
         while let Some(name) = rest.next() {
             let field = stream.layout.field(name).ok_or_else(|| unknown_field(stream, name))?;
             let value = rest.next().ok_or_else(|| FormError::MissingValue(quote(name)))?;
             event.value(field, value)?;
         }
         Ok(())
+    })
+}
+
+/// Reads ID and SOURCE from `word` on; gives the word behind them.
+#[cold]
+fn parse_mark<'a>(
+    mark: &mut Mark,
+    stream: &Stream,
+    entity: &[u8],
+    word: &'a [u8],
+    rest: &mut impl Iterator<Item = &'a [u8]>,
+    key: &HashKey,
+) -> Result<Option<&'a [u8]>, FormError> {
+    let mut word = Some(word);
+    loop {
+        match word {
+            Some(option) if option.eq_ignore_ascii_case(b"ID") && mark.id.is_none() => {
+                check_dedup(stream, "ID")?;
+                let id = rest.next().unwrap_or_default();
+                mark.id = Some(id_fingerprint(stream, entity, id, key)?);
+            }
+            Some(option) if option.eq_ignore_ascii_case(b"SOURCE") && mark.source.is_none() => {
+                let (source, seq) = (rest.next().unwrap_or_default(), rest.next().unwrap_or_default());
+                check_source(source)?;
+                let (source, seq) = (key.source_fingerprint(source), parse_seq(seq)?);
+                mark.source = Some(SourceSeq { source, seq });
+            }
+            other => return Ok(other),
+        }
+        word = rest.next();
+    }
+}
+
+/// Whether the stream's events may have ids.
+pub(crate) fn check_dedup(stream: &Stream, option: &str) -> Result<(), FormError> {
+    if stream.definition.dedup_ms.is_some() {
+        return Ok(());
+    }
+    let name = &stream.definition.name;
+    Err(FormError::Syntax(format!("{option} needs a stream with DEDUP, and '{name}' has none")))
+}
+
+/// The fingerprint of an event's id.
+pub(crate) fn id_fingerprint(
+    stream: &Stream,
+    entity: &[u8],
+    id: &[u8],
+    key: &HashKey,
+) -> Result<u64, FormError> {
+    if id.is_empty() || id.len() > ID_BYTES_MAX {
+        let bytes = id.len();
+        return Err(FormError::Syntax(format!(
+            "an ID has 1 to {ID_BYTES_MAX} bytes, and this one has {bytes}"
+        )));
+    }
+    Ok(key.id_fingerprint(stream.id, entity, id))
+}
+
+pub(crate) fn check_source(source: &[u8]) -> Result<(), FormError> {
+    if source.is_empty() || source.len() > SOURCE_BYTES_MAX {
+        let bytes = source.len();
+        return Err(FormError::Syntax(format!(
+            "a SOURCE has 1 to {SOURCE_BYTES_MAX} bytes, and this one has {bytes}"
+        )));
+    }
+    Ok(())
+}
+
+/// A sequence number: decimal digits.
+pub(crate) fn parse_seq(text: &[u8]) -> Result<u64, FormError> {
+    let digits = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).filter(|&seq| seq <= SEQ_MAX).ok_or_else(|| {
+        FormError::Syntax(format!(
+            "SOURCE needs a sequence number from 0 to {SEQ_MAX} behind its name, not {}",
+            quote(text)
+        ))
     })
 }
 
@@ -178,6 +258,14 @@ pub(crate) struct EventEncoder<'o, 's> {
 }
 
 impl EventEncoder<'_, '_> {
+    /// Adds what the event says so that it is counted once; before its values.
+    #[inline]
+    pub(crate) fn mark(&mut self, mark: &Mark) {
+        if !mark.is_empty() {
+            self.encoder.mark(mark);
+        }
+    }
+
     /// Adds the value of a field by its index.
     #[inline(always)]
     pub(crate) fn value(&mut self, field: usize, text: &[u8]) -> Result<(), FormError> {

@@ -8,6 +8,7 @@
 //! - `number`: numbers as clients write them.
 //! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
 //! - [`shard`]: the records of one shard, for its owner; [`reader`]: for everyone else; [`stats`]: what is counted.
+//! - [`dedup`]: which events were counted before.
 //! - [`top`]: the entities with the largest values of a feature.
 //! - `eviction`: making room when memory is full.
 //! - [`record`]: a record of `windrow-memory` as the words that `windrow-window` works over.
@@ -15,6 +16,7 @@
 
 pub mod args;
 pub mod catalogue;
+pub mod dedup;
 mod eviction;
 pub mod form;
 pub mod madd;
@@ -28,6 +30,7 @@ pub mod stats;
 pub mod top;
 
 pub use catalogue::{Catalogue, LayoutId, Stream, StreamId};
+pub use dedup::DedupUsage;
 pub use form::FormError;
 pub use reader::{AskOwner, Hashed, ShardReader};
 pub use record::HashKey;

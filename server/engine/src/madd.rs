@@ -4,7 +4,9 @@ use windrow_window::definition::FIELDS_MAX;
 
 use crate::args::Args;
 use crate::catalogue::Stream;
+use crate::dedup::{Mark, SEQ_MAX, SourceSeq};
 use crate::form::{self, FormError, quote, unknown_field};
+use crate::record::HashKey;
 
 /// The header of an EVENT.MADD: which fields a row has, and where the rows stand among the arguments.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +14,20 @@ pub struct MaddHeader {
     fields: [u8; FIELDS_MAX],
     field_count: usize,
     null_at: Option<usize>,
+    with_ids: bool,
+    source: Option<FirstSeq>,
     first_at: usize,
     rows: usize,
 }
 
-/// Words of a row before its values: entity and event time.
+/// Who sends the rows: where its name stands, and the sequence number of the first.
+#[derive(Clone, Copy, Debug)]
+struct FirstSeq {
+    source_at: usize,
+    seq: u64,
+}
+
+/// Words of a row before its id and its values: entity and event time.
 const ROW_HEAD: usize = 2;
 
 impl MaddHeader {
@@ -58,18 +69,24 @@ impl MaddHeader {
             }
         }
         at += field_count;
-        let mut null_at = None;
+        let (mut null_at, mut with_ids, mut source) = (None, false, None);
         loop {
             if is(at, "EVENTS") {
                 break;
             } else if is(at, "NULL") && null_at.is_none() && at + 1 < args.len() {
                 null_at = Some(at + 1);
                 at += 2;
-            } else if is(at, "WITHIDS") || is(at, "SOURCE") {
-                return syntax(format!("{} is not available in this version", quote(args.get(at))));
+            } else if is(at, "WITHIDS") && !with_ids {
+                form::check_dedup(stream, "WITHIDS")?;
+                with_ids = true;
+                at += 1;
+            } else if is(at, "SOURCE") && source.is_none() && at + 2 < args.len() {
+                form::check_source(args.get(at + 1))?;
+                source = Some(FirstSeq { source_at: at + 1, seq: form::parse_seq(args.get(at + 2))? });
+                at += 3;
             } else if at < args.len() {
                 return syntax(format!(
-                    "syntax error at {}: expected NULL <token> or EVENTS",
+                    "syntax error at {}: expected WITHIDS, SOURCE <source> <firstseq>, NULL <token> or EVENTS",
                     quote(args.get(at))
                 ));
             } else {
@@ -77,16 +94,23 @@ impl MaddHeader {
             }
         }
         let first_at = at + 1;
-        let (words, stride) = (args.len() - first_at, ROW_HEAD + field_count);
+        let (words, stride) = (args.len() - first_at, ROW_HEAD + usize::from(with_ids) + field_count);
         if words == 0 {
             return syntax("EVENTS has no rows".to_owned());
         }
         if words % stride != 0 {
+            let id = if with_ids { ", id" } else { "" };
             return syntax(format!(
-                "{words} words behind EVENTS are not rows of {stride}: entity, time and {field_count} values"
+                "{words} words behind EVENTS are not rows of {stride}: entity, time{id} and {field_count} values"
             ));
         }
-        Ok(Self { fields, field_count, null_at, first_at, rows: words / stride })
+        let rows = words / stride;
+        if let Some(FirstSeq { seq, .. }) = source
+            && SEQ_MAX - seq < rows as u64 - 1
+        {
+            return syntax(format!("{rows} rows from sequence number {seq} on would pass {SEQ_MAX}"));
+        }
+        Ok(Self { fields, field_count, null_at, with_ids, source, first_at, rows })
     }
 
     /// How many rows there are.
@@ -103,7 +127,11 @@ impl MaddHeader {
     #[inline]
     fn row_at(&self, row: usize) -> usize {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        self.first_at + row * (ROW_HEAD + self.field_count)
+        self.first_at + row * (self.row_head() + self.field_count)
+    }
+
+    fn row_head(&self) -> usize {
+        ROW_HEAD + usize::from(self.with_ids)
     }
 
     /// Encodes a row as one operation at the end of `out`.
@@ -118,12 +146,25 @@ impl MaddHeader {
         args: &A,
         row: usize,
         now_ms: i64,
+        key: &HashKey,
     ) -> Result<(), FormError> {
         let at = self.row_at(row);
         let null = self.null_at.map(|at| args.get(at));
-        form::encode(out, stream, args.get(at), args.get(at + 1), now_ms, |event| {
+        let entity = args.get(at);
+        form::encode(out, stream, entity, args.get(at + 1), now_ms, |event| {
+            event.mark(&Mark {
+                id: self
+                    .with_ids
+                    .then(|| form::id_fingerprint(stream, entity, args.get(at + ROW_HEAD), key))
+                    .transpose()?,
+                source: self.source.map(|FirstSeq { source_at, seq }| SourceSeq {
+                    source: key.source_fingerprint(args.get(source_at)),
+                    seq: seq + row as u64,
+                }),
+            });
+            let values_at = at + self.row_head();
             for (index, &field) in self.fields[..self.field_count].iter().enumerate() {
-                let value = args.get(at + ROW_HEAD + index);
+                let value = args.get(values_at + index);
                 if null != Some(value) {
                     event.value(usize::from(field), value)?;
                 }

@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!   u32 LE   bits 0..4   kind: 1 = EVENT, 2 = REMOVE (below)
-//!            bits 4..6   judged: 0 = OK, 1 = CLAMPED, 2 = SKEWED (never in the log)
+//!            bits 4..6   judged: 0 = OK, 1 = CLAMPED, 2 = SKEWED (never in the log), 3 = NOTED (in the log alone:
+//!                        not counted, only its clock counts)
 //!            bit  6      in the log: the event started its entity anew, whatever was there
-//!            bit  7      0
+//!            bit  7      a mark follows the entity
 //!            bits 8..26  bytes of the whole operation, these four included
 //!            bits 26..29 bytes of the event time, 1 to 7
 //!            bits 29..32 bytes of the clock's distance, 0 to 7
 //!   varint   layout id
 //!   varint   bytes of the entity, then the entity
+//!   mark     if bit 7: u8: 1 = id, 2 = source, 3 = both; then of an id: u64 LE fingerprint, not 0;
+//!            of a source: u64 LE fingerprint, u64 LE sequence number
 //!   values   each: u8 field, then FLOAT: f64 LE | INT: i64 LE | STRING: varint bytes, then the bytes
 //!   LE       event time
 //!   LE       the stream's clock that the event is judged by, less the event time
@@ -32,13 +35,19 @@ use windrow_window::definition::{FIELDS_MAX, FieldType};
 use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 
 use crate::catalogue::LayoutId;
+use crate::dedup::{Mark, SEQ_MAX, SourceSeq};
 
 const KIND_EVENT: u32 = 1;
 const KIND_REMOVE: u32 = 2;
 const EVENT_CLAMPED: u32 = KIND_EVENT | 1 << 4;
 const EVENT_SKEWED: u32 = KIND_EVENT | 2 << 4;
+const EVENT_NOTED: u32 = KIND_EVENT | 3 << 4;
 /// In the first byte of an operation: it started its entity anew.
 const ANEW: u8 = 1 << 6;
+/// In the first byte of an event: a mark follows the entity.
+const MARKED: u8 = 1 << 7;
+const MARK_ID: u8 = 1;
+const MARK_SOURCE: u8 = 2;
 const HEAD_BYTES: usize = 4;
 const LENGTH_BITS: u32 = 18;
 const TIME_BYTES_AT: u32 = 26;
@@ -63,6 +72,8 @@ pub enum Judged {
     Clamped,
     /// Ahead by more than SKEW: not to be counted.
     Skewed,
+    /// In the log alone: not counted, but it had moved the stream's clock.
+    Noted,
 }
 
 /// Why bytes are not an operation.
@@ -86,6 +97,7 @@ impl std::error::Error for OpError {}
 pub struct Encoder<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
+    is_marked: bool,
 }
 
 impl<'o> Encoder<'o> {
@@ -95,7 +107,24 @@ impl<'o> Encoder<'o> {
         let start = out.len();
         out.reserve(USUAL_BYTES + entity.len());
         put_whom(out, layout, entity);
-        Self { out, start }
+        Self { out, start, is_marked: false }
+    }
+
+    /// Adds a mark that says something: before the values, at most once.
+    pub fn mark(&mut self, mark: &Mark) {
+        debug_assert!(!self.is_marked && !mark.is_empty());
+        self.is_marked = true;
+        let flag = |is_there, flag| if is_there { flag } else { 0 };
+        self.out.push(flag(mark.id.is_some(), MARK_ID) | flag(mark.source.is_some(), MARK_SOURCE));
+        if let Some(fingerprint) = mark.id {
+            debug_assert_ne!(fingerprint, 0);
+            self.out.extend_from_slice(&fingerprint.to_le_bytes());
+        }
+        if let Some(SourceSeq { source, seq }) = mark.source {
+            debug_assert!(seq <= SEQ_MAX);
+            self.out.extend_from_slice(&source.to_le_bytes());
+            self.out.extend_from_slice(&seq.to_le_bytes());
+        }
     }
 
     /// Adds the value of a FLOAT or INT field.
@@ -133,9 +162,11 @@ impl<'o> Encoder<'o> {
             Judged::Ok => 0,
             Judged::Clamped => 1,
             Judged::Skewed => 2,
+            Judged::Noted => 3,
         };
         let head = KIND_EVENT
             | judged << 4
+            | if self.is_marked { u32::from(MARKED) } else { 0 }
             | (bytes as u32) << 8
             | (time_bytes as u32) << TIME_BYTES_AT
             | (distance_bytes as u32) << DISTANCE_BYTES_AT;
@@ -240,6 +271,8 @@ pub struct Op<'a> {
     pub ts: i64,
     /// The stream's clock that it is judged by.
     pub clock_ms: i64,
+    /// What it says so that it is counted once.
+    pub mark: Mark,
     values: &'a [u8],
 }
 
@@ -277,10 +310,11 @@ impl<'a> Op<'a> {
         if head >> 8 & ((1 << LENGTH_BITS) - 1) != bytes.len() as u32 {
             return Err(OpError { reason: "the length does not fit", at: 0 });
         }
-        let judged = match head & 0xff & !u32::from(ANEW) {
+        let judged = match head & 0xff & !u32::from(ANEW | MARKED) {
             KIND_EVENT => Judged::Ok,
             EVENT_CLAMPED => Judged::Clamped,
             EVENT_SKEWED => Judged::Skewed,
+            EVENT_NOTED => Judged::Noted,
             _ => return Err(OpError { reason: "unknown kind", at: 0 }),
         };
         let (ts, clock_ms, values_end) =
@@ -289,7 +323,12 @@ impl<'a> Op<'a> {
         if !is_in_range(ts) || !is_in_range(clock_ms) {
             return Err(OpError { reason: "a time is out of range", at: values_end });
         }
-        let (layout, entity, values_at) = whom(bytes, values_end)?;
+        let (layout, entity, entity_end) = whom(bytes, values_end)?;
+        let (mark, values_at) = if head & u32::from(MARKED) == 0 {
+            (Mark::default(), entity_end)
+        } else {
+            mark(&bytes[..values_end], entity_end)?
+        };
         Ok(Self {
             judged,
             starts_anew: head & u32::from(ANEW) != 0,
@@ -297,6 +336,7 @@ impl<'a> Op<'a> {
             entity,
             ts,
             clock_ms,
+            mark,
             values: &bytes[values_at..values_end],
         })
     }
@@ -338,6 +378,11 @@ impl<'a> Op<'a> {
 /// the replay could not know.
 pub fn mark_anew(op: &mut [u8]) {
     op[0] |= ANEW;
+}
+
+/// Makes an event that is about to be logged one that was not counted and moved the clock of its stream.
+pub fn mark_noted(op: &mut [u8]) {
+    op[0] |= EVENT_NOTED as u8;
 }
 
 /// The bytes of the operation that `bytes` begins with.
@@ -397,6 +442,30 @@ fn varints(bytes: &[u8]) -> Result<(u32, usize, usize), OpError> {
     let layout = reader.varint()?;
     let entity_bytes = reader.varint()?;
     Ok((layout, entity_bytes as usize, reader.at))
+}
+
+/// The mark that begins at `at`, and where it ends.
+fn mark(bytes: &[u8], at: usize) -> Result<(Mark, usize), OpError> {
+    let mut reader = Reader { bytes, at };
+    let flags = reader.take(1)?[0];
+    if flags == 0 || flags & !(MARK_ID | MARK_SOURCE) != 0 {
+        return Err(OpError { reason: "unknown mark", at });
+    }
+    let mut mark = Mark::default();
+    if flags & MARK_ID != 0 {
+        mark.id = Some(reader.word()?).filter(|&fingerprint| fingerprint != 0);
+        if mark.id.is_none() {
+            return Err(OpError { reason: "an id without fingerprint", at });
+        }
+    }
+    if flags & MARK_SOURCE != 0 {
+        let (source, seq) = (reader.word()?, reader.word()?);
+        if seq > SEQ_MAX {
+            return Err(OpError { reason: "a sequence number is too large", at });
+        }
+        mark.source = Some(SourceSeq { source, seq });
+    }
+    Ok((mark, reader.at))
 }
 
 /// Event time and clock at the end of an event, whose first word is `head`, and where they begin.

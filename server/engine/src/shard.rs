@@ -11,6 +11,7 @@ use windrow_window::window::answer;
 use windrow_window::{Query, ReadTime, Value};
 
 use crate::catalogue::{Catalogue, Stream, StreamId};
+use crate::dedup::Dedup;
 use crate::eviction::Eviction;
 use crate::form::quote;
 use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
@@ -46,6 +47,13 @@ pub enum Outcome {
     Dropped,
     /// `maxmemory` is reached: not counted.
     OutOfMemory,
+    /// An earlier event of its source was refused and must come first: not counted.
+    SeqGap {
+        /// That one's sequence number.
+        undecided: u64,
+    },
+    /// Its source is new, and the stream has as many as it can have: not counted.
+    TooManySources,
     /// The entity's record has no room for the event's values in its sketches, and is as large as one can be: not counted.
     Full,
 }
@@ -87,6 +95,8 @@ pub struct Shard {
     started_anew: bool,
     sweep: Sweep,
     pub(crate) eviction: Eviction,
+    pub(crate) dedup: Dedup,
+    moved_clock: bool,
     /// Operations replayed since memory was last collected.
     replayed: usize,
 }
@@ -144,6 +154,8 @@ impl Shard {
             started_anew: false,
             sweep: Sweep::default(),
             eviction: Eviction::new(config.hash_key.0[0]),
+            dedup: Dedup::default(),
+            moved_clock: false,
             replayed: 0,
         };
         shard.set_maxmemory_bytes(config.maxmemory_bytes);
@@ -154,6 +166,13 @@ impl Shard {
     #[inline]
     pub fn started_anew(&self) -> bool {
         self.started_anew
+    }
+
+    /// Whether the operation that was applied last was not counted and moved its stream's clock: it must be
+    /// [noted](crate::op::mark_noted) in the log.
+    #[inline]
+    pub fn moved_clock(&self) -> bool {
+        self.moved_clock
     }
 
     /// Reads this shard's records on other threads.
@@ -169,7 +188,7 @@ impl Shard {
     /// Sets this shard's share of `maxmemory`; 0: no limit.
     pub fn set_maxmemory_bytes(&mut self, maxmemory_bytes: usize) {
         self.maxmemory_bytes = maxmemory_bytes;
-        self.store.set_bytes_max(if maxmemory_bytes == 0 { usize::MAX } else { maxmemory_bytes });
+        self.share_memory();
     }
 
     /// Stage one of a batch: starts to load what finds the operation's record.
@@ -208,8 +227,17 @@ impl Shard {
         position: u64,
     ) -> Outcome {
         let op = Op::decode(op).expect("an operation as it was encoded");
+        self.moved_clock = false;
         let Some(stream) = catalogue.by_layout(op.layout) else { return Outcome::Dropped };
-        self.change(stream, &op, hint, Mode::Live { now_ms, position }).expect("values as they were encoded")
+        let mode = Mode::Live { now_ms, position };
+        let outcome = self.change(stream, &op, hint, mode).expect("values as they were encoded");
+        if !outcome.counted() {
+            if !op.mark.is_empty() {
+                self.settle(stream, &op, outcome);
+            }
+            self.moved_clock = self.moves_clock(stream, &op, outcome);
+        }
+        outcome
     }
 
     /// Applies an operation of the log again. Never refuses for memory below what the system has; operations of streams that are
@@ -236,6 +264,9 @@ impl Shard {
         };
         let Some(stream) = catalogue.by_layout(op.layout) else { return Ok(()) };
         stream.observe(op.clock_ms, op.clock_ms);
+        if op.judged == Judged::Noted {
+            return Ok(());
+        }
         self.store.set_bytes_max(usize::MAX);
         let hint = Hint::of(self.hash_key.key(stream.id, op.entity).hash);
         let outcome = self.change(stream, &op, hint, Mode::Replay { position });
@@ -286,6 +317,12 @@ impl Shard {
         mode: Mode,
     ) -> Outcome {
         let layout = &stream.layout;
+        if let Mode::Live { now_ms, .. } = mode
+            && !op.mark.is_empty()
+            && let Some(outcome) = self.judge_mark(stream, op, now_ms)
+        {
+            return outcome;
+        }
         if op.judged == Judged::Skewed {
             self.stats.entry(stream.id).or_default().skewed += 1;
             return Outcome::Skewed;
@@ -309,6 +346,12 @@ impl Shard {
             Some(body) => Some(body::fit(layout, body, event, &mut self.placements)),
             None => body::is_late_for_new(layout, event).then_some(Fit::Late),
         };
+        if fit != Some(Fit::Late)
+            && matches!(mode, Mode::Live { .. })
+            && !self.has_room_to_remember(stream, op)
+        {
+            return Outcome::OutOfMemory;
+        }
         let place = match (fit, place) {
             (Some(Fit::Ready), Some(place)) => place,
             (Some(Fit::Late), _) => {
@@ -330,6 +373,9 @@ impl Shard {
         body::add(layout, &mut BodyMut(&mut edit), event, &self.placements);
         edit.set_position(mode.position());
         drop(edit);
+        if !op.mark.is_empty() {
+            self.remember(stream, op);
+        }
         let clamped = op.judged == Judged::Clamped;
         let stats = self.stats.entry(stream.id).or_default();
         stats.counted(op.ts, clamped);
@@ -463,6 +509,7 @@ impl Shard {
     /// or moved: where that is not 0, another step soon may find more. Nothing that a command can see depends on when this happens.
     pub fn upkeep(&mut self, catalogue: &Catalogue, now_ms: i64, records_max: usize) -> usize {
         self.store.collect(COLLECTED_IN_UPKEEP_MAX);
+        self.sweep_remembered(catalogue, now_ms);
         let cursor = self.sweep.cursor.unwrap_or(Cursor::START);
         self.sweep.cursor = self.store.scan(&mut self.sweep.scan, cursor, records_max);
         self.store.prefetch_rows(&self.sweep.scan);
@@ -497,6 +544,7 @@ impl Shard {
     /// Frees memory that no reader can reach any more, a bounded amount. Once a tick.
     pub fn collect(&mut self) {
         self.store.collect(COLLECTED_MAX);
+        self.free_forgotten();
     }
 
     /// Forgets the counters of streams that are gone.
@@ -516,7 +564,8 @@ impl Shard {
 
     /// A stream's counters on this shard.
     pub fn stream_stats(&self, stream: StreamId) -> StreamStats {
-        self.stats.get(&stream).cloned().unwrap_or_default()
+        let stats = self.stats.get(&stream).cloned().unwrap_or_default();
+        StreamStats { dedup: self.dedup.stream_usage(stream), ..stats }
     }
 
     /// How the shard's memory is used.

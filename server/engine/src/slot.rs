@@ -3,6 +3,9 @@
 /// Hash slots, as in Redis Cluster.
 pub const SLOTS: u16 = 16_384;
 
+/// Slots are dealt to shards by the group: what is kept for a group (see [`crate::dedup`]) is one shard's, however many there are.
+pub const SLOT_GROUPS: usize = 256;
+
 /// CRC-16/XMODEM: polynomial 0x1021, initial value 0, not reflected (Redis Cluster specification, appendix A).
 const CRC16: [u16; 256] = {
     let mut table = [0u16; 256];
@@ -34,15 +37,21 @@ pub fn hash_slot(entity: &[u8]) -> u16 {
     crc16(tag.unwrap_or(entity)) % SLOTS
 }
 
-/// The shard that owns a slot: equal ranges of slots in order.
+/// The group of a slot: 64 neighbours.
+pub fn group_of(slot: u16) -> u8 {
+    debug_assert!(slot < SLOTS, "slot {slot} of {SLOTS}");
+    (slot / (SLOTS / SLOT_GROUPS as u16)) as u8
+}
+
+/// The shard that owns a slot: ranges of whole groups in order, as equal as can be.
 pub fn shard_of(slot: u16, shards: usize) -> usize {
     assert!(slot < SLOTS && shards > 0, "slot {slot} of {SLOTS}, {shards} shards");
-    usize::from(slot) * shards / usize::from(SLOTS)
+    usize::from(group_of(slot)) * shards / SLOT_GROUPS
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{SLOTS, crc16, hash_slot, shard_of};
+    use super::{SLOT_GROUPS, SLOTS, crc16, group_of, hash_slot, shard_of};
 
     #[test]
     fn slots_are_those_of_redis_cluster() {
@@ -56,14 +65,28 @@ mod tests {
     }
 
     #[test]
+    fn a_group_of_slots_is_never_divided_between_shards() {
+        assert_eq!((group_of(0), group_of(63), group_of(64), group_of(SLOTS - 1)), (0, 0, 1, 255));
+        for shards in [1, 2, 3, 5, 7, 48, 64] {
+            for slot in 0..SLOTS {
+                let first = u16::from(group_of(slot)) * 64;
+                assert_eq!(shard_of(slot, shards), shard_of(first, shards), "slot {slot} of {shards} shards");
+            }
+        }
+    }
+
+    #[test]
     fn every_shard_owns_slots_and_every_slot_a_shard() {
         for shards in [1, 2, 3, 4, 7, 64] {
             let mut owned = vec![0u32; shards];
             for slot in 0..SLOTS {
                 owned[shard_of(slot, shards)] += 1;
             }
-            let even = u32::from(SLOTS) / shards as u32;
-            assert!(owned.iter().all(|&slots| slots == even || slots == even + 1), "{owned:?}");
+            let (even, group) = ((SLOT_GROUPS / shards) as u32, u32::from(SLOTS) / SLOT_GROUPS as u32);
+            assert!(
+                owned.iter().all(|&slots| slots == even * group || slots == (even + 1) * group),
+                "{owned:?}"
+            );
         }
     }
 }

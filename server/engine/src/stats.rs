@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::catalogue::StreamId;
+use crate::dedup::DedupUsage;
 
 /// Longest delay that the freshness histogram tells apart: a year, in milliseconds.
 const FRESHNESS_MS_MAX: u64 = 366 * 24 * 3_600_000;
@@ -28,6 +29,8 @@ pub struct StreamStats {
     pub errors: u64,
     /// Records removed to make room.
     pub evicted: u64,
+    /// What is remembered to count events once.
+    pub dedup: DedupUsage,
     /// Newest event time counted.
     pub newest_ms: Option<i64>,
     /// Receipt − event time of counted events, in milliseconds; 0 for events ahead of the clock.
@@ -58,6 +61,7 @@ impl Default for StreamStats {
             duplicate: 0,
             errors: 0,
             evicted: 0,
+            dedup: DedupUsage::default(),
             newest_ms: None,
             freshness,
         }
@@ -76,6 +80,7 @@ impl StreamStats {
         self.duplicate += other.duplicate;
         self.errors += other.errors;
         self.evicted += other.evicted;
+        self.dedup.merge(other.dedup);
         self.newest_ms = self.newest_ms.max(other.newest_ms);
         self.freshness.add(&other.freshness).expect("all have the same bounds");
     }

@@ -42,7 +42,8 @@ fn apply(shard: &mut Shard, catalogue: &Catalogue, op: &[u8]) -> Outcome {
 
 fn add(catalogue: &Catalogue, out: &mut Vec<u8>, entity: &[u8], words: &[&[u8]]) -> Result<(), String> {
     let stream = catalogue.stream(b"s").unwrap();
-    form::encode_add(out, stream, entity, words.iter().copied(), NOW).map_err(|error| error.to_string())
+    form::encode_add(out, stream, entity, words.iter().copied(), NOW, &HASH_KEY)
+        .map_err(|error| error.to_string())
 }
 
 fn row(catalogue: &Catalogue, shard: &Shard, entity: &[u8], features: &str) -> Vec<Value> {
@@ -79,8 +80,19 @@ fn a_malformed_event_is_named_and_leaves_nothing() {
         (b"e", &[b"*", b"n", b"1.0"], "an integer within 64 bits"),
         (b"e", &[b"*", b"n", b"9223372036854775808"], "an integer within 64 bits"),
         (b"e", &[b"*", b"merchant", &long], "at most 1024 bytes"),
-        (b"e", &[b"ID", b"1", b"*"], "ID is not available in this version"),
-        (b"e", &[b"SOURCE", b"a", b"1", b"*"], "SOURCE is not available in this version"),
+        (b"e", &[b"ID", b"1", b"*"], "ID needs a stream with DEDUP, and 's' has none"),
+        (
+            b"e",
+            &[b"SOURCE", b"a", b"x", b"*"],
+            "a sequence number from 0 to 18446744073709551614 behind its name, not 'x'",
+        ),
+        (b"e", &[b"SOURCE", b"a", b"18446744073709551615", b"*"], "not '18446744073709551615'"),
+        (b"e", &[b"SOURCE", b"a", b"-1", b"*"], "not '-1'"),
+        (b"e", &[b"SOURCE", b"a"], "not ''"),
+        (b"e", &[b"SOURCE", b"", b"1", b"*"], "a SOURCE has 1 to 256 bytes, and this one has 0"),
+        (b"e", &[b"SOURCE", &long, b"1", b"*"], "this one has 1025"),
+        (b"e", &[b"SOURCE", b"a", b"1"], "no time"),
+        (b"e", &[b"SOURCE", b"a", b"1", b"SOURCE", b"b", b"2", b"*"], "'SOURCE' is not an event time"),
     ];
     for (entity, words, expected) in cases {
         let mut out = b"before".to_vec();
@@ -341,12 +353,14 @@ fn a_bad_madd_header_or_a_ragged_count_fails_the_whole_command() {
         ("FIELDS 1 price EVENTS e * 1", "unknown field 'price'"),
         ("FIELDS 2 n n EVENTS e * 1 2", "stands twice"),
         ("FIELDS 1 n", "EVENTS is missing"),
-        ("FIELDS 1 n NULL", "expected NULL <token>"),
+        ("FIELDS 1 n NULL", "NULL <token> or EVENTS"),
         ("FIELDS 1 n EVENTS", "no rows"),
         ("FIELDS 1 n EVENTS e *", "not rows of 3"),
         ("FIELDS 1 n EVENTS e * 1 f", "not rows of 3"),
-        ("FIELDS 1 n WITHIDS EVENTS e * 1 1", "WITHIDS' is not available"),
-        ("FIELDS 1 n SOURCE a 1 EVENTS e * 1", "SOURCE' is not available"),
+        ("FIELDS 1 n WITHIDS EVENTS e * 1 1", "WITHIDS needs a stream with DEDUP"),
+        ("FIELDS 1 n SOURCE a x EVENTS e * 1", "not 'x'"),
+        ("FIELDS 1 n SOURCE a 1 SOURCE b 1 EVENTS e * 1", "syntax error at 'SOURCE'"),
+        ("FIELDS 1 n SOURCE a 18446744073709551614 EVENTS e * 1 e * 2", "2 rows from sequence number"),
         ("FIELDS 1 n NULL - NULL - EVENTS e * 1", "syntax error at 'NULL'"),
     ] {
         let error = madd(words).expect_err(words);
@@ -372,7 +386,7 @@ fn a_bad_madd_row_fails_alone_and_null_is_absent() {
     for index in 0..header.rows() {
         assert_eq!(header.entity(words.as_slice(), index), b"e");
         let mut bytes = Vec::new();
-        match header.encode_row(&mut bytes, stream, words.as_slice(), index, NOW) {
+        match header.encode_row(&mut bytes, stream, words.as_slice(), index, NOW, &HASH_KEY) {
             Ok(()) => assert_eq!(apply(&mut shard, &catalogue, &bytes), Outcome::Ok),
             Err(_) => failed.push(index),
         }

@@ -61,7 +61,8 @@ impl World {
         let stream = self.catalogue.stream(stream.as_bytes()).unwrap();
         let words: &[&[u8]] = if stream.layout.fields.is_empty() { &[b"*"] } else { &[b"*", b"v", b"3"] };
         let mut op = Vec::new();
-        form::encode_add(&mut op, stream, entity.as_bytes(), words.iter().copied(), self.now_ms).unwrap();
+        form::encode_add(&mut op, stream, entity.as_bytes(), words.iter().copied(), self.now_ms, &HASH_KEY)
+            .unwrap();
         let owner = shard_of(hash_slot(entity.as_bytes()), self.shards.len());
         let shard = &mut self.shards[owner];
         let log = &mut self.log;

@@ -38,7 +38,7 @@ fn entities_that_grow_in_step_end_within_800_bytes_each() {
             let entity = format!("user:{number:07}");
             op.clear();
             let words: [&[u8]; 3] = [ts.as_bytes(), b"v", b"1.5"];
-            form::encode_add(&mut op, stream, entity.as_bytes(), words.into_iter(), NOW).unwrap();
+            form::encode_add(&mut op, stream, entity.as_bytes(), words.into_iter(), NOW, &HASH_KEY).unwrap();
             let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));
             assert_eq!(shard.apply(&catalogue, &op, hint, NOW, 1), Outcome::Ok);
             events += 1;

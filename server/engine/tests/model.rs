@@ -17,13 +17,13 @@ use windrow_window::{Definition, Length, QueryError, ReadTime, Value};
 const STREAMS: [&str; 14] = [
     "FIELDS x FLOAT n INT WINDOWS 1s@100ms 10s@1s AGGREGATE count sum(x) sum(n) avg(x) avg(n) count(x)",
     "FIELDS x FLOAT n INT WINDOWS 1s@100ms AGGREGATE min(x) max(x) min(n) max(n) since rate rate(x) rate(n)",
-    "FIELDS n INT x FLOAT WINDOWS 5s@1s all AGGREGATE count sum(n) min(n) max(n):all since max(x) CLOCK EVENT",
+    "FIELDS n INT x FLOAT WINDOWS 5s@1s all AGGREGATE count sum(n) min(n) max(n):all since max(x) CLOCK EVENT DEDUP 3s",
     "FIELDS x FLOAT n INT WINDOWS 3s@1s 500ms@250ms AGGREGATE sum(x):3s count since:500ms CLOCK EVENT LATENESS 2s SKEW 1s REJECT",
-    "FIELDS x FLOAT n INT WINDOWS 2s@500ms all AGGREGATE count sum(x) avg(n):all LATENESS 700ms SKEW 300ms REJECT RETAIN 4s",
-    "FIELDS x FLOAT n INT WINDOWS 1s@1s AGGREGATE count sum(n) since RETAIN 0s SKEW 0ms CLAMP",
+    "FIELDS x FLOAT n INT WINDOWS 2s@500ms all AGGREGATE count sum(x) avg(n):all LATENESS 700ms SKEW 300ms REJECT RETAIN 4s DEDUP 1s",
+    "FIELDS x FLOAT n INT WINDOWS 1s@1s AGGREGATE count sum(n) since RETAIN 0s SKEW 0ms CLAMP DEDUP 10s",
     "FIELDS x FLOAT n INT WINDOWS 6s@100ms 3s@1s AGGREGATE count sum(n):6s max(x) RETAIN 10s@1s 300ms TTL 20s",
-    "FIELDS x FLOAT n INT WINDOWS all AGGREGATE count sum(x) sum(n) min(n) since TTL 5s",
-    "FIELDS x FLOAT n INT WINDOWS 7ms@1ms 60s@20s AGGREGATE count since sum(n) CLOCK EVENT RETAIN 1s SKEW 2s REJECT",
+    "FIELDS x FLOAT n INT WINDOWS all AGGREGATE count sum(x) sum(n) min(n) since TTL 5s DEDUP 7s",
+    "FIELDS x FLOAT n INT WINDOWS 7ms@1ms 60s@20s AGGREGATE count since sum(n) CLOCK EVENT RETAIN 1s SKEW 2s REJECT DEDUP 500ms",
     "FIELDS x FLOAT n INT WINDOWS 1s@100ms 10s@1s all AGGREGATE var_pop(x) var_samp(n) stddev_pop(n) stddev_samp(x) count:1s decaysum(x,2s) decaysum(n,500ms)",
     "FIELDS x FLOAT n INT s STRING WINDOWS 1s@100ms 5s@1s all AGGREGATE count(s) first(x) last(s) lastk(n,3) lastk(s,2):1s distinct(s) first(s):all last(n):5s",
     "FIELDS s STRING n INT x FLOAT WINDOWS 2s@500ms 10s@1s all AGGREGATE countby(s,2) topk(s,3) quantile(x,0.5) quantile(x,0.9) quantile(n,0.99):all distinct(n):10s countby(n,3):2s",
@@ -51,7 +51,7 @@ enum Step {
     /// The server's clock moves on.
     Advance(i64),
     /// An event at an offset from the server's clock, moved to the nearest bucket edge or not.
-    Event { entity: u8, offset: i64, edge: Option<i64>, values: Vec<Option<Drawn>> },
+    Event { entity: u8, offset: i64, edge: Option<i64>, values: Vec<Option<Drawn>>, id: Option<u8> },
     /// All declared features now, and some lengths that are not declared.
     Read { entity: u8 },
     /// The same with options; a time is an offset from the server's clock.
@@ -85,8 +85,8 @@ fn step() -> impl Strategy<Value = Step> {
     let values = prop::collection::vec(drawn(), 3);
     prop_oneof![
         5 => prop_oneof![8 => 0i64..400, 2 => 0i64..6_000, 1 => 0i64..90_000].prop_map(Step::Advance),
-        20 => (0u8..4, offset(), edge(), values)
-            .prop_map(|(entity, offset, edge, values)| Step::Event { entity, offset, edge, values }),
+        20 => (0u8..4, offset(), edge(), values, prop::option::of(0u8..6))
+            .prop_map(|(entity, offset, edge, values, id)| Step::Event { entity, offset, edge, values, id }),
         4 => (0u8..5).prop_map(|entity| Step::Read { entity }),
         6 => (0u8..4, when(), edge()).prop_map(|(entity, when, edge)| Step::ReadWhen { entity, when, edge }),
         2 => (0u8..4, -9_000i64..1_000, 0i64..9_000, 0i64..30)
@@ -174,9 +174,12 @@ impl World {
         shard_of(hash_slot(entity), self.shards.len())
     }
 
-    fn event(&mut self, entity: u8, ts: i64, values: &[Option<Drawn>]) {
+    fn event(&mut self, entity: u8, ts: i64, values: &[Option<Drawn>], id: Option<u8>) {
         let stream = self.catalogue.stream(b"s").unwrap();
-        let mut words = vec![ts.to_string()];
+        // Without DEDUP an event has no id.
+        let id = id.filter(|_| stream.definition.dedup_ms.is_some());
+        let mut words = id.map_or_else(Vec::new, |id| vec!["ID".to_owned(), format!("id{id}")]);
+        words.push(ts.to_string());
         for (field, value) in stream.layout.fields.iter().zip(values) {
             let Some(value) = value else { continue };
             words.push(field.name.to_string());
@@ -188,7 +191,8 @@ impl World {
         }
         let name = entity_name(entity);
         let mut bytes = Vec::new();
-        form::encode_add(&mut bytes, stream, &name, words.iter().map(String::as_bytes), self.now).unwrap();
+        form::encode_add(&mut bytes, stream, &name, words.iter().map(String::as_bytes), self.now, &HASH_KEY)
+            .unwrap();
         assert_eq!(op::first(&bytes), Ok(&bytes[..]));
         let owner = self.owner(&name);
         let outcome = {
@@ -207,8 +211,13 @@ impl World {
                 op::mark_anew(&mut bytes);
             }
             self.log.push(bytes);
+        } else if self.shards[owner].moved_clock() {
+            op::mark_noted(&mut bytes);
+            self.log.push(bytes);
         }
-        let expected = match self.model.add(entity, ts, values, self.now) {
+        let is_found = outcome == Outcome::Duplicate;
+        let expected = match self.model.add(entity, ts, values, (id, is_found), self.now) {
+            Reply::Duplicate => Outcome::Duplicate,
             Reply::Ok => Outcome::Ok,
             Reply::Clamped => Outcome::Clamped,
             Reply::Skewed => Outcome::Skewed,
@@ -427,8 +436,8 @@ fn run(stream: &str, shards: usize, start: i64, steps: &[Step]) {
     for step in steps {
         match step {
             Step::Advance(ms) => world.now += ms,
-            Step::Event { entity, offset, edge, values } => {
-                world.event(*entity, at_edge(world.now + offset, *edge), values);
+            Step::Event { entity, offset, edge, values, id } => {
+                world.event(*entity, at_edge(world.now + offset, *edge), values, *id);
             }
             Step::Read { entity } => world.read(*entity, &When::default()),
             Step::ReadWhen { entity, when, edge } => {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use windrow_engine::LayoutId;
+use windrow_engine::dedup::{Mark, SEQ_MAX, SourceSeq};
 use windrow_engine::op::{self, AnyOp, Encoder, Judged, Op, OpHead};
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
@@ -20,6 +21,7 @@ struct Said {
     judged: Judged,
     ts: i64,
     clock_ms: i64,
+    mark: Mark,
     amount: Option<u64>,
     merchant: Option<Vec<u8>>,
     n: Option<u64>,
@@ -29,6 +31,9 @@ impl Said {
     fn encode(&self) -> Vec<u8> {
         let mut out = b"before".to_vec();
         let mut encoder = Encoder::start(&mut out, LayoutId(self.layout), &self.entity);
+        if !self.mark.is_empty() {
+            encoder.mark(&self.mark);
+        }
         if let Some(word) = self.n {
             encoder.word(2, word);
         }
@@ -59,18 +64,21 @@ fn said() -> impl Strategy<Value = Said> {
     let judged = prop_oneof![Just(Judged::Ok), Just(Judged::Clamped), Just(Judged::Skewed)];
     let merchant = prop::option::of(prop::collection::vec(any::<u8>(), 0..200));
     let clock = prop_oneof![Just(None), time().prop_map(Some)];
-    (number, entity, judged, time(), clock, any::<Option<u64>>(), merchant, any::<Option<u64>>()).prop_map(
-        |(layout, entity, judged, ts, clock, amount, merchant, n)| Said {
+    let source = (any::<u64>(), 0..=SEQ_MAX).prop_map(|(source, seq)| SourceSeq { source, seq });
+    let mark = (prop::option::of(1..=u64::MAX), prop::option::of(source));
+    let mark = mark.prop_map(|(id, source)| Mark { id, source });
+    (number, entity, judged, time(), clock, any::<Option<u64>>(), merchant, any::<Option<u64>>(), mark)
+        .prop_map(|(layout, entity, judged, ts, clock, amount, merchant, n, mark)| Said {
             layout,
             entity,
             judged,
             ts,
             clock_ms: clock.unwrap_or(ts),
+            mark,
             amount,
             merchant,
             n,
-        },
-    )
+        })
 }
 
 #[test]
@@ -81,6 +89,7 @@ fn an_event_of_now_with_one_number_takes_21_bytes_and_its_entity() {
         judged: Judged::Ok,
         ts: 1_700_000_000_000,
         clock_ms: 1_700_000_000_000,
+        mark: Mark::default(),
         amount: Some(7),
         merchant: None,
         n: None,
@@ -88,6 +97,8 @@ fn an_event_of_now_with_one_number_takes_21_bytes_and_its_entity() {
     assert_eq!(said.encode().len(), 21 + said.entity.len());
     let late_an_hour = Said { clock_ms: said.ts + 3_600_000, ..said.clone() };
     assert_eq!(late_an_hour.encode().len(), 24 + said.entity.len());
+    let with_id = Said { mark: Mark { id: Some(9), source: None }, ..said.clone() };
+    assert_eq!(with_id.encode().len(), 30 + said.entity.len(), "nine more with an id, however long");
 }
 
 proptest! {
@@ -104,6 +115,11 @@ proptest! {
         let op = Op::decode(&bytes).unwrap();
         prop_assert_eq!((op.layout, op.entity, op.judged), (LayoutId(said.layout), &said.entity[..], said.judged));
         prop_assert_eq!((op.ts, op.clock_ms, op.starts_anew), (said.ts, said.clock_ms, anew));
+        prop_assert_eq!(op.mark, said.mark);
+        let mut noted = bytes.clone();
+        op::mark_noted(&mut noted);
+        let noted = Op::decode(&noted).unwrap();
+        prop_assert_eq!((noted.judged, noted.entity, noted.clock_ms), (Judged::Noted, op.entity, op.clock_ms));
         prop_assert_eq!(OpHead::peek(&bytes), Some(OpHead { layout: op.layout, ts: op.ts }));
         let mut words = [0; FIELDS_MAX];
         let present = op.values(&layout(), &mut words).unwrap();

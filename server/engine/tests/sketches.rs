@@ -40,7 +40,7 @@ impl World {
         let text = ts.to_string();
         let words = std::iter::once(text.as_bytes()).chain(values.iter().copied());
         self.encoded.clear();
-        form::encode_add(&mut self.encoded, stream, entity, words, ts).unwrap();
+        form::encode_add(&mut self.encoded, stream, entity, words, ts, &HASH_KEY).unwrap();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
         self.shard.apply(&self.catalogue, &self.encoded, hint, ts, self.log.len() as u64 + 1)
     }

@@ -14,7 +14,7 @@ use crate::shard::{Core, Job, JobKind, JobReply, StagedKind};
 /// Index of the argument behind EVENT.MADD's stream.
 const MADD_HEADER_AT: usize = 2;
 
-/// `EVENT.ADD <entity> <stream> <ts|*> [<field> <value> ...]`
+/// `EVENT.ADD <entity> <stream> [ID <id>] [SOURCE <source> <seq>] <ts|*> [<field> <value> ...]`
 #[inline]
 pub(super) fn add(core: &mut Core, session: &mut Session, request: Request<'_>) -> Flow {
     let (entity, name) = (request.at(1), request.at(2));
@@ -31,8 +31,9 @@ pub(super) fn add(core: &mut Core, session: &mut Session, request: Request<'_>) 
         return Flow::Done;
     };
     let rest = request.skip(3).iter();
+    let key = core.hash_key();
     let encoded = if owner == core.id {
-        let encoded = form::encode_add(core.staged.payload(), stream, entity, rest, core.now_ms);
+        let encoded = form::encode_add(core.staged.payload(), stream, entity, rest, core.now_ms, &key);
         if encoded.is_ok() {
             let (stream, reply_to) = (stream.id, session.local_reply());
             let hash = core.find_ahead(owner, stream, entity);
@@ -42,7 +43,7 @@ pub(super) fn add(core: &mut Core, session: &mut Session, request: Request<'_>) 
     } else {
         let hash = core.hash(stream.id, entity);
         let batch = core.links.open_batch(owner, core.catalogue.version);
-        let encoded = form::encode_add(batch.payload(), stream, entity, rest, core.now_ms);
+        let encoded = form::encode_add(batch.payload(), stream, entity, rest, core.now_ms, &key);
         if encoded.is_ok() {
             batch.push_write(session.id, session.remote_reply(), hash);
             session.remote_writes += 1;
@@ -69,7 +70,8 @@ fn count_form_error(core: &mut Core, session: &Session) {
     }
 }
 
-/// `EVENT.MADD <stream> FIELDS <n> <field> ... [NULL <token>] EVENTS <entity> <ts|*> <value> ... [...]`
+/// `EVENT.MADD <stream> FIELDS <n> <field> ... [WITHIDS] [SOURCE <source> <firstseq>] [NULL <token>]
+/// EVENTS <entity> <ts|*> [<id>] <value> ... [...]`
 pub(super) fn madd(
     core: &mut Core,
     session: &mut Session,
@@ -135,12 +137,12 @@ pub(super) fn madd_row(
     let args = RequestArgs(request);
     let entity = header.entity(&args, row);
     let owner = core.owner(entity);
-    let now_ms = core.now_ms;
+    let (now_ms, key) = (core.now_ms, core.hash_key());
     let encoded = if owner == core.id {
         if core.holds_writes() {
             return false;
         }
-        let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms);
+        let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms, &key);
         if encoded.is_ok() {
             let hash = core.find_ahead(owner, stream.id, entity);
             core.staged.push(session.id.index, reply_to, StagedKind::Add, hash);
@@ -149,7 +151,7 @@ pub(super) fn madd_row(
     } else if core.links.has_credit(owner) {
         let hash = core.hash(stream.id, entity);
         let batch = core.links.open_batch(owner, core.catalogue.version);
-        let encoded = header.encode_row(batch.payload(), stream, &args, row, now_ms);
+        let encoded = header.encode_row(batch.payload(), stream, &args, row, now_ms, &key);
         if encoded.is_ok() {
             batch.push_write(session.id, reply_to, hash);
             session.remote_writes += 1;

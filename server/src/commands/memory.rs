@@ -82,6 +82,9 @@ pub(crate) struct MemoryNumbersNow {
     pub(crate) index_bytes: u64,
     pub(crate) retired_slots: u64,
     pub(crate) buffer_bytes: u64,
+    pub(crate) dedup_bytes: u64,
+    pub(crate) dedup_ids: u64,
+    pub(crate) dedup_sources: u64,
 }
 
 impl MemoryReport {
@@ -97,6 +100,9 @@ impl MemoryReport {
                 index_bytes: sum(|memory| memory.index_bytes.load(Relaxed)),
                 retired_slots: sum(|memory| memory.retired_slots.load(Relaxed)),
                 buffer_bytes: sum(|memory| memory.buffer_bytes.load(Relaxed)),
+                dedup_bytes: sum(|memory| memory.dedup_bytes.load(Relaxed)),
+                dedup_ids: sum(|memory| memory.dedup_ids.load(Relaxed)),
+                dedup_sources: sum(|memory| memory.dedup_sources.load(Relaxed)),
             },
             startup_bytes: shared.startup_bytes.load(Relaxed),
             client_bytes: shared.clients.snapshot().iter().map(|client| client.memory_bytes() as u64).sum(),
@@ -108,7 +114,9 @@ impl MemoryReport {
 
     /// Everything.
     pub(crate) fn total_bytes(&self) -> u64 {
-        self.startup_bytes + self.client_bytes + self.records.committed_bytes + self.records.buffer_bytes
+        let records = &self.records;
+        let data_bytes = records.committed_bytes + records.dedup_bytes;
+        self.startup_bytes + self.client_bytes + data_bytes + records.buffer_bytes
     }
 
     /// What is not the dataset.
@@ -150,6 +158,9 @@ pub(super) fn write_stats(
         ("keys.bytes-per-key", records.taken_bytes.checked_div(report.entities).unwrap_or(0)),
         ("dataset.bytes", dataset_bytes),
         ("index.bytes", records.index_bytes),
+        ("dedup.bytes", records.dedup_bytes),
+        ("dedup.ids", records.dedup_ids),
+        ("dedup.sources", records.dedup_sources),
         ("pool.bytes", records.pool_bytes),
         ("retired.slots", records.retired_slots),
         ("chunks.taken", records.taken_bytes),

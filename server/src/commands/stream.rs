@@ -74,7 +74,7 @@ pub(super) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 24);
+    reply::map(out, proto, 25);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -123,6 +123,13 @@ pub(super) fn write_stream_info(
     write_optional(out, proto, definition.lateness_ms);
     reply::bulk(out, b"skew");
     reply::bulk(out, duration::format(definition.skew_ms).as_bytes());
+    reply::bulk(out, b"dedup");
+    reply::map(out, proto, 4);
+    reply::bulk(out, b"keeps_ms");
+    write_optional(out, proto, definition.dedup_ms);
+    integer(out, "ids", stats.dedup.ids as i64);
+    integer(out, "sources", stats.dedup.sources as i64);
+    integer(out, "bytes", stats.dedup.bytes as i64);
     reply::bulk(out, b"freshness_ms");
     let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
     reply::map(out, proto, quantiles.len() + 2);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use windrow_engine::form::quote;
 use windrow_engine::op::Op;
-use windrow_engine::{AskOwner, Catalogue, Hashed, Hint, Outcome, Shard, StreamId, slot};
+use windrow_engine::{AskOwner, Catalogue, HashKey, Hashed, Hint, Outcome, Shard, StreamId, slot};
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
 
@@ -173,6 +173,7 @@ impl Core {
         let evicted = engine.make_room_for_event(&self.catalogue, |op| group.log_removal(op));
         self.counters.evicted += evicted as u64;
         if let Err(refusal) = self.group.admit(op.len(), self.now_ms) {
+            engine.refuse(&self.catalogue, op);
             self.counters.errors += 1;
             reply::error_display(out, refusal);
             return 0;
@@ -180,12 +181,15 @@ impl Core {
         let position = self.group.next_position();
         let outcome = engine.apply(&self.catalogue, op, hint, self.now_ms, position);
         self.counters.events += 1;
+        if engine.moved_clock() {
+            self.group.note(op);
+        }
         if outcome == Outcome::Full {
             self.counters.errors += 1;
             refuse_full(&self.catalogue, op, out);
             return 0;
         }
-        out.extend_from_slice(match outcome {
+        let reply: &[u8] = match outcome {
             Outcome::Ok => reply::OK,
             Outcome::Clamped => b"+CLAMPED\r\n",
             Outcome::Skewed => b"+SKEWED\r\n",
@@ -193,14 +197,27 @@ impl Core {
             Outcome::Late => b"+LATE\r\n",
             Outcome::Dropped => b"-ERR the stream was dropped while the event was on its way\r\n",
             Outcome::OutOfMemory => b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+            Outcome::SeqGap { undecided } => {
+                reply::error_display(
+                    out,
+                    format_args!(
+                        "SEQGAP an earlier event of this source is undecided: send sequence number {undecided} again first"
+                    ),
+                );
+                b""
+            }
+            Outcome::TooManySources => {
+                b"-ERR too many sources have sent to this stream: SOURCE takes no new name\r\n"
+            }
             Outcome::Full => unreachable!("answered above"),
-        });
+        };
+        out.extend_from_slice(reply);
         match outcome {
             Outcome::Ok | Outcome::Clamped => self.group.push(op, engine.started_anew()),
             // What is a duplicate of must be as safe as an acknowledgement says.
             Outcome::Duplicate => self.group.end(),
             Outcome::Skewed | Outcome::Late | Outcome::Dropped | Outcome::Full => 0,
-            Outcome::OutOfMemory => {
+            Outcome::OutOfMemory | Outcome::SeqGap { .. } | Outcome::TooManySources => {
                 self.counters.errors += 1;
                 0
             }
@@ -327,6 +344,12 @@ impl Core {
         self.peers.as_ref().expect("data commands are served once the shard is loaded").hash(stream, entity)
     }
 
+    /// What ids and sources are made fingerprints with.
+    #[inline]
+    pub(crate) fn hash_key(&self) -> HashKey {
+        self.peers.as_ref().expect("data commands are served once the shard is loaded").hash_key()
+    }
+
     /// Stage two for a question of another shard.
     #[inline]
     pub(super) fn prefetch_hash(&self, hash: u64) -> Hint {
@@ -377,7 +400,7 @@ impl Core {
             numbers.entities.store(engine.entities(), Ordering::Relaxed);
             let buffer_bytes =
                 self.pool.allocated_bytes() + self.group.allocated_bytes() + self.staged.allocated_bytes();
-            numbers.memory.publish(&engine.usage(), buffer_bytes);
+            numbers.memory.publish(&engine.usage(), engine.dedup_usage(), buffer_bytes);
         }
         if let Some(state) = self.group.state() {
             numbers.log_written.store(state.written, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use windrow_engine::op::{OP_BYTES_MAX, mark_anew};
+use windrow_engine::op::{OP_BYTES_MAX, mark_anew, mark_noted};
 use windrow_storage::{Poison, ShardLog, StorageError};
 
 use super::release::{LogState, releasable};
@@ -146,6 +146,14 @@ impl LogGroup {
         }
         self.count += 1;
         self.written + self.count
+    }
+
+    /// Adds an operation that was admitted, and then not counted, but moved its stream's clock.
+    #[cold]
+    pub(super) fn note(&mut self, op: &[u8]) {
+        let start = self.bytes.len();
+        self.push(op, false);
+        mark_noted(&mut self.bytes[start..]);
     }
 
     /// Adds the operation of a removal, if there is room to spare: what is left over is promised to events that are staged.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use mio::Waker;
+use windrow_engine::DedupUsage;
 use windrow_memory::Usage;
 use windrow_memory::gate::Gate;
 
@@ -60,12 +61,16 @@ pub(crate) struct MemoryNumbers {
     pub(crate) index_bytes: AtomicU64,
     /// Slots that wait until no reader can reach them.
     pub(crate) retired_slots: AtomicU64,
+    /// What is remembered to count events once.
+    pub(crate) dedup_bytes: AtomicU64,
+    pub(crate) dedup_ids: AtomicU64,
+    pub(crate) dedup_sources: AtomicU64,
     /// Buffers that are no client's: spare ones, and the log group's.
     pub(crate) buffer_bytes: AtomicU64,
 }
 
 impl MemoryNumbers {
-    pub(super) fn publish(&self, usage: &Usage, buffer_bytes: usize) {
+    pub(super) fn publish(&self, usage: &Usage, dedup: DedupUsage, buffer_bytes: usize) {
         for (number, value) in [
             (&self.committed_bytes, usage.committed_bytes),
             (&self.taken_bytes, usage.taken_bytes),
@@ -76,6 +81,9 @@ impl MemoryNumbers {
         ] {
             number.store(value as u64, Relaxed);
         }
+        self.dedup_bytes.store(dedup.bytes, Relaxed);
+        self.dedup_ids.store(dedup.ids, Relaxed);
+        self.dedup_sources.store(dedup.sources, Relaxed);
     }
 }
 

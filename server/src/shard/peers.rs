@@ -24,6 +24,12 @@ impl Peers {
         self.hash_key.hash(stream, entity)
     }
 
+    /// What ids and sources are made fingerprints with.
+    #[inline]
+    pub(super) fn hash_key(&self) -> HashKey {
+        self.hash_key
+    }
+
     /// Stage one for a record of another shard.
     #[inline]
     pub(super) fn prefetch_index(&self, owner: usize, hash: u64) {

@@ -60,6 +60,8 @@ pub struct Definition {
     pub skew_ms: i64,
     /// What happens to an event further ahead.
     pub skew_action: SkewAction,
+    /// How long the ids of counted events are remembered at least; `None`: events have no ids.
+    pub dedup_ms: Option<i64>,
     /// How much longer than its longest window a tier keeps buckets.
     pub retain: Vec<RetainSpec>,
     /// How long after its newest event an entity lives, if given.

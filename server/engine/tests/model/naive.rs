@@ -74,6 +74,8 @@ pub struct Model {
     newest: Option<i64>,
     /// Every event counted, in order of arrival.
     events: Vec<Counted>,
+    /// Ids of entities, and the clock when each was counted last.
+    ids: Vec<((u8, u8), i64)>,
 }
 
 /// The options of a read that say when it looks.
@@ -136,6 +138,7 @@ pub enum Reply {
     Ok,
     Clamped,
     Skewed,
+    Duplicate,
     Late,
 }
 
@@ -149,7 +152,7 @@ fn ceil(ts: i64, w: i64) -> i64 {
 
 impl Model {
     pub fn new(definition: Definition) -> Self {
-        Self { definition, event_clock: None, newest: None, events: Vec::new() }
+        Self { definition, event_clock: None, newest: None, events: Vec::new(), ids: Vec::new() }
     }
 
     pub fn clock(&self, now: i64) -> Option<i64> {
@@ -177,14 +180,30 @@ impl Model {
         self.definition.windows.iter().any(|window| window.length == Length::All)
     }
 
-    pub fn add(&mut self, entity: u8, ts: i64, drawn: &[Option<Drawn>], now: i64) -> Reply {
+    /// What becomes of an event. Between DEDUP and twice that an id may be found or not: `is_found` says which.
+    pub fn add(
+        &mut self,
+        entity: u8,
+        ts: i64,
+        drawn: &[Option<Drawn>],
+        (id, is_found): (Option<u8>, bool),
+        now: i64,
+    ) -> Reply {
         let ahead = ts > now + self.definition.skew_ms;
         let (ts, reply) = match (ahead, self.definition.skew_action) {
             (false, _) => (ts, Reply::Ok),
             (true, SkewAction::Clamp) => (now, Reply::Clamped),
-            (true, SkewAction::Reject) => return Reply::Skewed,
+            (true, SkewAction::Reject) => (ts, Reply::Skewed),
         };
-        self.event_clock = self.event_clock.max(Some(ts));
+        if reply != Reply::Skewed {
+            self.event_clock = self.event_clock.max(Some(ts));
+        }
+        if id.is_some_and(|id| self.is_duplicate((entity, id), is_found, now)) {
+            return Reply::Duplicate;
+        }
+        if reply == Reply::Skewed {
+            return reply;
+        }
         let clock = self.clock(now).expect("an event was received");
         if self.definition.lateness_ms.is_some_and(|lateness| ts < clock - lateness) {
             return Reply::Late;
@@ -208,7 +227,20 @@ impl Model {
         let texts = of_kind(FieldType::String).map(|value| value.map(|value| value.text)).collect();
         self.newest = self.newest.max(Some(ts));
         self.events.push(Counted { entity, ts, values, ints, texts });
+        if let Some(id) = id {
+            self.ids.push(((entity, id), clock));
+        }
         reply
+    }
+
+    fn is_duplicate(&self, id: (u8, u8), is_found: bool, now: i64) -> bool {
+        let counted = self.ids.iter().filter(|(other, _)| *other == id).map(|(_, at)| *at).max();
+        let dedup = self.definition.dedup_ms.expect("ids need DEDUP");
+        match counted.map(|at| self.clock(now).expect("an event was counted") - at) {
+            Some(age) if age <= dedup => true,
+            Some(age) if age < 2 * dedup => is_found,
+            Some(_) | None => false,
+        }
     }
 
     fn is_dead(&self, entity: u8, clock: i64) -> bool {

@@ -15,20 +15,10 @@ const SKEW_DEFAULT_MS: i64 = duration::MINUTE_MS;
 const NAME_BYTES_MAX: usize = 64;
 
 /// Options of the language that this version does not have.
-const NOT_BUILT: [&str; 2] = ["DEDUP", "BACKFILL"];
+const NOT_BUILT: [&str; 1] = ["BACKFILL"];
 
-const SECTIONS: [&str; 10] = [
-    "FIELDS",
-    "WINDOWS",
-    "AGGREGATE",
-    "CLOCK",
-    "LATENESS",
-    "SKEW",
-    "RETAIN",
-    "TTL",
-    NOT_BUILT[0],
-    NOT_BUILT[1],
-];
+const SECTIONS: [&str; 10] =
+    ["FIELDS", "WINDOWS", "AGGREGATE", "CLOCK", "LATENESS", "SKEW", "DEDUP", "RETAIN", "TTL", NOT_BUILT[0]];
 
 impl Definition {
     /// Parses the arguments that follow the stream's name in STREAM.CREATE.
@@ -50,6 +40,7 @@ impl Definition {
         let (skew_ms, skew_action) = parse_skew(&sections, clock)?;
         let lateness_ms =
             sections.single("LATENESS")?.map(|word| parse_duration("LATENESS", word)).transpose()?;
+        let dedup_ms = sections.single("DEDUP")?.map(parse_dedup).transpose()?;
         let retain = parse_retain(sections.get("RETAIN"), sections.has("RETAIN"), &windows)?;
         let ttl_ms = sections.single("TTL")?.map(|word| parse_duration("TTL", word)).transpose()?;
         let definition = Self {
@@ -61,6 +52,7 @@ impl Definition {
             lateness_ms,
             skew_ms,
             skew_action,
+            dedup_ms,
             retain,
             ttl_ms,
         };
@@ -345,6 +337,15 @@ fn parse_skew(sections: &Sections<'_>, clock: ClockMode) -> Result<(i64, SkewAct
         return fail("SKEW … CLAMP needs CLOCK WALL: under CLOCK EVENT use REJECT".to_owned());
     }
     Ok((skew_ms, action))
+}
+
+fn parse_dedup(word: &[u8]) -> Result<i64, DefinitionError> {
+    match parse_duration("DEDUP", word)? {
+        0 => fail(
+            "DEDUP needs a duration of at least 1ms, not 0: leave it out for events without ids".to_owned(),
+        ),
+        dedup_ms => Ok(dedup_ms),
+    }
 }
 
 fn parse_retain(

@@ -97,6 +97,18 @@ fn skew_is_clamped_on_the_wall_clock_and_rejected_on_event_time() {
 }
 
 #[test]
+fn dedup_is_part_of_the_definition_and_compared_by_value() {
+    let text = "WINDOWS 1h AGGREGATE count dedup 600s";
+    let definition = parse(text).unwrap();
+    assert_eq!(definition.dedup_ms, Some(600_000));
+    assert!(definition.to_args_text().ends_with(" DEDUP 10m"), "{}", definition.to_args_text());
+    let other = parse("WINDOWS 1h AGGREGATE count").unwrap();
+    assert_eq!(other.dedup_ms, None);
+    assert_eq!(definition.difference(&other).unwrap(), "it has DEDUP 10m, not nothing there");
+    assert_eq!(definition.difference(&parse("DEDUP 10m WINDOWS 1h AGGREGATE count").unwrap()), None);
+}
+
+#[test]
 fn aggregates_apply_to_all_windows_or_to_those_behind_them() {
     let names =
         |text: &str| layout(text).features.iter().map(|feature| feature.name.to_string()).collect::<Vec<_>>();
@@ -193,7 +205,10 @@ fn what_is_wrong_is_named() {
         ("WINDOWS 5m AGGREGATE count RETAIN 1h@1h", "no window has buckets of that width"),
         ("WINDOWS 5m AGGREGATE count RETAIN 1h 2h", "given twice"),
         ("WINDOWS 5m AGGREGATE count TTL 1m", "TTL 1m is shorter"),
-        ("WINDOWS 5m AGGREGATE count DEDUP 10m", "DEDUP is not available in this version"),
+        ("WINDOWS 5m AGGREGATE count DEDUP", "DEDUP takes one word"),
+        ("WINDOWS 5m AGGREGATE count DEDUP soon", "DEDUP needs a duration"),
+        ("WINDOWS 5m AGGREGATE count DEDUP 0s", "at least 1ms"),
+        ("WINDOWS 5m AGGREGATE count BACKFILL FROM s", "BACKFILL is not available in this version"),
         ("WINDOWS 5m AGGREGATE count WINDOWS 1h", "WINDOWS is given twice"),
         ("WINDOWS 5m AGGREGATE count FOREVER", "unknown aggregate 'FOREVER'"),
         ("SOMETIMES WINDOWS 5m AGGREGATE count", "syntax error at 'SOMETIMES'"),

@@ -47,6 +47,7 @@ impl Definition {
                 let action = if self.skew_action == SkewAction::Clamp { "CLAMP" } else { "REJECT" };
                 format!("SKEW {} {action}", duration::format(self.skew_ms))
             }),
+            ("DEDUP", self.dedup_ms.map_or_else(String::new, |ms| format!("DEDUP {}", duration::format(ms)))),
             ("RETAIN", self.retain_text()),
             ("TTL", self.ttl_ms.map_or_else(String::new, |ms| format!("TTL {}", duration::format(ms)))),
         ]
