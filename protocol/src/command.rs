@@ -67,6 +67,7 @@ pub type Subcommand = Row<SubcommandId>;
 #[expect(missing_docs, reason = "the summary in the table says it")]
 pub enum CommandId {
     StreamCreate,
+    StreamAlter,
     StreamDrop,
     StreamList,
     StreamInfo,
@@ -75,6 +76,9 @@ pub enum CommandId {
     WindowGet,
     WindowMget,
     WindowRange,
+    EntityDel,
+    EntityScan,
+    EntityInfo,
     Hello,
     Auth,
     Ping,

@@ -12,6 +12,7 @@ pub static COMMANDS: [Command; CommandId::COUNT] = ROWS;
 /// The same as a constant, for what the compiler works out from it.
 pub(super) const ROWS: [Command; CommandId::COUNT] = [
     feature::STREAM_CREATE,
+    feature::STREAM_ALTER,
     feature::STREAM_DROP,
     feature::STREAM_LIST,
     feature::STREAM_INFO,
@@ -20,6 +21,9 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     feature::WINDOW_GET,
     feature::WINDOW_MGET,
     feature::WINDOW_RANGE,
+    feature::ENTITY_DEL,
+    feature::ENTITY_SCAN,
+    feature::ENTITY_INFO,
     connection::HELLO,
     connection::AUTH,
     connection::PING,

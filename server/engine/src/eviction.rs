@@ -145,7 +145,7 @@ impl Shard {
         self.is_tight() && self.store.retired_slots() < self.room_records()
     }
 
-    fn is_tight(&self) -> bool {
+    pub(crate) fn is_tight(&self) -> bool {
         self.eviction.is_starved
             || self.store.is_over_budget()
             || self.store.room_for(self.eviction.wanted_words) < self.room_records()
@@ -212,7 +212,7 @@ impl Shard {
         };
         record.copy_entity(&mut self.eviction.entity);
         self.eviction.op.clear();
-        op::encode_remove(&mut self.eviction.op, stream.layout_id, &self.eviction.entity);
+        op::encode_remove(&mut self.eviction.op, stream.layout_id, &self.eviction.entity, false);
         if !log(&self.eviction.op) {
             return false;
         }

@@ -6,11 +6,8 @@ use hashbrown::HashMap;
 use windrow_memory::{Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
-use windrow_window::range::{RangePlan, evaluate_range};
-use windrow_window::window::evaluate;
-use windrow_window::{Query, ReadTime, Value};
 
-use crate::catalogue::{Catalogue, Stream, StreamId};
+use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::eviction::Eviction;
 use crate::op::{AnyOp, Judged, Op, OpError, Remove};
 use crate::reader::ShardReader;
@@ -74,7 +71,7 @@ impl Hint {
 #[derive(Debug)]
 pub struct Shard {
     pub(crate) store: Store,
-    hash_key: HashKey,
+    pub(crate) hash_key: HashKey,
     pub(crate) maxmemory_bytes: usize,
     pub(crate) stats: HashMap<StreamId, StreamStats>,
     /// Where an operation's values are read into; taken while one is applied.
@@ -228,7 +225,8 @@ impl Shard {
                 return Ok(());
             }
         };
-        let Some(stream) = catalogue.by_layout(op.layout) else { return Ok(()) };
+        // As the stream was when its owner applied the operation.
+        let Some(stream) = catalogue.as_of(op.layout) else { return Ok(()) };
         stream.observe(op.clock_ms, op.clock_ms);
         self.store.set_bytes_max(usize::MAX);
         let hint = Hint::of(self.hash_key.key(stream.id, op.entity).hash);
@@ -244,7 +242,7 @@ impl Shard {
         let Some(place) = self.store.find(&self.hash_key.key(stream.id, remove.entity)) else { return };
         if self.store.record(place).position() < position {
             self.remove_counted(stream.id, place);
-            self.stats.entry(stream.id).or_default().evicted += 1;
+            self.stats.entry(stream.id).or_default().evicted += u64::from(!remove.is_asked);
         }
     }
 
@@ -281,7 +279,7 @@ impl Shard {
         }
         let key = Key { hash: hint.hash, stream: stream.id.0, entity: op.entity };
         debug_assert_eq!(key, self.hash_key.key(stream.id, op.entity), "the hint is of another entity");
-        let place = self.store.find_near(&key, hint.place);
+        let mut place = self.store.find_near(&key, hint.place);
         let body = place.map(|place| Body(self.store.record(place)));
         // By the later of the stamp and the clock, since upkeep may have reclaimed what is dead by the clock. The replay is told.
         let dead = match mode {
@@ -292,7 +290,15 @@ impl Shard {
             }
             Mode::Replay { .. } => op.starts_anew,
         };
-        let alive = body.filter(|_| !dead);
+        if let (Some(old), Some(body)) = (place, body)
+            && body.0.layout() != stream.layout_id.0
+        {
+            match self.upgrade(stream, old, dead) {
+                Ok(upgraded) => place = Some(upgraded),
+                Err(error) => return self.refuse_for_memory(&error),
+            }
+        }
+        let alive = place.filter(|_| !dead).map(|place| Body(self.store.record(place)));
         self.started_anew = alive.is_none();
         let fit = match &alive {
             Some(body) => Some(body::fit(layout, body, event, &mut self.placements)),
@@ -306,11 +312,7 @@ impl Shard {
             }
             (_, place) => match self.make_place(stream, &key, place, dead, event) {
                 Ok(place) => place,
-                Err(error) if error.is_out_of_memory() => {
-                    self.eviction.is_starved = true;
-                    return Outcome::OutOfMemory;
-                }
-                Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
+                Err(error) => return self.refuse_for_memory(&error),
             },
         };
         let mut edit = self.store.edit(place);
@@ -324,6 +326,41 @@ impl Shard {
             stats.received(now_ms, op.ts);
         }
         if clamped { Outcome::Clamped } else { Outcome::Ok }
+    }
+
+    #[cold]
+    fn refuse_for_memory(&mut self, error: &MemoryError) -> Outcome {
+        assert!(
+            error.is_out_of_memory(),
+            "a record within the limits of its definition does not fit: {error}"
+        );
+        self.eviction.is_starved = true;
+        Outcome::OutOfMemory
+    }
+
+    /// Gives a record the layout that its stream has now; a dead one is emptied.
+    #[cold]
+    #[inline(never)]
+    fn upgrade(&mut self, stream: &Stream, place: Handle, dead: bool) -> Result<Handle, MemoryError> {
+        let record = self.store.record(place);
+        let before_bytes = record.slot_bytes();
+        let header_words = before_bytes / size_of::<u64>() - record.body_words();
+        let from = LayoutId(record.layout());
+        let upgrade = stream.upgrade(from, stream.layout_id).expect("a record has a layout of its stream");
+        let target = upgrade.target(&Body(record));
+        let words = if dead { stream.layout.words_min() } else { target.words };
+        self.eviction.wanted_words = header_words + words;
+        let upgraded = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
+            if dead {
+                body::init(&stream.layout, &mut BodyMut(new));
+            } else {
+                upgrade.copy(&Body(old), &mut BodyMut(new), &target);
+            }
+        })?;
+        let after_bytes = self.store.record(upgraded).slot_bytes();
+        let stats = self.stats.entry(stream.id).or_default();
+        stats.bytes = stats.bytes + after_bytes as u64 - before_bytes as u64;
+        Ok(upgraded)
     }
 
     /// Makes a record with room for the event, or makes room in the one that is there, and counts what memory that took, also where
@@ -408,34 +445,8 @@ impl Shard {
         }
     }
 
-    /// Evaluates a query for one entity, a value a feature, onto `out`.
-    pub fn read(
-        &self,
-        stream: &Stream,
-        entity: &[u8],
-        hint: Hint,
-        query: &Query,
-        time: ReadTime,
-        out: &mut Vec<Value>,
-    ) {
-        evaluate(&stream.layout, self.body(stream.id, entity, hint).as_ref(), &query.features, time, out);
-    }
-
-    /// Evaluates pairs of a WINDOW.RANGE for one entity onto `out`.
-    pub fn range(
-        &self,
-        stream: &Stream,
-        entity: &[u8],
-        hint: Hint,
-        plan: &RangePlan,
-        pairs: std::ops::Range<usize>,
-        out: &mut Vec<(i64, Value)>,
-    ) {
-        evaluate_range(&stream.layout, self.body(stream.id, entity, hint).as_ref(), plan, pairs, out);
-    }
-
     #[inline]
-    fn body(&self, stream: StreamId, entity: &[u8], hint: Hint) -> Option<Body<'_>> {
+    pub(crate) fn body(&self, stream: StreamId, entity: &[u8], hint: Hint) -> Option<Body<'_>> {
         let key = Key { hash: hint.hash, stream: stream.0, entity };
         debug_assert_eq!(key, self.hash_key.key(stream, entity), "the hint is of another entity");
         let place = self.store.find_near(&key, hint.place)?;

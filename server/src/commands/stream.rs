@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windrow_engine::{Stream, StreamStats};
 use windrow_protocol::{Proto, reply};
 use windrow_window::definition::ClockMode;
-use windrow_window::{Definition, duration};
+use windrow_window::{Definition, SkewAction, duration};
 
 use super::gathering::{self, Subject};
 use super::window::write_optional;
@@ -22,6 +22,14 @@ pub(super) fn create(call: &mut Call<'_>) -> Flow {
         }
         Err(error) => call.error(format_args!("ERR {error}")),
     }
+}
+
+/// `STREAM.ALTER <stream> ADD ... | DROP ... | SET ...`
+pub(super) fn alter(call: &mut Call<'_>) -> Flow {
+    let name = call.request.at(1).to_vec();
+    let args: Vec<Vec<u8>> = call.request.skip(2).iter().map(<[u8]>::to_vec).collect();
+    let asker = asker(call);
+    ask_admin(call, AdminMessage::Alter { name, args, asker })
 }
 
 /// `STREAM.DROP <stream>`
@@ -74,7 +82,7 @@ pub(super) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 23);
+    reply::map(out, proto, 26);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -120,6 +128,10 @@ pub(super) fn write_stream_info(
     write_optional(out, proto, definition.lateness_ms);
     reply::bulk(out, b"skew");
     reply::bulk(out, duration::format(definition.skew_ms).as_bytes());
+    bulks(out, "skew_action", if definition.skew_action == SkewAction::Clamp { "CLAMP" } else { "REJECT" });
+    reply::bulk(out, b"ttl_ms");
+    write_optional(out, proto, definition.ttl_ms);
+    integer(out, "layout", i64::from(stream.layout_id.0));
     reply::bulk(out, b"freshness_ms");
     let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
     reply::map(out, proto, quantiles.len() + 2);
@@ -131,8 +143,8 @@ pub(super) fn write_stream_info(
     reply::bulk(out, b"covered_from");
     reply::map(out, proto, layout.features.len());
     for feature in &layout.features {
-        // Without ALTER and BACKFILL, every feature is complete since the stream was created.
-        integer(out, &feature.name, stream.created_ms);
+        reply::bulk(out, feature.name.as_bytes());
+        write_optional(out, proto, stream.covered_from(feature));
     }
 }
 

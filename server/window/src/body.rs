@@ -6,6 +6,7 @@
 mod ring;
 #[cfg(test)]
 mod tests;
+pub mod upgrade;
 
 use crate::column;
 use crate::definition::{ClockMode, TIERS_MAX};
@@ -72,7 +73,8 @@ pub fn newest_ms<W: Words + ?Sized>(words: &W) -> i64 {
 /// Whether an entity whose newest event is `newest_ms` is dead at `clock_ms`: it reads as empty, and a new event starts it anew.
 #[inline]
 pub fn is_dead(layout: &Layout, newest_ms: i64, clock_ms: i64) -> bool {
-    layout.death_ms.is_some_and(|death_ms| newest_ms < clock_ms.saturating_sub(death_ms))
+    newest_ms < layout.dead_before_ms
+        || layout.death_ms.is_some_and(|death_ms| newest_ms < clock_ms.saturating_sub(death_ms))
 }
 
 /// Makes `words` a body without events. They are at least [`Layout::words_min`] many.
@@ -93,7 +95,7 @@ pub fn init<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W) {
 pub fn is_late_for_new(layout: &Layout, event: &Event<'_>) -> bool {
     is_too_late(layout, event.ts, event.clock)
         || (layout.lifetime.is_none()
-            && !layout.tiers.iter().any(|tier| event.ts >= tier.kept_from_ms(event.clock)))
+            && !layout.tiers.iter().any(|tier| tier.keeps(bucket_of(event.ts, tier.width_ms), event.clock)))
 }
 
 fn is_too_late(layout: &Layout, ts: i64, clock_ms: i64) -> bool {
@@ -177,6 +179,41 @@ pub fn touched<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64, mut touch
             touch(ring.column_base(column) + column::word_of(ring.shape.bits[column], slot));
         }
     }
+}
+
+/// What a tier of a body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The width of its buckets.
+    pub width_ms: i64,
+    /// Buckets that hold something.
+    pub buckets: usize,
+    /// Buckets that its ring has room for as it is.
+    pub capacity: usize,
+    /// Whether every bucket has its slot.
+    pub is_dense: bool,
+}
+
+/// What the tiers of a body hold.
+pub fn held<W: Words + ?Sized>(layout: &Layout, words: &W) -> Vec<Held> {
+    let of_ring = |ring: Ring<'_>| {
+        let is_filled = |slot: &usize| {
+            let mut columns = ring.tier().columns.iter().enumerate();
+            columns.any(|(at, column)| ring.cell(words, at, *slot) != column.initial())
+        };
+        let slots = match (ring.head, ring.shape.dense) {
+            (NONE, _) => 0,
+            (_, true) => ring.shape.capacity,
+            (_, false) => ring.entries,
+        };
+        Held {
+            width_ms: ring.tier().width_ms,
+            buckets: (0..slots).filter(is_filled).count(),
+            capacity: ring.shape.capacity,
+            is_dense: ring.shape.dense,
+        }
+    };
+    rings(layout, words).map(of_ring).collect()
 }
 
 /// The rings of a body, tier by tier.

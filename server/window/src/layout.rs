@@ -46,6 +46,16 @@ pub struct Layout {
     pub skew_action: SkewAction,
     /// An entity whose newest event is older than this by the stream's clock is dead; `None`: never.
     pub death_ms: Option<i64>,
+    /// So is one whose newest event is older than this, however long entities live now: it was dead when they began to live longer.
+    pub dead_before_ms: i64,
+    /// How many layouts of the stream came before this one.
+    pub generation: u32,
+    /// The generation in which each partial of `all` began.
+    pub(crate) lifetime_origins: Box<[u32]>,
+    /// The most that SKEW ever was: an event may be so far ahead of the clock in a ring.
+    ring_skew_ms: i64,
+    /// The generation in which each window was added.
+    window_origins: Box<[u32]>,
     windows: Box<[WindowSpec]>,
     aggregates: Box<[AggregateSpec]>,
 }
@@ -65,6 +75,23 @@ pub struct Tier {
     pub columns: Box<[Partial]>,
     /// The shapes the ring grows through: by capacity, then by count width.
     pub shapes: Box<[Shape]>,
+    /// The generation of the stream's layouts in which each column began.
+    pub(crate) origins: Box<[u32]>,
+    /// A partial has several columns, of different generations.
+    has_twins: bool,
+    /// What is older was not kept at the time of an ALTER that made the ring longer.
+    kept_since_ms: i64,
+}
+
+/// The layout of a stream before an ALTER, and the time of that.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'l> {
+    /// The layout.
+    pub layout: &'l Layout,
+    /// The stream's clock when every shard had the new one; `None`: the stream had none.
+    pub clock_ms: Option<i64>,
+    /// Whether every shard has it: until then an entity lives for the shorter of both times.
+    pub is_settled: bool,
 }
 
 /// One form of a tier's ring.
@@ -117,7 +144,12 @@ fn short_capacities() -> impl Iterator<Item = usize> {
 }
 
 impl Tier {
-    fn new(width_ms: i64, definition: &Definition) -> Result<Self, DefinitionError> {
+    fn new(
+        width_ms: i64,
+        definition: &Definition,
+        skew_ms: i64,
+        before: Option<Before<'_>>,
+    ) -> Result<Self, DefinitionError> {
         let own = || definition.windows.iter().filter(|window| window.width_ms == width_ms);
         let longest_ms = own()
             .map(|window| match window.length {
@@ -127,18 +159,26 @@ impl Tier {
             .max()
             .unwrap_or(0);
         let retain_ms = retain_ms(width_ms, definition);
-        let mut columns: Vec<Partial> = Vec::new();
-        for spec in definition.aggregates.iter().filter(|spec| own().any(|window| spec.covers(window.length)))
-        {
-            for partial in Partial::of(spec.aggregate, &definition.fields) {
-                if !columns.contains(&partial) {
-                    columns.push(partial);
-                }
-            }
-        }
+        let specs = definition
+            .aggregates
+            .iter()
+            .filter(|spec| own().any(|window| spec.covers(window.length)))
+            .map(|spec| Partial::of(spec.aggregate, &definition.fields));
+        let old = before.and_then(|before| {
+            let tier = before.layout.tiers.iter().find(|tier| tier.width_ms == width_ms)?;
+            Some((before, tier))
+        });
+        let generation = before.map_or(0, |before| before.layout.generation + 1);
+        let (columns, origins) =
+            columns_of(specs, old.map_or((&[], &[]), |(_, tier)| (&tier.columns, &tier.origins)), generation);
+        let kept_since_ms = old.map_or(i64::MIN, |(before, tier)| {
+            let is_longer = longest_ms + retain_ms > tier.longest_ms + tier.retain_ms;
+            let kept_ms = before.clock_ms.filter(|_| is_longer).map(|clock_ms| tier.kept_from_ms(clock_ms));
+            kept_ms.unwrap_or(i64::MIN).max(tier.kept_since_ms)
+        });
         let slots = (i128::from(longest_ms) + i128::from(retain_ms) + i128::from(width_ms) - 1)
             / i128::from(width_ms)
-            + (i128::from(definition.skew_ms) + i128::from(width_ms) - 1) / i128::from(width_ms)
+            + (i128::from(skew_ms) + i128::from(width_ms) - 1) / i128::from(width_ms)
             + 1;
         let full_bits: i128 = columns.iter().map(|column| i128::from(cell_bits(*column, width_ms, 64))).sum();
         let full_bytes = slots * full_bits / 8;
@@ -149,13 +189,23 @@ impl Tier {
                 duration::format(width_ms),
                 duration::format(longest_ms),
                 duration::format(retain_ms),
-                duration::format(definition.skew_ms),
+                duration::format(skew_ms),
             )));
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
-        let columns = columns.into_boxed_slice();
         let shapes = Self::shapes(&columns, width_ms, slots);
-        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes })
+        let has_twins = (1..columns.len()).any(|at| columns[..at].contains(&columns[at]));
+        Ok(Self {
+            width_ms,
+            longest_ms,
+            retain_ms,
+            slots,
+            columns,
+            shapes,
+            origins,
+            has_twins,
+            kept_since_ms,
+        })
     }
 
     fn shapes(columns: &[Partial], width_ms: i64, slots: usize) -> Box<[Shape]> {
@@ -191,10 +241,11 @@ impl Tier {
         shape + 1
     }
 
-    /// Start of the oldest bucket that is kept at `clock_ms`: `floor(clock + 1 − longest − RETAIN, w)`.
+    /// Start of the oldest bucket that is kept at `clock_ms`: `floor(clock + 1 − longest − RETAIN, w)`; later while a ring that an
+    /// ALTER made longer has not filled.
     #[inline]
     pub fn kept_from_ms(&self, clock_ms: i64) -> i64 {
-        floor_to(clock_ms + 1 - self.longest_ms - self.retain_ms, self.width_ms)
+        floor_to(clock_ms + 1 - self.longest_ms - self.retain_ms, self.width_ms).max(self.kept_since_ms)
     }
 
     /// Whether a bucket is kept at `clock_ms`: it starts at [`Tier::kept_from_ms`] or later. Without a division.
@@ -211,7 +262,29 @@ impl Tier {
 
     /// Whether every partial that `aggregate` needs is stored.
     pub fn holds(&self, aggregate: Aggregate, fields: &[Field]) -> bool {
-        Partial::of(aggregate, fields).into_iter().all(|partial| self.column(partial).is_some())
+        origin_of(&self.columns, &self.origins, &Partial::of(aggregate, fields)).is_some()
+    }
+
+    /// Where the partials of `aggregate` are told apart from others of their kind: the generation of its columns.
+    #[inline]
+    pub(crate) fn origin(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
+        if self.has_twins { self.origin_among_twins(aggregate, fields) } else { None }
+    }
+
+    #[cold]
+    fn origin_among_twins(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
+        origin_of(&self.columns, &self.origins, &Partial::of(aggregate, fields))
+    }
+
+    /// The place of a partial among the columns; of several, the one of this generation.
+    #[inline]
+    pub(crate) fn column_since(&self, partial: Partial, origin: Option<u32>) -> Option<usize> {
+        match origin {
+            None => self.column(partial),
+            Some(origin) => {
+                (0..self.columns.len()).find(|&at| self.columns[at] == partial && self.origins[at] == origin)
+            }
+        }
     }
 
     /// Bytes of the full, dense ring while its counts are narrow.
@@ -239,6 +312,19 @@ impl Layout {
     /// # Errors
     /// When a full record would exceed [`RECORD_BYTES_MAX`], or TTL is shorter than what the windows need.
     pub fn compile(definition: &Definition) -> Result<Self, DefinitionError> {
+        Self::build(definition, None)
+    }
+
+    /// Compiles what an ALTER made of a definition. What the layout before it held goes on; what is new begins empty: see
+    /// [`upgrade`](crate::body::upgrade).
+    ///
+    /// # Errors
+    /// As [`Layout::compile`].
+    pub fn altered(definition: &Definition, before: Before<'_>) -> Result<Self, DefinitionError> {
+        Self::build(definition, Some(before))
+    }
+
+    fn build(definition: &Definition, before: Option<Before<'_>>) -> Result<Self, DefinitionError> {
         let mut widths: Vec<i64> = definition
             .windows
             .iter()
@@ -247,19 +333,49 @@ impl Layout {
             .collect();
         widths.sort_unstable();
         widths.dedup();
+        let old = before.map(|before| before.layout);
+        let ring_skew_ms = definition.skew_ms.max(old.map_or(0, |old| old.ring_skew_ms));
         let tiers = widths
             .into_iter()
-            .map(|width_ms| Tier::new(width_ms, definition))
+            .map(|width_ms| Tier::new(width_ms, definition, ring_skew_ms, before))
             .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
+        let generation = old.map_or(0, |old| old.generation + 1);
+        let (lifetime, lifetime_origins) = lifetime(definition, old, generation);
+        let mut death_ms = death_ms(definition, &tiers)?;
+        let mut dead_before_ms = i64::MIN;
+        if let Some(before) = before {
+            let (was_ms, clock_ms) = (before.layout.death_ms, before.clock_ms);
+            let dead_ms = was_ms.zip(clock_ms).map(|(was_ms, clock_ms)| clock_ms.saturating_sub(was_ms));
+            dead_before_ms = dead_ms.unwrap_or(i64::MIN).max(before.layout.dead_before_ms);
+            if !before.is_settled {
+                death_ms = death_ms.into_iter().chain(was_ms).min();
+            }
+        }
+        let window_origins = definition
+            .windows
+            .iter()
+            .map(|window| {
+                let old = old.and_then(|old| {
+                    let at = old.windows.iter().position(|old| old == window)?;
+                    Some(old.window_origins[at])
+                });
+                old.unwrap_or(generation)
+            })
+            .collect();
         let layout = Self {
             fields: definition.fields.clone().into_boxed_slice(),
-            lifetime: lifetime(definition),
+            lifetime,
+            lifetime_origins,
+            generation,
+            dead_before_ms,
+            ring_skew_ms,
+            window_origins,
             features: features(definition, &tiers),
             clock: definition.clock,
             lateness_ms: definition.lateness_ms,
             skew_ms: definition.skew_ms,
             skew_action: definition.skew_action,
-            death_ms: death_ms(definition, &tiers)?,
+            death_ms,
             windows: definition.windows.clone().into_boxed_slice(),
             aggregates: definition.aggregates.clone().into_boxed_slice(),
             tiers,
@@ -309,6 +425,42 @@ impl Layout {
         self.windows.iter().find(|window| window.length == length)
     }
 
+    /// The generation since which a feature is complete: that in which its columns began, or in which its tier became long enough for
+    /// it.
+    pub fn complete_since(&self, feature: &Feature) -> u32 {
+        let Some(tier) = feature.tier else {
+            let partials = lifetime_partials(feature.aggregate, &self.fields);
+            let columns = self.lifetime.as_deref().unwrap_or_default();
+            return origin_of(columns, &self.lifetime_origins, &partials).unwrap_or(0);
+        };
+        let tier = &self.tiers[tier];
+        let columns = origin_of(&tier.columns, &tier.origins, &Partial::of(feature.aggregate, &self.fields))
+            .unwrap_or(0);
+        let windows = self.windows.iter().zip(&self.window_origins);
+        let long_enough = windows
+            .filter(|(window, _)| {
+                window.width_ms == tier.width_ms
+                    && window.length != Length::All
+                    && window.length >= feature.length
+            })
+            .map(|(_, &origin)| origin)
+            .min();
+        columns.max(long_enough.unwrap_or(0))
+    }
+
+    /// The place of a partial of `all` among its words; of several, the one that goes with the others of `aggregate`.
+    pub(crate) fn lifetime_word(&self, partial: Partial, aggregate: Aggregate) -> Option<usize> {
+        let columns = self.lifetime.as_deref()?;
+        let mut twins = (0..columns.len()).filter(|&at| columns[at] == partial);
+        let first = twins.next()?;
+        if twins.next().is_none() {
+            return Some(first);
+        }
+        let partials = lifetime_partials(aggregate, &self.fields);
+        let origin = origin_of(columns, &self.lifetime_origins, &partials)?;
+        (0..columns.len()).find(|&at| columns[at] == partial && self.lifetime_origins[at] == origin)
+    }
+
     /// The tier of a bucket width.
     pub fn tier_of_width(&self, width_ms: i64) -> Option<usize> {
         self.tiers.iter().position(|tier| tier.width_ms == width_ms)
@@ -330,18 +482,58 @@ impl Layout {
     }
 }
 
-fn lifetime(definition: &Definition) -> Option<Box<[Partial]>> {
-    definition.windows.iter().find(|window| window.length == Length::All)?;
-    let mut partials: Vec<Partial> = Vec::new();
-    for spec in definition.aggregates.iter().filter(|spec| spec.covers(Length::All)) {
-        for partial in Partial::of(spec.aggregate, &definition.fields) {
-            // The body's newest event time says it already.
-            if partial != Partial::Newest && !partials.contains(&partial) {
-                partials.push(partial);
+fn lifetime(
+    definition: &Definition,
+    old: Option<&Layout>,
+    generation: u32,
+) -> (Option<Box<[Partial]>>, Box<[u32]>) {
+    if !definition.windows.iter().any(|window| window.length == Length::All) {
+        return (None, Box::default());
+    }
+    let specs = definition
+        .aggregates
+        .iter()
+        .filter(|spec| spec.covers(Length::All))
+        .map(|spec| lifetime_partials(spec.aggregate, &definition.fields));
+    let old = old.and_then(|old| Some((&**old.lifetime.as_ref()?, &*old.lifetime_origins)));
+    let (partials, origins) = columns_of(specs, old.unwrap_or((&[], &[])), generation);
+    (Some(partials), origins)
+}
+
+/// What `all` stores for an aggregate. The body's newest event time says the newest already.
+fn lifetime_partials(aggregate: Aggregate, fields: &[Field]) -> Vec<Partial> {
+    let mut partials = Partial::of(aggregate, fields);
+    partials.retain(|&partial| partial != Partial::Newest);
+    partials
+}
+
+/// The columns for these aggregates, each once, and the generation in which each began. An aggregate that the columns before could
+/// answer keeps them; another one gets new ones, its own where it cannot share: partials that have not seen the same events do not
+/// go together.
+fn columns_of(
+    specs: impl Iterator<Item = Vec<Partial>>,
+    old: (&[Partial], &[u32]),
+    generation: u32,
+) -> (Box<[Partial]>, Box<[u32]>) {
+    let (mut columns, mut origins): (Vec<Partial>, Vec<u32>) = (Vec::new(), Vec::new());
+    for partials in specs {
+        let origin = origin_of(old.0, old.1, &partials).unwrap_or(generation);
+        for partial in partials {
+            if !columns.iter().zip(&origins).any(|(&column, &since)| column == partial && since == origin) {
+                columns.push(partial);
+                origins.push(origin);
             }
         }
     }
-    Some(partials.into_boxed_slice())
+    (columns.into(), origins.into())
+}
+
+/// The earliest generation of which all the partials have columns.
+fn origin_of(columns: &[Partial], origins: &[u32], partials: &[Partial]) -> Option<u32> {
+    let has = |partial: &Partial, origin: u32| {
+        columns.iter().zip(origins).any(|(column, &since)| column == partial && since == origin)
+    };
+    origins.iter().copied().filter(|&origin| partials.iter().all(|partial| has(partial, origin))).min()
 }
 
 fn features(definition: &Definition, tiers: &[Tier]) -> Box<[Feature]> {

@@ -28,7 +28,7 @@ pub mod words;
 pub use aggregate::{Aggregate, Length};
 pub use definition::{ClockMode, Definition, FieldType, SkewAction};
 pub use error::{DefinitionError, QueryError};
-pub use layout::{Layout, Tier};
+pub use layout::{Before, Layout, Tier};
 pub use query::{At, Feature, Query, ReadTime};
 pub use range::RangeQuery;
 pub use value::Value;

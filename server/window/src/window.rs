@@ -21,7 +21,9 @@ pub fn evaluate<W: Words + ?Sized>(
     out.extend(features.iter().map(|feature| match (feature.buckets(layout, time.t), live) {
         (None, _) if !time.present => Value::Null,
         (_, None) => empty(layout, feature.aggregate),
-        (None, Some(words)) => Lifetime { layout, words }.value(feature.aggregate, time.t),
+        (None, Some(words)) => {
+            Lifetime { layout, words, aggregate: feature.aggregate }.value(feature.aggregate, time.t)
+        }
         (Some((tier, from, to)), Some(words)) => {
             Buckets::new(layout, words, tier, from, to).value(feature.aggregate, length_ms(feature), time.t)
         }
@@ -114,11 +116,12 @@ fn finite(extreme: f64) -> Value {
 struct Lifetime<'a, W: ?Sized> {
     layout: &'a Layout,
     words: &'a W,
+    aggregate: Aggregate,
 }
 
 impl<W: Words + ?Sized> Lifetime<'_, W> {
     fn word(&self, partial: Partial) -> u64 {
-        let at = self.layout.lifetime.iter().flatten().position(|own| *own == partial);
+        let at = self.layout.lifetime_word(partial, self.aggregate);
         self.words.get(1 + at.expect("a feature of `all` has its partials"))
     }
 
@@ -165,21 +168,28 @@ pub(crate) struct Buckets<'a, W: ?Sized> {
     tier: usize,
     ring: Ring<'a>,
     runs: [(usize, usize); 2],
+    /// Which of several columns of a partial is meant.
+    origin: Option<u32>,
 }
 
 impl<'a, W: Words + ?Sized> Buckets<'a, W> {
     pub(crate) fn new(layout: &'a Layout, words: &'a W, tier: usize, from: i64, to: i64) -> Self {
         let ring = Ring::read(layout, words, tier);
         let runs = ring.runs(words, from, to);
-        Self { layout, words, tier, ring, runs }
+        Self { layout, words, tier, ring, runs, origin: None }
     }
 
     pub(crate) fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64) -> Value {
-        Merged::value(self, aggregate, length_ms, t)
+        match self.layout.tiers[self.tier].origin(aggregate, &self.layout.fields) {
+            None => Merged::value(self, aggregate, length_ms, t),
+            origin => Merged::value(&Self { origin, ..*self }, aggregate, length_ms, t),
+        }
     }
 
     fn column(&self, partial: Partial) -> usize {
-        self.layout.tiers[self.tier].column(partial).expect("a feature's tier holds its partials")
+        self.layout.tiers[self.tier]
+            .column_since(partial, self.origin)
+            .expect("a feature's tier holds its partials")
     }
 
     /// The words of a 64-bit column over the buckets, oldest first.
