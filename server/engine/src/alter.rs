@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use windrow_window::body::upgrade::Upgrade;
+use windrow_window::body::{self, upgrade::Upgrade};
 use windrow_window::{Before, Definition, Feature, Layout};
 
 use crate::catalogue::{Catalogue, CatalogueError, LayoutId, Stream, StreamEntry};
@@ -79,6 +79,21 @@ impl Stream {
                 version.settled.map(|settled| settled.at_ms)
             }
         }
+    }
+
+    /// Whether an entity is dead at `clock_ms` whose record has this layout. One that was dead when the layout after it came stays dead;
+    /// a record that has the present one was made or written since.
+    #[inline]
+    pub(crate) fn is_dead(&self, record_layout: LayoutId, newest_ms: i64, clock_ms: i64) -> bool {
+        body::is_dead(&self.layout, newest_ms, clock_ms)
+            || (record_layout != self.layout_id && self.was_dead(record_layout, newest_ms))
+    }
+
+    #[cold]
+    fn was_dead(&self, record_layout: LayoutId, newest_ms: i64) -> bool {
+        let versions = self.older.iter().map(|older| &**older).chain([self]);
+        let mut later = versions.filter(|version| version.layout_id > record_layout);
+        later.any(|version| newest_ms < version.layout.dead_before_ms)
     }
 
     /// From the layout that the stream had, or has, to another one. `None`: it never had one of them.

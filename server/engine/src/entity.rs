@@ -142,9 +142,9 @@ impl Shard {
         let mut ops: Vec<u8> = Vec::new();
         let mut look = |stream: &Stream| {
             let Some(place) = self.store.find(&self.hash_key.key(stream.id, remove.entity)) else { return };
-            let newest_ms = body::newest_ms(&Body(self.store.record(place)));
+            let body = Body(self.store.record(place));
             // A dead one is gone already, whether or not its memory was reclaimed.
-            if is_alive(stream, newest_ms, now_ms) {
+            if is_alive(stream, &body, now_ms) {
                 found.push((stream.id, place));
                 op::encode_remove(&mut ops, stream.layout_id, remove.entity, true);
             }
@@ -220,8 +220,7 @@ impl ShardReader {
         let mut entity = Vec::new();
         for &row in scan.rows() {
             let read = self.reader.read_at(participant, row, |record| {
-                let is_it = record.stream() == stream.id.0
-                    && is_alive(stream, body::newest_ms(&Body(record)), now_ms);
+                let is_it = record.stream() == stream.id.0 && is_alive(stream, &Body(record), now_ms);
                 if is_it {
                     record.copy_entity(&mut entity);
                 }
@@ -244,15 +243,16 @@ impl ShardReader {
     }
 }
 
-fn is_alive(stream: &Stream, newest_ms: i64, now_ms: i64) -> bool {
-    stream.clock_ms(now_ms).is_some_and(|clock_ms| !body::is_dead(&stream.layout, newest_ms, clock_ms))
+fn is_alive(stream: &Stream, body: &Body<'_>, now_ms: i64) -> bool {
+    let (layout, newest_ms) = (LayoutId(body.0.layout()), body::newest_ms(body));
+    stream.clock_ms(now_ms).is_some_and(|clock_ms| !stream.is_dead(layout, newest_ms, clock_ms))
 }
 
 fn info(catalogue: &Catalogue, stream: &Stream, body: &Body<'_>, now_ms: i64) -> Option<EntityInfo> {
-    let newest_ms = body::newest_ms(body);
-    if !is_alive(stream, newest_ms, now_ms) {
+    if !is_alive(stream, body, now_ms) {
         return None;
     }
+    let newest_ms = body::newest_ms(body);
     let layout = LayoutId(body.0.layout());
     // The buckets as the record has them; a record without a layout that is known is of a dropped stream.
     let own = catalogue.as_of(layout)?;
@@ -270,6 +270,10 @@ fn info(catalogue: &Catalogue, stream: &Stream, body: &Body<'_>, now_ms: i64) ->
 fn convert<'a>(catalogue: &Catalogue, stream: &Stream, body: &Body<'_>) -> Result<Readable<'a>, Superseded> {
     let Some(present) = catalogue.by_id(stream.id) else { return Ok(Readable::Nothing) };
     let from = LayoutId(body.0.layout());
+    // What was dead when a later layout came is not there, however long ago the query was made.
+    if present.is_dead(from, body::newest_ms(body), i64::MIN) {
+        return Ok(Readable::Nothing);
+    }
     let upgrade = present.upgrade(from, stream.layout_id).ok_or(Superseded)?;
     // A query that was made before the ALTER asks for what the record has no more.
     if from > stream.layout_id && !upgrade.is_whole() {

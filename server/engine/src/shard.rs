@@ -116,6 +116,9 @@ const COLLECTED_IN_UPKEEP_MAX: usize = 128;
 /// Records that one step of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
 
+/// Records that one slice of upkeep gives their stream's present layout.
+const UPGRADED_MAX: usize = 8;
+
 /// So often, replay frees what no one reads any more: no tick does it.
 const REPLAYED_PER_COLLECTION: usize = 64;
 
@@ -286,7 +289,9 @@ impl Shard {
             Mode::Live { now_ms, .. } => {
                 let clock_ms =
                     stream.clock_ms(now_ms).map_or(event.clock, |clock_ms| clock_ms.max(event.clock));
-                body.is_some_and(|body| body::is_dead(layout, body::newest_ms(&body), clock_ms))
+                body.is_some_and(|body| {
+                    stream.is_dead(LayoutId(body.0.layout()), body::newest_ms(&body), clock_ms)
+                })
             }
             Mode::Replay { .. } => op.starts_anew,
         };
@@ -461,7 +466,7 @@ impl Shard {
         let cursor = self.sweep.cursor.unwrap_or(Cursor::START);
         self.sweep.cursor = self.store.scan(&mut self.sweep.scan, cursor, records_max);
         self.store.prefetch_rows(&self.sweep.scan);
-        let mut removed = 0;
+        let (mut removed, mut upgraded) = (0, 0);
         for index in 0..self.sweep.scan.rows().len() {
             let place = self.sweep.scan.rows()[index];
             let record = self.store.record(place);
@@ -471,17 +476,22 @@ impl Shard {
                     self.store.remove(place);
                     removed += 1;
                 }
+                // Shards do not agree yet who is dead.
+                Some(stream) if stream.is_pending() => {}
                 Some(stream) => {
-                    let newest_ms = body::newest_ms(&Body(record));
+                    let (layout, newest_ms) = (LayoutId(record.layout()), body::newest_ms(&Body(record)));
                     let clock = stream.clock_ms(now_ms);
-                    if clock.is_some_and(|clock_ms| body::is_dead(&stream.layout, newest_ms, clock_ms)) {
+                    if clock.is_some_and(|clock_ms| stream.is_dead(layout, newest_ms, clock_ms)) {
                         self.remove_counted(stream.id, place);
                         removed += 1;
+                    } else if layout != stream.layout_id && upgraded < UPGRADED_MAX && !self.is_tight() {
+                        // So that other cores can read it. Without memory for it, it waits for its next event.
+                        upgraded += usize::from(self.upgrade(stream, place, false).is_ok());
                     }
                 }
             }
         }
-        removed + self.store.evacuate(EVACUATED_MAX, |_, _| ())
+        removed + upgraded + self.store.evacuate(EVACUATED_MAX, |_, _| ())
     }
 
     /// Gives one empty chunk back to the system, if there are more than a small reserve, or than the budget allows; whether it did.

@@ -107,7 +107,7 @@ impl World {
         let shard = &shards[shard_of(hash_slot(entity.as_bytes()), shards.len())];
         let mut values = Vec::new();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));
-        shard.read(stream, entity.as_bytes(), hint, &query, time, &mut values);
+        shard.read(&self.catalogue, stream, entity.as_bytes(), hint, &query, time, &mut values).unwrap();
         values
     }
 
@@ -223,7 +223,7 @@ fn nothing_is_removed_that_the_log_has_no_room_for() {
 fn a_removal_is_read_back_and_a_damaged_one_is_refused() {
     let layout = catalogue().stream(b"wide").unwrap().layout_id;
     let mut bytes = Vec::new();
-    encode_remove(&mut bytes, layout, b"user:1");
+    encode_remove(&mut bytes, layout, b"user:1", false);
     let AnyOp::Remove(remove) = AnyOp::decode(&bytes).unwrap() else { panic!("it is a removal") };
     assert_eq!((remove.layout, remove.entity), (layout, &b"user:1"[..]));
     assert_eq!(op::first(&bytes), Ok(&bytes[..]));

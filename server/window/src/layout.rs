@@ -46,7 +46,8 @@ pub struct Layout {
     pub skew_action: SkewAction,
     /// An entity whose newest event is older than this by the stream's clock is dead; `None`: never.
     pub death_ms: Option<i64>,
-    /// So is one whose newest event is older than this, however long entities live now: it was dead when they began to live longer.
+    /// So is one whose record has an earlier layout and whose newest event is older than this, however long entities live now: it was dead
+    /// when this layout came.
     pub dead_before_ms: i64,
     /// How many layouts of the stream came before this one.
     pub generation: u32,
@@ -346,7 +347,7 @@ impl Layout {
         if let Some(before) = before {
             let (was_ms, clock_ms) = (before.layout.death_ms, before.clock_ms);
             let dead_ms = was_ms.zip(clock_ms).map(|(was_ms, clock_ms)| clock_ms.saturating_sub(was_ms));
-            dead_before_ms = dead_ms.unwrap_or(i64::MIN).max(before.layout.dead_before_ms);
+            dead_before_ms = dead_ms.unwrap_or(i64::MIN);
             if !before.is_settled {
                 death_ms = death_ms.into_iter().chain(was_ms).min();
             }

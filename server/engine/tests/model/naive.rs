@@ -1,6 +1,7 @@
 //! The naive model: a list of events, filters and folds. Written from the specification, not from the engine.
 
 use windrow_window::aggregate::Aggregate;
+use windrow_window::column::Partial;
 use windrow_window::definition::{FieldType, SkewAction};
 use windrow_window::{ClockMode, Definition, Length, Value};
 
@@ -10,9 +11,16 @@ pub struct Model {
     event_clock: Option<i64>,
     /// Every event counted, in order of arrival.
     events: Vec<Counted>,
+    /// How many events were counted ever.
+    counted: usize,
+    /// What each width (0: `all`) stores, and how many events had been counted when it began.
+    stored: Vec<(i64, Partial, usize)>,
+    /// Of each width, the oldest time that was kept when an ALTER made its ring longer.
+    kept_since: Vec<(i64, i64)>,
 }
 
 struct Counted {
+    number: usize,
     entity: u8,
     ts: i64,
     values: Vec<Option<f64>>,
@@ -42,9 +50,72 @@ fn ceil(ts: i64, w: i64) -> i64 {
     -floor(-ts, w)
 }
 
+/// Since when all the partials are stored together.
+fn since(stored: &[(i64, Partial, usize)], w: i64, partials: &[Partial]) -> Option<usize> {
+    let starts = stored.iter().filter(|entry| entry.0 == w).map(|entry| entry.2);
+    starts.filter(|&start| partials.iter().all(|&partial| stored.contains(&(w, partial, start)))).min()
+}
+
 impl Model {
     pub fn new(definition: Definition) -> Self {
-        Self { definition, event_clock: None, events: Vec::new() }
+        let (counted, kept_since) = (0, Vec::new());
+        let stored = Self::store(&definition, &[], counted);
+        Self { definition, event_clock: None, events: Vec::new(), counted, stored, kept_since }
+    }
+
+    /// What the definition's widths store: what they stored together before goes on together, the rest begins now.
+    fn store(
+        definition: &Definition,
+        before: &[(i64, Partial, usize)],
+        counted: usize,
+    ) -> Vec<(i64, Partial, usize)> {
+        let mut stored = Vec::new();
+        for spec in &definition.aggregates {
+            for window in definition.windows.iter().filter(|window| spec.covers(window.length)) {
+                let partials = Partial::of(spec.aggregate, &definition.fields);
+                let since = since(before, window.width_ms, &partials).unwrap_or(counted);
+                stored.extend(partials.into_iter().map(|partial| (window.width_ms, partial, since)));
+            }
+        }
+        stored
+    }
+
+    pub fn alter(&mut self, definition: Definition, now: i64) {
+        let clock = self.clock(now);
+        if let Some(clock) = clock {
+            let entities: Vec<u8> = self.events.iter().map(|event| event.entity).collect();
+            for entity in entities {
+                if self.is_dead(entity, clock) {
+                    self.events.retain(|event| event.entity != entity);
+                }
+            }
+        }
+        let before = self.tiers();
+        let kept: Vec<i64> =
+            before.iter().map(|tier| self.kept_from(tier.0, now).unwrap_or(i64::MIN)).collect();
+        self.stored = Self::store(&definition, &self.stored, self.counted);
+        self.definition = definition;
+        let after = self.tiers();
+        self.kept_since.retain(|(w, _)| after.iter().any(|tier| tier.0 == *w));
+        for ((w, longest, retain), kept) in before.into_iter().zip(kept) {
+            if after.iter().any(|tier| tier.0 == w && tier.1 + tier.2 > longest + retain) {
+                self.kept_since.push((w, kept));
+            }
+        }
+    }
+
+    /// An event that is not too far ahead is received: the clock knows it, whatever becomes of it.
+    pub fn receive(&mut self, ts: i64) {
+        self.event_clock = self.event_clock.max(Some(ts));
+    }
+
+    /// True: the entity was there, and is gone.
+    pub fn delete(&mut self, entity: u8, now: i64) -> bool {
+        let is_there = self.clock(now).is_some_and(|clock| !self.is_dead(entity, clock));
+        if is_there {
+            self.events.retain(|event| event.entity != entity);
+        }
+        is_there
     }
 
     pub fn clock(&self, now: i64) -> Option<i64> {
@@ -100,7 +171,8 @@ impl Model {
         };
         let values = of_kind(FieldType::Float).map(|value| value.map(|value| value.float)).collect();
         let ints = of_kind(FieldType::Int).map(|value| value.map(|value| value.int)).collect();
-        self.events.push(Counted { entity, ts, values, ints });
+        self.events.push(Counted { number: self.counted, entity, ts, values, ints });
+        self.counted += 1;
         reply
     }
 
@@ -119,7 +191,8 @@ impl Model {
     /// The oldest time from which a window over buckets of `w` may begin.
     pub fn kept_from(&self, w: i64, now: i64) -> Option<i64> {
         let (_, longest, retain) = *self.tiers().iter().find(|tier| tier.0 == w).expect("a declared width");
-        self.clock(now).map(|clock| floor(clock + 1 - longest - retain, w))
+        let since = self.kept_since.iter().filter(|kept| kept.0 == w).map(|kept| kept.1).max();
+        self.clock(now).map(|clock| floor(clock + 1 - longest - retain, w).max(since.unwrap_or(i64::MIN)))
     }
 
     /// The value of a feature over buckets of `w` (0: `all`) with the windows ending at `t`.
@@ -146,7 +219,13 @@ impl Model {
         now: i64,
     ) -> Value {
         let dead = self.clock(now).is_none_or(|clock| self.is_dead(entity, clock));
-        let within = |event: &&Counted| !dead && event.entity == entity && event.ts >= from && event.ts < to;
+        let partials = Partial::of(aggregate, &self.definition.fields);
+        // The newest event of all stands in every record.
+        let is_newest_of_all = w == 0 && aggregate == Aggregate::Since;
+        let since = if is_newest_of_all { 0 } else { since(&self.stored, w, &partials).expect("it is kept") };
+        let within = |event: &&Counted| {
+            !dead && event.entity == entity && event.number >= since && event.ts >= from && event.ts < to
+        };
         let events: Vec<&Counted> = self.events.iter().filter(within).collect();
         let is_int = |field: u8| self.definition.fields[usize::from(field)].kind == FieldType::Int;
         let floats = |field: u8| events.iter().filter_map(move |event| event.values[usize::from(field)]);
