@@ -280,6 +280,10 @@ impl DiskFile for GatedFile {
         self.file.set_len(len)
     }
 
+    fn allocate_zeros(&self, len: u64) -> std::io::Result<bool> {
+        self.file.allocate_zeros(len)
+    }
+
     fn sync_data(&self) -> std::io::Result<()> {
         self.file.sync_data()
     }

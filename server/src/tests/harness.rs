@@ -85,6 +85,9 @@ impl DiskFile for SlowFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
+    fn allocate_zeros(&self, len: u64) -> io::Result<bool> {
+        self.0.allocate_zeros(len)
+    }
     fn sync_data(&self) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(3));
         self.0.sync_data()

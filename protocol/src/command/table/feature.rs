@@ -80,7 +80,7 @@ pub(super) const STREAM_CREATE: Command =
         ]);
 
 pub(super) const STREAM_ALTER: Command =
-    Row::new(CommandId::StreamAlter, "stream.alter", -4, Group::Stream)
+    Row::new(CommandId::StreamAlter, "stream.alter", -3, Group::Stream)
         .flags(&[Flag::Write, Flag::Denyoom])
         .categories(&[Category::Stream])
         .complexity(
