@@ -1,10 +1,12 @@
 //! The command line.
 
 use crate::arrivals::Spacing;
-use crate::compare::{Comparison, Contender};
+use crate::compare::Comparison;
+use crate::contender::{Contender, Programs};
 use crate::control::Greeting;
 use crate::entities::Distribution;
 use crate::run::{Background, Load, Server};
+use crate::targets::{Plan, Row};
 use crate::workload::{Mode, Target};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -14,6 +16,13 @@ use std::time::Duration;
 /// Requests under way on a connection in an open loop, unless said otherwise: enough that a server that keeps
 /// up never runs into it.
 const OPEN_LOOP_PIPELINE: usize = 64;
+
+/// Keys, unless said otherwise.
+const KEY_PREFIX: &str = "user:";
+const KEY_BYTES: usize = 12;
+
+/// Longest wait for replies after each round of the targets.
+const TARGETS_DRAIN: Duration = Duration::from_secs(10);
 
 /// Load generator for Windrow, and for Redis doing the same work.
 #[derive(Debug, Parser)]
@@ -31,6 +40,8 @@ pub enum Command {
     Run(RunArgs),
     /// Start several servers and give them the same load in turns: medians and ratios.
     Compare(CompareArgs),
+    /// Measure what Windrow is to reach, row by row: against contenders in turns, or against a bound.
+    Targets(TargetsArgs),
     /// Answer +OK to every command: what the machine allows a server that does no work.
     Null(NullArgs),
 }
@@ -51,10 +62,10 @@ pub struct LoadArgs {
     #[arg(long, default_value_t = Distribution::Uniform)]
     distribution: Distribution,
     /// What keys begin with.
-    #[arg(long, default_value = "user:")]
+    #[arg(long, default_value = KEY_PREFIX)]
     key_prefix: String,
     /// Length of a key in bytes.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = KEY_BYTES)]
     key_size: usize,
     /// Measured time in seconds.
     #[arg(long, short = 'd', default_value_t = 10.0)]
@@ -94,9 +105,6 @@ pub struct LoadArgs {
 
 impl LoadArgs {
     fn load(&self, pipeline: Option<usize>) -> Result<Load, String> {
-        let seconds = |name: &str, seconds: f64| {
-            Duration::try_from_secs_f64(seconds).map_err(|error| format!("--{name} {seconds}: {error}"))
-        };
         Ok(Load {
             connections: self.connections,
             pipeline: pipeline.unwrap_or(if self.rate.is_some() { OPEN_LOOP_PIPELINE } else { 1 }),
@@ -118,6 +126,10 @@ impl LoadArgs {
             seed: self.seed,
         })
     }
+}
+
+fn seconds(name: &str, seconds: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(seconds).map_err(|error| format!("--{name} {seconds}: {error}"))
 }
 
 fn background(text: &str) -> Result<(Mode, f64), String> {
@@ -147,7 +159,7 @@ pub struct RunArgs {
     /// Its process id on this machine: its CPU time and memory are shown.
     #[arg(long)]
     server_pid: Option<u32>,
-    /// events, events:<n> (pipelined in one go), madd:<n>, reads, mget:<n>, mixed:<share of reads>; of Redis also set, get.
+    /// events, events:<n> (pipelined in one go), madd:<n>, reads, mget:<n>, mixed:<share of reads>; of Redis also set, set:<n>, get.
     #[arg(long, short = 'm', default_value_t = Mode::Events)]
     mode: Mode,
     /// Requests under way on each connection; in an open loop, the most [default: 1, open loop 64].
@@ -197,18 +209,12 @@ pub struct CompareArgs {
     /// Rounds of each line.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// The Windrow binary.
-    #[arg(long, default_value = "windrow")]
-    windrow_bin: PathBuf,
     /// Further arguments of Windrow, split at spaces.
     #[arg(long, default_value = "--shards 1", allow_hyphen_values = true)]
     windrow_args: String,
-    /// The Redis binary. It runs without persistence unless --redis-args says otherwise.
-    #[arg(long, default_value = "redis-server")]
-    redis_bin: PathBuf,
-    /// Further arguments of Redis, split at spaces, such as "--appendonly yes".
-    #[arg(long, default_value = "", allow_hyphen_values = true)]
-    redis_args: String,
+    /// What to start.
+    #[command(flatten)]
+    programs: ProgramArgs,
     /// The load.
     #[command(flatten)]
     pub load: LoadArgs,
@@ -221,7 +227,6 @@ impl CompareArgs {
     ///
     /// A time that is none.
     pub fn comparison(&self) -> Result<Comparison, String> {
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
         let pipelines = match (&self.pipeline[..], self.load.rate) {
             ([], Some(_)) => vec![OPEN_LOOP_PIPELINE],
             ([], None) => vec![1, 16, 64],
@@ -234,10 +239,116 @@ impl CompareArgs {
             rounds: self.rounds,
             fill: self.load.fill,
             load: self.load.load(None)?,
+            programs: self.programs.programs(&self.windrow_args),
+        })
+    }
+}
+
+/// Programs to start.
+#[derive(Debug, Args)]
+pub struct ProgramArgs {
+    /// The Windrow binary.
+    #[arg(long, default_value = "windrow")]
+    windrow_bin: PathBuf,
+    /// The Redis binary. It runs without persistence unless --redis-args says otherwise.
+    #[arg(long, default_value = "redis-server")]
+    redis_bin: PathBuf,
+    /// Further arguments of Redis, split at spaces, such as "--appendonly yes".
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    redis_args: String,
+}
+
+impl ProgramArgs {
+    fn programs(&self, windrow_args: &str) -> Programs {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        Programs {
             windrow_bin: self.windrow_bin.clone(),
-            windrow_args: words(&self.windrow_args),
+            windrow_args: words(windrow_args),
             redis_bin: self.redis_bin.clone(),
             redis_args: words(&self.redis_args),
+        }
+    }
+}
+
+/// `windrow-bench targets`
+#[derive(Debug, Args)]
+#[command(after_help = TARGETS_HELP)]
+pub struct TargetsArgs {
+    /// Rows to measure [default: all but C8].
+    #[arg(long, value_delimiter = ',', ignore_case = true)]
+    rows: Vec<Row>,
+    /// Rounds of each line.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Count of entities, all buckets full.
+    #[arg(long, short = 'e', default_value_t = 1_000_000)]
+    entities: u64,
+    /// Count of entities of row C8.
+    #[arg(long, default_value_t = 10_000_000)]
+    large_entities: u64,
+    /// Measured time of each round, in seconds.
+    #[arg(long, short = 'd', default_value_t = 2.0)]
+    duration: f64,
+    /// Time before the measuring of each round, in seconds.
+    #[arg(long, default_value_t = 0.5)]
+    warmup: f64,
+    /// Busy connections.
+    #[arg(long, short = 'c', default_value_t = 50)]
+    connections: usize,
+    /// Idle connections of row C10.
+    #[arg(long, default_value_t = 10_000)]
+    idle_connections: usize,
+    /// What the rates of row C6 are multiplied with, for machines that cannot.
+    #[arg(long, default_value_t = 1.0)]
+    open_loop_scale: f64,
+    /// Of every random choice.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Further arguments of Windrow, split at spaces.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    windrow_args: String,
+    /// What to start.
+    #[command(flatten)]
+    programs: ProgramArgs,
+    /// Write the results to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+const TARGETS_HELP: &str = "\
+Servers keep their data in temporary directories (TMPDIR): Windrow's log takes about 3 GB for 1M entities, and 30 GB \
+for the 10M of row C8, which also takes 9 GB of memory. Without C8, all rows take about 10 minutes.";
+
+impl TargetsArgs {
+    /// The plan described.
+    ///
+    /// # Errors
+    ///
+    /// A time that is none.
+    pub fn plan(&self) -> Result<Plan, String> {
+        Ok(Plan {
+            rows: if self.rows.is_empty() { Row::QUICK.to_vec() } else { self.rows.clone() },
+            rounds: self.rounds,
+            load: Load {
+                connections: self.connections,
+                pipeline: 1,
+                threads: 1,
+                entities: self.entities,
+                distribution: Distribution::Uniform,
+                key_prefix: KEY_PREFIX.to_owned(),
+                key_bytes: KEY_BYTES,
+                rate: None,
+                background: None,
+                warmup: seconds("warmup", self.warmup)?,
+                duration: seconds("duration", self.duration)?,
+                drain: TARGETS_DRAIN,
+                requests: None,
+                seed: self.seed,
+            },
+            large_entities: self.large_entities,
+            idle_connections: self.idle_connections,
+            open_loop_scale: self.open_loop_scale,
+            programs: self.programs.programs(&self.windrow_args),
         })
     }
 }
@@ -297,7 +408,18 @@ mod tests {
         assert_eq!(comparison.contenders, [Contender::Windrow, Contender::Zset]);
         assert_eq!(comparison.modes, [Mode::Events, Mode::Madd(64)]);
         assert_eq!((comparison.pipelines, comparison.rounds), (vec![1, 64], 5));
-        assert_eq!(comparison.windrow_args, ["--shards", "1"]);
+        assert_eq!(comparison.programs.windrow_args, ["--shards", "1"]);
+    }
+
+    #[test]
+    fn targets_are_all_quick_rows_unless_named() {
+        let Command::Targets(args) = parse("windrow-bench targets") else { panic!("no targets") };
+        assert_eq!(args.plan().unwrap().rows, Row::QUICK);
+        let line = "windrow-bench targets --rows C1,c8 --rounds 1 -d 0.5 --large-entities 5000";
+        let Command::Targets(args) = parse(line) else { panic!("no targets") };
+        let plan = args.plan().unwrap();
+        assert_eq!((plan.rows, plan.rounds, plan.large_entities), (vec![Row::C1, Row::C8], 1, 5000));
+        assert_eq!(plan.load.duration, Duration::from_millis(500));
     }
 
     #[test]
@@ -311,6 +433,7 @@ mod tests {
             "windrow-bench run --background events@5",
             "windrow-bench run --rate 5 --background events",
             "windrow-bench run --user risk",
+            "windrow-bench targets --rows C11",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
         }

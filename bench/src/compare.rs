@@ -1,61 +1,15 @@
 //! The same workload on several servers in one run: rounds A B A B …, medians, ratios.
 
-use crate::control::Greeting;
+use crate::contender::{Contender, Programs, SERVER_CORE, missing, server};
 use crate::cpu;
 use crate::error::BenchError;
 use crate::measure::{Latency, Summary};
-use crate::run::{self, Load, Server};
+use crate::progress::say;
+use crate::run::{self, Load};
 use crate::server_process::ServerProcess;
-use crate::workload::{Mode, Target};
+use crate::spread::{Spread, median};
+use crate::workload::{FILL_BUCKETS, Mode};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
-
-/// The core that servers share; the generator stays off it.
-const SERVER_CORE: usize = 0;
-
-/// What takes part, in the order of each round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Contender {
-    /// Windrow.
-    Windrow,
-    /// Redis with the sorted-set pattern.
-    Zset,
-    /// Redis SET for events, GET for reads: the least a Redis command costs.
-    Plain,
-    /// The null responder given Windrow's commands: the most this machine allows.
-    Null,
-}
-
-impl Contender {
-    /// Its name in tables.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Windrow => "Windrow",
-            Self::Zset => "Redis sorted set",
-            Self::Plain => "Redis SET/GET",
-            Self::Null => "null",
-        }
-    }
-
-    fn target(self) -> Target {
-        match self {
-            Self::Windrow => Target::Windrow,
-            Self::Zset | Self::Plain => Target::Redis,
-            Self::Null => Target::Null,
-        }
-    }
-
-    /// The contender's form of a mode; `None` if it has none.
-    fn mode(self, mode: Mode) -> Option<Mode> {
-        match (self, mode) {
-            (Self::Plain, Mode::Events | Mode::Set) => Some(Mode::Set),
-            (Self::Plain, Mode::Reads | Mode::Get) => Some(Mode::Get),
-            (Self::Plain, _) | (_, Mode::Set | Mode::Get) => None,
-            (_, mode) => Some(mode),
-        }
-    }
-}
 
 /// What is compared, and with what.
 #[derive(Clone, Debug)]
@@ -72,14 +26,8 @@ pub struct Comparison {
     pub fill: bool,
     /// The rest of the load.
     pub load: Load,
-    /// The Windrow binary.
-    pub windrow_bin: PathBuf,
-    /// Its further arguments.
-    pub windrow_args: Vec<String>,
-    /// The Redis binary.
-    pub redis_bin: PathBuf,
-    /// Its further arguments.
-    pub redis_args: Vec<String>,
+    /// What to start.
+    pub programs: Programs,
 }
 
 impl Comparison {
@@ -98,8 +46,8 @@ impl Comparison {
             self.rounds,
             load.duration,
             if cpu::cores() >= 2 { "core 0, the generator elsewhere" } else { "the generator's core" },
-            self.windrow_args.join(" "),
-            self.redis_args.join(" ")
+            self.programs.windrow_args.join(" "),
+            self.programs.redis_args.join(" ")
         )
     }
 }
@@ -143,32 +91,6 @@ pub struct Medians {
     pub rss_bytes: Option<f64>,
 }
 
-/// Median, least and greatest of the rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Spread {
-    pub median: f64,
-    pub min: f64,
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of some numbers; `None` without any.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let min = values.iter().copied().reduce(f64::min)?;
-        let max = values.iter().copied().reduce(f64::max)?;
-        Some(Self { median: median(values)?, min, max })
-    }
-}
-
-/// The middle value, or the mean of the two in the middle.
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    Some(if sorted.len() % 2 == 1 { upper } else { f64::midpoint(sorted[sorted.len() / 2 - 1], upper) })
-}
-
 /// Runs everything.
 ///
 /// # Errors
@@ -181,11 +103,17 @@ pub fn compare(comparison: &Comparison) -> Result<Vec<Line>, BenchError> {
         ));
     }
     let server_core = (cpu::cores() >= 2).then_some(SERVER_CORE);
-    let contenders = comparison
-        .contenders
-        .iter()
-        .map(|&contender| Ok((contender, start(comparison, contender, server_core)?)))
-        .collect::<Result<Vec<_>, BenchError>>()?;
+    let mut contenders = Vec::new();
+    for &contender in &comparison.contenders {
+        let process = comparison.programs.start(contender, server_core, &[])?;
+        match missing(contender, &server(contender, &process))? {
+            None => contenders.push((contender, process)),
+            Some(why) if contenders.is_empty() => {
+                return Err(BenchError::Settings(format!("{}: {why}", contender.title())));
+            }
+            Some(why) => say(&format!("{} is left out: {why}", contender.title())),
+        }
+    }
     if server_core.is_some() {
         cpu::pin_away_from(SERVER_CORE)?;
     }
@@ -194,7 +122,7 @@ pub fn compare(comparison: &Comparison) -> Result<Vec<Line>, BenchError> {
         run::prepare(&server)?;
         let fills = comparison.fill && *contender != Contender::Null;
         if let Some(mode) = comparison.modes.iter().find_map(|mode| contender.mode(*mode)).filter(|_| fills) {
-            run::fill(&server, mode, &comparison.load)?;
+            run::fill(&server, mode, &comparison.load, FILL_BUCKETS)?;
         }
     }
     let mut lines = Vec::new();
@@ -229,10 +157,6 @@ fn line(
 fn results(rounds: Vec<(Contender, Vec<Summary>)>) -> Vec<ContenderResult> {
     let taking_part: Vec<_> = rounds.into_iter().filter(|(_, summaries)| !summaries.is_empty()).collect();
     let first: Vec<Summary> = taking_part.first().map(|(_, summaries)| summaries.clone()).unwrap_or_default();
-    let of_first = |summaries: &[Summary], number: fn(&Summary) -> Option<f64>| {
-        let ratios = first.iter().zip(summaries).map(|(first, other)| Some(number(first)? / number(other)?));
-        Spread::of(&ratios.collect::<Option<Vec<f64>>>()?)
-    };
     taking_part
         .into_iter()
         .enumerate()
@@ -240,9 +164,11 @@ fn results(rounds: Vec<(Contender, Vec<Summary>)>) -> Vec<ContenderResult> {
             contender,
             median: Medians::of(&summaries),
             rate_ratio: (at > 0)
-                .then(|| of_first(&summaries, |summary| Some(summary.total.rate_per_s)))
+                .then(|| Spread::of_ratios(&first, &summaries, |summary| Some(summary.total.rate_per_s)))
                 .flatten(),
-            cpu_ratio: (at > 0).then(|| of_first(&summaries, |summary| summary.rate_per_cpu_s)).flatten(),
+            cpu_ratio: (at > 0)
+                .then(|| Spread::of_ratios(&first, &summaries, |summary| summary.rate_per_cpu_s))
+                .flatten(),
             rounds: summaries,
         })
         .collect()
@@ -273,59 +199,12 @@ impl Medians {
     }
 }
 
-fn server(contender: Contender, process: &ServerProcess) -> Server {
-    Server {
-        addr: process.addr().to_owned(),
-        target: contender.target(),
-        greeting: Greeting::default(),
-        pid: Some(process.pid()),
-    }
-}
-
-fn start(
-    comparison: &Comparison,
-    contender: Contender,
-    core: Option<usize>,
-) -> Result<ServerProcess, BenchError> {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    match contender {
-        Contender::Windrow => {
-            ServerProcess::start("windrow", &comparison.windrow_bin, core, |port, directory| {
-                let mut args = words(&[
-                    "serve",
-                    "--port",
-                    &port.to_string(),
-                    "--dir",
-                    &directory.join("data").to_string_lossy(),
-                ]);
-                args.extend(comparison.windrow_args.iter().cloned());
-                args
-            })
-        }
-        Contender::Zset | Contender::Plain => {
-            let name = if contender == Contender::Zset { "zset" } else { "plain" };
-            ServerProcess::start(name, &comparison.redis_bin, core, |port, directory| {
-                let mut args = words(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-                args.extend(words(&["--appendonly", "no", "--dir", &directory.to_string_lossy()]));
-                args.extend(comparison.redis_args.iter().cloned());
-                args
-            })
-        }
-        Contender::Null => {
-            let this = std::env::current_exe().map_err(BenchError::io("find this program"))?;
-            ServerProcess::start("null", Path::new(&this), core, |port, _| {
-                words(&["null", "--listen", &format!("127.0.0.1:{port}")])
-            })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::measure::{Machine, Measured, ProcessUse};
     use crate::template::KeyFormat;
-    use crate::workload::Workload;
+    use crate::workload::{Target, Workload};
 
     fn summary(operations: u64, cpu_s: f64) -> Summary {
         let key = KeyFormat::new("user:", 12, 1).unwrap();
@@ -334,13 +213,6 @@ mod tests {
         measured.kinds[0].requests = operations;
         let server = ProcessUse { cpu_s, rss_bytes: 1 };
         Summary::new(&measured, &workload, Machine { seconds: 1.0, server: Some(server), generator: server })
-    }
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(&[]), None);
     }
 
     #[test]
@@ -367,9 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_form_of_a_mode_is_left_out() {
-        assert_eq!(Contender::Plain.mode(Mode::Events), Some(Mode::Set));
-        assert_eq!(Contender::Plain.mode(Mode::Madd(64)), None);
+    fn who_did_not_take_part_has_no_result() {
         let rounds = vec![(Contender::Windrow, vec![summary(1, 1.0)]), (Contender::Plain, Vec::new())];
         assert_eq!(results(rounds).len(), 1);
     }

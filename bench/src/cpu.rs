@@ -29,6 +29,24 @@ fn parse_stat(stat: &str, ticks_per_s: u64, page_bytes: u64) -> Option<ProcessUs
     Some(ProcessUse { cpu_s, rss_bytes: number(24)? * page_bytes })
 }
 
+/// Resident memory now, to the page: walks the page tables, where [`process_use`] reads a counter that the kernel
+/// keeps in parts and adds up now and then.
+///
+/// # Errors
+///
+/// There is no such process, or it is another user's.
+pub fn resident_bytes(pid: u32) -> Result<u64, BenchError> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).map_err(BenchError::io(format!("read {path}")))?;
+    parse_resident(&text)
+        .ok_or_else(|| BenchError::Server(format!("{path} is not in the form of proc(5): {text:?}")))
+}
+
+fn parse_resident(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
 /// Cores this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -79,7 +97,15 @@ mod tests {
     }
 
     #[test]
+    fn resident_memory_is_read_in_kilobytes() {
+        let rollup = "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss:    1216 kB\nPss:     200 kB\n";
+        assert_eq!(parse_resident(rollup), Some(1216 * 1024));
+        assert_eq!(parse_resident("Pss: 200 kB\n"), None);
+    }
+
+    #[test]
     fn this_process_can_be_read() {
+        assert!(resident_bytes(std::process::id()).unwrap() > 0);
         assert!(process_use(std::process::id()).unwrap().rss_bytes > 0);
         assert!(process_use(u32::MAX).is_err());
     }

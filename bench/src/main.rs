@@ -4,15 +4,17 @@ use clap::Parser;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs};
+use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, TargetsArgs};
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
-use windrow_bench::{compare, cpu, report, run};
+use windrow_bench::workload::FILL_BUCKETS;
+use windrow_bench::{compare, cpu, interrupt, report, run, targets};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run_one(&args),
         Command::Compare(args) => run_comparison(&args),
+        Command::Targets(args) => run_targets(&args),
         Command::Null(args) => NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| true),
     };
     match outcome {
@@ -36,7 +38,7 @@ fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
     }
     run::prepare(&server)?;
     if fill {
-        let filled = run::fill(&server, mode, &load)?;
+        let filled = run::fill(&server, mode, &load, FILL_BUCKETS)?;
         print!(
             "{}",
             report::summary(&format!("fill {} entities of {}", load.entities, server.addr), &filled)
@@ -60,6 +62,7 @@ fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
     let comparison = args.comparison().map_err(BenchError::Settings)?;
     // Before the comparison, which leaves this thread fewer cores.
     let setup = comparison.describe();
+    interrupt::end_servers_on_signals()?;
     let lines = compare::compare(&comparison)?;
     println!("{}\n", setup.trim_end());
     println!("{}", report::side_by_side(&lines));
@@ -68,6 +71,20 @@ fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
     let complaints = report::complaints(&lines);
     eprint!("{complaints}");
     Ok(complaints.is_empty())
+}
+
+fn run_targets(args: &TargetsArgs) -> Result<bool, BenchError> {
+    let plan = args.plan().map_err(BenchError::Settings)?;
+    let setup = plan.describe();
+    interrupt::end_servers_on_signals()?;
+    let outcome = targets::run(&plan)?;
+    println!("{}\n", setup.trim_end());
+    print!("{}", targets::table(&outcome.findings));
+    write_json(args.json.as_deref(), &outcome)?;
+    for complaint in &outcome.complaints {
+        eprintln!("WRONG: {complaint}");
+    }
+    Ok(outcome.complaints.is_empty())
 }
 
 fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {

@@ -1,8 +1,13 @@
-//! The line that shows how a run goes, on a terminal.
+//! How a run goes: lines on standard error, and a bar where that is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
+
+/// Says on standard error what is being done; it stays, unlike the bar.
+pub fn say(text: &str) {
+    eprintln!("{text}");
+}
 
 /// A bar on a terminal; nothing elsewhere.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Results as text: for a terminal, and as a table for a README.
 
-use crate::compare::{ContenderResult, Line, Spread};
+use crate::compare::{ContenderResult, Line};
 use crate::measure::{Latency, Summary};
+use crate::spread::Spread;
 use std::fmt::Write;
 
 /// A number with its digits in groups of three, without decimals.

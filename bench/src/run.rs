@@ -9,10 +9,10 @@ use crate::measure::{Machine, Measured, ProcessUse, Summary};
 use crate::progress::Progress;
 use crate::template::{Draw, KeyFormat};
 use crate::worker::{Job, Lane, Pace, Phases, RunClock, Worker, ns};
-use crate::workload::{Mode, STREAM, STREAM_DEFINITION, Target, Workload};
+use crate::workload::{Mode, SCRIPT_LIBRARY, STREAM, STREAM_DEFINITION, Target, Workload};
 use std::net::TcpStream;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -23,10 +23,13 @@ pub const CONNECTIONS_MAX: usize = 60_000;
 pub const PIPELINE_MAX: usize = 100_000;
 
 /// Connections and pipeline that fill: few and deep, since only the sum matters.
-const FILL_CONNECTIONS: usize = 8;
-const FILL_PIPELINE: usize = 16;
+const SWEEP_CONNECTIONS: usize = 8;
+const SWEEP_PIPELINE: usize = 16;
 
-/// How often the main thread looks at a run.
+/// Most requests under way while every entity is visited.
+pub const SWEEP_UNDER_WAY: usize = SWEEP_CONNECTIONS * SWEEP_PIPELINE;
+
+/// How often the main thread looks at a run, unless its end wakes it.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
 /// The shape of the load.
@@ -96,7 +99,12 @@ impl Load {
         }
     }
 
-    fn check(&self) -> Result<KeyFormat, BenchError> {
+    /// The keys.
+    ///
+    /// # Errors
+    ///
+    /// Settings that make no sense.
+    pub fn check(&self) -> Result<KeyFormat, BenchError> {
         let complain = |text: String| Err(BenchError::Settings(text));
         if self.connections == 0 || self.connections > CONNECTIONS_MAX {
             return complain(format!("{} connections; it must be 1 to {CONNECTIONS_MAX}", self.connections));
@@ -141,46 +149,63 @@ impl Load {
     }
 }
 
-/// Makes a server ready for a mode: creates the stream that Windrow's modes use.
+/// Makes a server ready: creates the stream that Windrow's modes use, loads the functions in Lua.
 ///
 /// # Errors
 ///
 /// The server refuses.
 pub fn prepare(server: &Server) -> Result<(), BenchError> {
-    if server.target == Target::Windrow {
-        let mut args = vec!["STREAM.CREATE", STREAM];
-        args.extend(STREAM_DEFINITION.split(' '));
-        Control::connect(&server.addr, &server.greeting)?.expect(&args)?;
-    }
+    let args = match server.target {
+        Target::Windrow => {
+            ["STREAM.CREATE", STREAM].into_iter().chain(STREAM_DEFINITION.split(' ')).collect()
+        }
+        Target::Lua => vec!["FUNCTION", "LOAD", "REPLACE", SCRIPT_LIBRARY],
+        Target::Redis | Target::Ts | Target::Null => return Ok(()),
+    };
+    Control::connect(&server.addr, &server.greeting)?.expect(&args)?;
     Ok(())
 }
 
-/// Gives each entity an event in every bucket.
+/// Gives each entity an event in each of its newest `buckets`.
 ///
 /// # Errors
 ///
 /// As [`measure`]; wrong replies too, since what follows would measure nothing.
-pub fn fill(server: &Server, mode: Mode, load: &Load) -> Result<Summary, BenchError> {
-    let key = load.check()?;
-    let workload = Workload::fill(server.target, mode, &key)?;
-    let filling = Load {
-        connections: FILL_CONNECTIONS,
-        pipeline: FILL_PIPELINE,
+pub fn fill(server: &Server, mode: Mode, load: &Load, buckets: u64) -> Result<Summary, BenchError> {
+    let workload = Workload::fill(server.target, mode, &load.check()?, buckets)?;
+    sweep(server, &workload, load, &format!("fill {}", server.addr))
+}
+
+/// Gives each entity of a Windrow server one event at a time, so many in a request.
+///
+/// # Errors
+///
+/// As [`fill`].
+pub fn step(server: &Server, load: &Load, unix_ms: u64, rows: usize) -> Result<Summary, BenchError> {
+    let workload = Workload::step(&load.check()?, unix_ms, rows);
+    sweep(server, &workload, load, &format!("step {}", server.addr))
+}
+
+/// Requests over all entities in order, each entity at least once.
+fn sweep(server: &Server, workload: &Workload, load: &Load, title: &str) -> Result<Summary, BenchError> {
+    let rows = workload.requests[0].template.entities() as u64;
+    let sweeping = Load {
+        connections: SWEEP_CONNECTIONS,
+        pipeline: SWEEP_PIPELINE,
         threads: 1,
         rate: None,
         background: None,
         warmup: Duration::ZERO,
-        requests: Some(load.entities),
+        requests: Some(load.entities.div_ceil(rows)),
         ..load.clone()
     };
     let sources = vec![EntitySource::sequential(0, load.entities)];
-    let summary = execute(server, &workload, &filling, sources, &format!("fill {}", server.addr))?;
+    let summary = execute(server, workload, &sweeping, sources, title)?;
     if summary.is_clean() {
         return Ok(summary);
     }
     Err(BenchError::Server(format!(
-        "filling {}: {} wrong replies, {} missing; the first: {}",
-        server.addr,
+        "{title}: {} wrong replies, {} missing; the first: {}",
         summary.errors,
         summary.unfinished,
         summary.first_error.unwrap_or_else(|| "none".to_owned())
@@ -213,6 +238,7 @@ fn execute(
     let background = load.background.map_or(0, |background| background.connections);
     let mut background = share_out(connect(server, background)?, load.threads);
     let progress = AtomicU64::new(0);
+    let ended = AtomicUsize::new(0);
     let clock = RunClock::start();
     let phases = phases(load);
     thread::scope(|scope| {
@@ -238,10 +264,18 @@ fn execute(
                 progress: &progress,
             };
             let worker = Worker::new(job, clock, streams)?;
-            threads.push(scope.spawn(move || worker.run()));
+            let (watcher, ended) = (thread::current(), &ended);
+            threads.push(scope.spawn(move || {
+                let outcome = worker.run();
+                ended.fetch_add(1, Ordering::Release);
+                watcher.unpark();
+                outcome
+            }));
         }
         let watched = watch(server, load, &clock, phases, &progress, title, || {
-            threads.iter().all(thread::ScopedJoinHandle::is_finished)
+            // The count is there when the watcher is woken; a thread that panicked is not in it.
+            ended.load(Ordering::Acquire) == load.threads
+                || threads.iter().all(thread::ScopedJoinHandle::is_finished)
         });
         let mut measured = Measured::new(workload.requests.len());
         for thread in threads {
@@ -331,7 +365,7 @@ fn watch(
                 operations,
                 now_ns,
             );
-            thread::sleep(LOOK_PERIOD.min(Duration::from_nanos(until_ns - now_ns)));
+            thread::park_timeout(LOOK_PERIOD.min(Duration::from_nanos(until_ns - now_ns)));
         }
     };
     look_until(phases.measure_from_ns);

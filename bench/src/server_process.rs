@@ -3,11 +3,12 @@
 use crate::control::{Greeting, wait_until_ready};
 use crate::cpu;
 use crate::error::BenchError;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a server to answer.
@@ -21,6 +22,30 @@ const STOP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Lines of a server's output shown when it does not start.
 const LOG_LINES_SHOWN: usize = 20;
+
+/// Process ids and directories of the servers that are there.
+static LIVE: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
+
+fn live() -> MutexGuard<'static, Vec<(u32, PathBuf)>> {
+    // A panic elsewhere leaves the list as it was.
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills the servers that are there and removes their directories, for a program that is about to end. The list
+/// stays locked until then: no further server starts.
+pub(crate) fn kill_all() -> impl Sized {
+    let live = live();
+    for (pid, directory) in &*live {
+        let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
+        // Still our child, and running: else its id could be another's by now.
+        if matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+        }
+        let _ = fs::remove_dir_all(directory);
+    }
+    live
+}
 
 /// A server of ours; it is stopped, and its directory removed, when this is dropped.
 #[derive(Debug)]
@@ -44,6 +69,12 @@ impl ServerProcess {
         core: Option<usize>,
         args: impl FnOnce(u16, &Path) -> Vec<String>,
     ) -> Result<Self, BenchError> {
+        // It runs in another directory. A bare name is looked up in PATH.
+        let program = if program.components().nth(1).is_some() {
+            &path::absolute(program).map_err(BenchError::io(format!("find {}", program.display())))?
+        } else {
+            program
+        };
         let port = free_port()?;
         let directory =
             std::env::temp_dir().join(format!("windrow-bench-{}-{name}-{port}", std::process::id()));
@@ -53,6 +84,8 @@ impl ServerProcess {
         let mut command = Command::new(program);
         command.args(args(port, &directory)).current_dir(&directory);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // Held from before there is a process until it is known: a signal in between would leave it running.
+        let mut live = live();
         let spawned = match core {
             Some(core) => spawn_on(core, command),
             None => command.spawn().map_err(BenchError::io("start")),
@@ -61,6 +94,8 @@ impl ServerProcess {
             let _ = fs::remove_dir_all(&directory);
             BenchError::Server(format!("cannot start {}: {error}", program.display()))
         })?;
+        live.push((child.id(), directory.clone()));
+        drop(live);
         let mut process =
             Self { name: name.to_owned(), child, addr: format!("{}:{port}", Ipv4Addr::LOCALHOST), directory };
         process.wait_until_ready()?;
@@ -107,6 +142,7 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.stop();
+        live().retain(|(pid, _)| *pid != self.child.id());
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

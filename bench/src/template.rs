@@ -132,6 +132,11 @@ impl Template {
         self.bytes.is_empty()
     }
 
+    /// Entities drawn for each request.
+    pub fn entities(&self) -> usize {
+        self.holes.iter().filter(|hole| hole.fill == Fill::NextEntity).count()
+    }
+
     /// Appends a request to `out`.
     pub fn write(&self, out: &mut Vec<u8>, draw: &mut Draw) {
         let base = out.len();

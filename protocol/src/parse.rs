@@ -201,20 +201,22 @@ fn short_bulk(buf: &[u8], at: usize) -> Option<(usize, usize)> {
     const ONE_MASK: u64 = u64::from_le_bytes(*b"\xff\0\xff\xff\0\0\0\0");
     const TWO: u64 = u64::from_le_bytes(*b"$\0\0\r\n\0\0\0");
     const TWO_MASK: u64 = u64::from_le_bytes(*b"\xff\0\0\xff\xff\0\0\0");
-    let word = u64::from_le_bytes(*buf.get(at..)?.first_chunk()?);
-    let first = (word >> 8) as u8;
-    let (start, bulk_bytes) = if word & ONE_MASK == ONE && first.is_ascii_digit() {
-        (at + 4, usize::from(first - b'0'))
-    } else {
-        let second = (word >> 16) as u8;
+    let rest = buf.get(at..)?;
+    let word = u64::from_le_bytes(*rest.first_chunk()?);
+    let (first, second) = ((word >> 8) as u8, (word >> 16) as u8);
+    let (header_bytes, bulk_bytes) = if word & TWO_MASK == TWO {
         // No length has a leading zero.
-        if word & TWO_MASK != TWO || !matches!(first, b'1'..=b'9') || !second.is_ascii_digit() {
+        if !matches!(first, b'1'..=b'9') || !second.is_ascii_digit() {
             return None;
         }
-        (at + 5, usize::from(first - b'0') * 10 + usize::from(second - b'0'))
+        (5, usize::from(first) * 10 + usize::from(second) - usize::from(b'0') * 11)
+    } else if word & ONE_MASK == ONE && first.is_ascii_digit() {
+        (4, usize::from(first - b'0'))
+    } else {
+        return None;
     };
-    let end = buf.get(start + bulk_bytes..)?.first_chunk::<END_BYTES>()?;
-    (end == b"\r\n").then_some((start, bulk_bytes))
+    let end = header_bytes + bulk_bytes;
+    (rest.get(end..end + END_BYTES)? == b"\r\n").then_some((at + header_bytes, bulk_bytes))
 }
 
 /// Reads `$<length>\r\n`: the length and the bytes of the header, or nothing yet.

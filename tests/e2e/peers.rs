@@ -6,11 +6,8 @@ use windrow_tests::server::binary;
 
 use crate::clients::have;
 
-#[test]
-fn the_same_workload_runs_on_windrow_and_on_redis_side_by_side() {
-    if !have("redis-server") {
-        return;
-    }
+/// What the load generator shows when it is run with these arguments, and succeeds.
+fn shown_by_bench(args: &[&str]) -> String {
     let windrow = binary();
     let bench = windrow.with_file_name("windrow-bench");
     assert!(
@@ -18,27 +15,101 @@ fn the_same_workload_runs_on_windrow_and_on_redis_side_by_side() {
         "no load generator at {}: run `cargo build -p windrow-bench` first",
         bench.display()
     );
-    let mut command = Command::new(bench);
-    command.args([
+    let output = Command::new(bench).args(args).arg("--windrow-bin").arg(&windrow).output();
+    let output = output.expect("the load generator runs");
+    let shown =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}");
+    shown
+}
+
+#[test]
+fn the_same_workload_runs_on_windrow_and_on_redis_side_by_side() {
+    if !have("redis-server") {
+        return;
+    }
+    let shown = shown_by_bench(&[
         "compare",
         "--contenders",
-        "windrow,zset,plain,null",
+        "windrow,zset,lua,plain,null",
         "--rounds",
         "1",
         "--duration",
         "0.2",
+        "--warmup",
+        "0.1",
+        "-m",
+        "events,reads",
+        "-P",
+        "4",
+        "-c",
+        "4",
+        "-e",
+        "1000",
+        "--fill",
     ]);
-    command.args(["--warmup", "0.1", "-m", "events", "-m", "reads", "-P", "4", "-c", "4", "-e", "1000"]);
-    let output = command.arg("--windrow-bin").arg(&windrow).output().expect("the load generator runs");
-    let shown =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{shown}");
     for workload in ["events pipeline 4", "reads pipeline 4"] {
-        for server in ["Windrow", "Redis sorted set", "Redis SET/GET", "null"] {
+        for server in ["Windrow", "Redis sorted set", "Redis Lua hash", "Redis SET/GET", "null"] {
             assert!(
                 shown.contains(&format!("| {workload} | {server} |")),
                 "{workload} on {server} is missing in\n{shown}"
             );
         }
     }
+}
+
+#[test]
+fn every_target_is_measured_against_its_contenders() {
+    if !have("redis-server") {
+        return;
+    }
+    let shown = shown_by_bench(&[
+        "targets",
+        "--rows",
+        "C1,C2,C3,C4,C5,C6,C7,C8,C9,C10",
+        "--rounds",
+        "1",
+        "--entities",
+        "1000",
+        "--large-entities",
+        "2000",
+        "--duration",
+        "0.2",
+        "--warmup",
+        "0.05",
+        "--connections",
+        "4",
+        "--idle-connections",
+        "50",
+        "--open-loop-scale",
+        "0.02",
+    ]);
+    for (row, workload, against) in [
+        ("C1", "events, pipeline 64", "Redis sorted set"),
+        ("C1", "events, pipeline 64", "RedisTimeSeries"),
+        ("C1", "events, pipeline 64, zipf:0.99", "null"),
+        ("C2", "events, pipeline 1", "Redis SET"),
+        ("C3", "madd:64, pipeline 1", "null"),
+        ("C4", "reads, pipeline 1: p99", "Redis GET"),
+        ("C4", "reads, pipeline 64", "Redis GET"),
+        ("C5", "mget:1000, rows", ""),
+        ("C5", "mget:10000, one at a time: p99", ""),
+        ("C6", "500 reads/s beside 10,000 events/s: p99", ""),
+        ("C6", "500 reads/s beside 10,000 events/s: p99.9", "Redis GET"),
+        ("C7", "an entity, 60 full buckets", ""),
+        ("C7", "2,000 entities full, resident in all", ""),
+        ("C8", "an entity, 2,000 grown from 1 to 60 buckets in step", ""),
+        ("C8", "CPU time an event, pipeline 64, 2,000 entities", "2,000 entities"),
+        ("C9", "events, pipeline 64, two shards", "one shard"),
+        ("C10", "an idle connection", ""),
+    ] {
+        let line = shown.lines().find(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            cells.len() > 8 && cells[1] == row && cells[2] == workload && cells[4] == against
+        });
+        let line = line.unwrap_or_else(|| panic!("{row} {workload} {against} is missing in\n{shown}"));
+        let absent = line.contains("MODULE LIST shows no timeseries");
+        assert_eq!(line.contains("not measured"), absent, "{line}");
+    }
+    assert!(shown.contains(": longest tick |"), "{shown}");
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use windrow_window::SkewAction;
-use windrow_window::definition::{ENTITY_BYTES_MAX, FieldType, STRING_BYTES_MAX};
+use windrow_window::definition::{ENTITY_BYTES_MAX, Field, FieldType, STRING_BYTES_MAX};
 use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 
 use crate::catalogue::Stream;
@@ -74,7 +74,7 @@ impl fmt::Display for FormError {
 impl std::error::Error for FormError {}
 
 /// Bytes of the client as text for a message: lossy, bounded.
-pub(crate) fn quote(bytes: &[u8]) -> String {
+pub fn quote(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 64;
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_MAX)]).escape_debug().to_string();
     if bytes.len() > SHOWN_MAX { format!("'{shown}…'") } else { format!("'{shown}'") }
@@ -129,7 +129,7 @@ pub(crate) fn unknown_field(stream: &Stream, name: &[u8]) -> FormError {
 }
 
 /// Encodes one event whose values `fill` adds.
-#[inline]
+#[inline(always)]
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     stream: &Stream,
@@ -141,7 +141,7 @@ pub(crate) fn encode(
     check_entity(entity)?;
     let ts = match ts {
         b"*" => now_ms,
-        text => parse_time(text).ok_or_else(|| FormError::Timestamp(quote(text)))?,
+        text => parse_time(text).ok_or_else(|| no_time(text))?,
     };
     let ahead = ts > now_ms.saturating_add(stream.layout.skew_ms);
     let (ts, judged) = match (ahead, stream.layout.skew_action) {
@@ -179,27 +179,44 @@ pub(crate) struct EventEncoder<'o, 's> {
 
 impl EventEncoder<'_, '_> {
     /// Adds the value of a field by its index.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value(&mut self, field: usize, text: &[u8]) -> Result<(), FormError> {
         let declared = &self.stream.layout.fields[field];
         if self.present & (1 << field) != 0 {
-            return Err(FormError::FieldTwice(declared.name.to_string()));
+            return Err(field_twice(declared));
         }
         self.present |= 1 << field;
-        let wrong =
-            |expected| FormError::Value { field: declared.name.to_string(), expected, found: quote(text) };
         match declared.kind {
             FieldType::Float => {
-                let value = parse_float(text).ok_or_else(|| wrong("a finite decimal number"))?;
+                let value =
+                    parse_float(text).ok_or_else(|| wrong(declared, text, "a finite decimal number"))?;
                 self.encoder.word(field, value.to_bits());
             }
             FieldType::Int => {
-                let value = parse_int(text).ok_or_else(|| wrong("an integer within 64 bits"))?;
+                let value =
+                    parse_int(text).ok_or_else(|| wrong(declared, text, "an integer within 64 bits"))?;
                 self.encoder.word(field, value.cast_unsigned());
             }
-            FieldType::String if text.len() > STRING_BYTES_MAX => return Err(wrong("at most 1024 bytes")),
+            FieldType::String if text.len() > STRING_BYTES_MAX => {
+                return Err(wrong(declared, text, "at most 1024 bytes"));
+            }
             FieldType::String => self.encoder.bytes(field, text),
         }
         Ok(())
     }
+}
+
+#[cold]
+fn field_twice(declared: &Field) -> FormError {
+    FormError::FieldTwice(declared.name.to_string())
+}
+
+#[cold]
+fn wrong(declared: &Field, text: &[u8], expected: &'static str) -> FormError {
+    FormError::Value { field: declared.name.to_string(), expected, found: quote(text) }
+}
+
+#[cold]
+fn no_time(text: &[u8]) -> FormError {
+    FormError::Timestamp(quote(text))
 }

@@ -95,10 +95,12 @@ impl MaddHeader {
     }
 
     /// The entity of a row.
+    #[inline]
     pub fn entity<'a, A: Args + ?Sized>(&self, args: &'a A, row: usize) -> &'a [u8] {
         args.get(self.row_at(row))
     }
 
+    #[inline]
     fn row_at(&self, row: usize) -> usize {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         self.first_at + row * (ROW_HEAD + self.field_count)
@@ -108,6 +110,7 @@ impl MaddHeader {
     ///
     /// # Errors
     /// Says what is wrong with this row; `out` is then as it was.
+    #[inline]
     pub fn encode_row<A: Args + ?Sized>(
         &self,
         out: &mut Vec<u8>,

@@ -26,6 +26,12 @@ pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
             return Some((high * 100_000_000 + eight_digits(last)).cast_signed());
         }
     }
+    parse_any_int(text)
+}
+
+/// Any spelling, a digit at a time.
+#[inline(never)]
+fn parse_any_int(text: &[u8]) -> Option<i64> {
     timestamp::parse_int(text)
 }
 
@@ -69,9 +75,47 @@ pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
     if unsigned.len() > POWERS.len() {
         return parse_any_float(text);
     }
-    let (mut number, mut has_digit) = (0u64, false);
-    let mut point = None;
-    for (index, byte) in unsigned.iter().enumerate() {
+    let (number, fraction_digits) = match short_decimal(unsigned).or_else(|| decimal(unsigned)) {
+        Some(decimal) => decimal,
+        None => return parse_any_float(text),
+    };
+    // Both are exact, so their quotient is rounded once, which is what correct rounding asks (W. D. Clinger, "How to read floating
+    // point numbers accurately", PLDI 1990).
+    let value = number as f64 / POWERS[fraction_digits];
+    Some(if is_negative { 0.0 - value } else { value })
+}
+
+/// Reads a decimal of four to eight characters as an integer and how many of its digits are behind the point.
+#[inline]
+fn short_decimal(text: &[u8]) -> Option<(u64, usize)> {
+    const POINT: u64 = 0x0101_0101_0101_0101 * (b'.' ^ b'0') as u64;
+    if text.len() > 8 {
+        return None;
+    }
+    let (first, last) = (text.first_chunk()?, text.last_chunk()?);
+    // The halves overlap; where they do, they are the same.
+    let word = u64::from(u32::from_le_bytes(*first))
+        | u64::from(u32::from_le_bytes(*last)) << (8 * (text.len() - 4));
+    let aligned = digits(word.to_le_bytes()) << (8 * (8 - text.len()));
+    let unlike = aligned ^ POINT;
+    // The lowest bit set is that of the first byte that is a point.
+    let points = unlike.wrapping_sub(0x0101_0101_0101_0101) & !unlike & 0x8080_8080_8080_8080;
+    let (digits, fraction_digits) = if points == 0 {
+        (aligned, 0)
+    } else {
+        let at = points.trailing_zeros() / 8;
+        // What is before the point moves over it.
+        let before = (1 << (8 * at)) - 1;
+        let behind = !(before << 8 | 0xff);
+        ((aligned & before) << 8 | aligned & behind, 7 - at as usize)
+    };
+    is_digits(digits).then(|| (eight_digits(digits), fraction_digits))
+}
+
+/// Reads a decimal of at most 18 characters likewise; `None` when f64 does not hold the integer.
+fn decimal(text: &[u8]) -> Option<(u64, usize)> {
+    let (mut number, mut has_digit, mut point) = (0u64, false, None);
+    for (index, byte) in text.iter().enumerate() {
         let digit = byte.wrapping_sub(b'0');
         if digit < 10 {
             number = number * 10 + u64::from(digit);
@@ -79,17 +123,11 @@ pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
         } else if *byte == b'.' && point.is_none() {
             point = Some(index);
         } else {
-            return parse_any_float(text);
+            return None;
         }
     }
-    if !has_digit || number > EXACT_MAX {
-        return parse_any_float(text);
-    }
-    let fraction_digits = point.map_or(0, |point| unsigned.len() - 1 - point);
-    // Both are exact, so their quotient is rounded once, which is what correct rounding asks (W. D. Clinger, "How to read floating
-    // point numbers accurately", PLDI 1990).
-    let value = number as f64 / POWERS[fraction_digits];
-    Some(if is_negative { 0.0 - value } else { value })
+    let fraction_digits = point.map_or(0, |point| text.len() - 1 - point);
+    (has_digit && number <= EXACT_MAX).then_some((number, fraction_digits))
 }
 
 /// Any spelling, by the standard parser.

@@ -118,12 +118,18 @@ impl<'o> Encoder<'o> {
     ///
     /// # Panics
     /// When a time is beyond [`TIMESTAMP_ABS_MAX`], or the operation beyond [`OP_BYTES_MAX`].
-    #[inline]
+    #[inline(always)]
     pub fn finish(self, judged: Judged, ts: i64, clock_ms: i64) {
-        let time_bytes = put_time(self.out, ts, 1);
-        let distance_bytes = put_time(self.out, clock_ms.wrapping_sub(ts), 0);
-        let bytes = self.out.len() - self.start;
-        assert!(bytes <= OP_BYTES_MAX, "an operation of {bytes} bytes");
+        let (time, distance) = (zigzag(ts), zigzag(clock_ms.wrapping_sub(ts)));
+        let (time_bytes, distance_bytes) = (bytes_of(time | 1), bytes_of(distance));
+        let end = self.out.len() + time_bytes + distance_bytes;
+        let bytes = end - self.start;
+        if time_bytes.max(distance_bytes) > TIME_BYTES_MAX || bytes > OP_BYTES_MAX {
+            does_not_fit(ts, clock_ms, bytes);
+        }
+        let times = u128::from(time) | u128::from(distance) << (8 * time_bytes);
+        self.out.extend_from_slice(&times.to_le_bytes());
+        self.out.truncate(end);
         let judged = match judged {
             Judged::Ok => 0,
             Judged::Clamped => 1,
@@ -150,11 +156,17 @@ fn put_whom(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8]) {
     if (layout.0 as usize) < ONE_BYTE && entity.len() < ONE_BYTE {
         out.extend_from_slice(&[0, 0, 0, 0, layout.0 as u8, entity.len() as u8]);
     } else {
-        out.extend_from_slice(&[0; HEAD_BYTES]);
-        put_varint(out, layout.0);
-        put_varint(out, u32::try_from(entity.len()).expect("entities are bounded by ENTITY_BYTES_MAX"));
+        put_long_numbers(out, layout, entity.len());
     }
     out.extend_from_slice(entity);
+}
+
+/// What is before an entity, if a number takes more than one byte.
+#[cold]
+fn put_long_numbers(out: &mut Vec<u8>, layout: LayoutId, entity_bytes: usize) {
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    put_varint(out, layout.0);
+    put_varint(out, u32::try_from(entity_bytes).expect("entities are bounded by ENTITY_BYTES_MAX"));
 }
 
 /// In a REMOVE on its way to its owner: the entity's records of all streams. The log names each.
@@ -291,6 +303,11 @@ impl<'a> Op<'a> {
         })
     }
 
+    /// What the words of STRING values say the place in.
+    pub fn value_bytes(&self) -> &'a [u8] {
+        self.values
+    }
+
     /// Writes the values into `words`, a word a field, and answers which fields are present. A STRING's word is its place in
     /// the operation's values: offset in the low half, bytes in the high one.
     ///
@@ -389,7 +406,7 @@ fn head(bytes: &[u8]) -> Result<u32, OpError> {
 }
 
 /// Layout and entity, and where the entity ends: not behind `end`.
-#[inline]
+#[inline(always)]
 fn whom(bytes: &[u8], end: usize) -> Result<(LayoutId, &[u8], usize), OpError> {
     const ONE_BYTE: u8 = 0x80;
     let (layout, entity_bytes, at) = match bytes.get(HEAD_BYTES..HEAD_BYTES + 2) {
@@ -416,7 +433,7 @@ fn varints(bytes: &[u8]) -> Result<(u32, usize, usize), OpError> {
 }
 
 /// Event time and clock at the end of an event, whose first word is `head`, and where they begin.
-#[inline]
+#[inline(always)]
 fn times(bytes: &[u8], head: u32) -> Option<(i64, i64, usize)> {
     let time_bytes = (head >> TIME_BYTES_AT) as usize & TIME_BYTES_MAX;
     let distance_bytes = (head >> DISTANCE_BYTES_AT) as usize;
@@ -439,16 +456,20 @@ fn last_bytes(bytes: &[u8], count: usize) -> Option<u64> {
     Some(word >> 8 >> (8 * (TIME_BYTES_MAX - count)))
 }
 
-/// Writes a time or a distance; gives how many bytes it takes: at least those of the number `least`.
+#[cold]
+fn does_not_fit(ts: i64, clock_ms: i64, bytes: usize) -> ! {
+    panic!("an operation of {bytes} bytes at {ts} by {clock_ms} ms is beyond what an operation can be");
+}
+
 #[inline]
-fn put_time(out: &mut Vec<u8>, ms: i64, least: u64) -> usize {
-    let zigzag = (ms << 1 ^ ms >> 63).cast_unsigned();
-    let bytes = size_of::<u64>() - (zigzag | least).leading_zeros() as usize / 8;
-    assert!(bytes <= TIME_BYTES_MAX, "{ms} is not within the range of times");
-    let end = out.len() + bytes;
-    out.extend_from_slice(&zigzag.to_le_bytes());
-    out.truncate(end);
-    bytes
+fn zigzag(ms: i64) -> u64 {
+    (ms << 1 ^ ms >> 63).cast_unsigned()
+}
+
+/// Bytes of a number without its leading zeros.
+#[inline]
+fn bytes_of(number: u64) -> usize {
+    size_of::<u64>() - number.leading_zeros() as usize / 8
 }
 
 #[inline]

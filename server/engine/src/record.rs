@@ -1,5 +1,7 @@
 //! A record of the shard's memory as the words that `window` works over, and the hash that finds it.
 
+use std::ops::Range;
+
 use siphasher::sip::SipHasher13;
 use windrow_memory::{Edit, Key, Record};
 use windrow_window::{Words, WordsMut};
@@ -34,6 +36,11 @@ impl Words for Body<'_> {
     #[inline]
     fn get(&self, index: usize) -> u64 {
         if index < self.0.body_words() { self.0.get(index) } else { 0 }
+    }
+
+    #[inline]
+    fn fold<B>(&self, range: Range<usize>, initial: B, fold: impl FnMut(B, u64) -> B) -> B {
+        self.0.fold(range, initial, fold)
     }
 
     #[inline]

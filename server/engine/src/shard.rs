@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use windrow_memory::{Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
+use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
+use windrow_window::Layout;
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
 
 use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::eviction::Eviction;
-use crate::op::{AnyOp, Judged, Op, OpError, Remove};
+use crate::form::quote;
+use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
 use crate::stats::{StreamStats, StreamUsage};
@@ -42,6 +44,8 @@ pub enum Outcome {
     Dropped,
     /// `maxmemory` is reached: not counted.
     OutOfMemory,
+    /// The entity's record has no room for the event's values in its sketches, and is as large as one can be: not counted.
+    Full,
 }
 
 impl Outcome {
@@ -118,6 +122,10 @@ const EVACUATED_MAX: usize = 16;
 
 /// Records that one slice of upkeep gives their stream's present layout.
 const UPGRADED_MAX: usize = 8;
+/// Larger ones wait for their next event: they take long, and whether one has room for what is added is for the log to see.
+const UPGRADED_BYTES_MAX: usize = 64 << 10;
+/// Words of the largest record.
+const RECORD_WORDS_MAX: usize = CHUNK_BYTES / size_of::<u64>();
 
 /// So often, replay frees what no one reads any more: no tick does it.
 const REPLAYED_PER_COLLECTION: usize = 64;
@@ -182,7 +190,7 @@ impl Shard {
     #[inline]
     pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
         let Some(record) = hint.place.and_then(|place| self.store.peek(place)) else { return };
-        let Ok(op) = Op::decode(op) else { return };
+        let Some(op) = OpHead::peek(op) else { return };
         let Some(stream) = catalogue.by_layout(op.layout) else { return };
         // A record of another layout would be asked for the wrong words: harmless, and as good as none.
         body::touched(&stream.layout, &Body(record), op.ts, |index| record.prefetch(index));
@@ -235,8 +243,12 @@ impl Shard {
         let hint = Hint::of(self.hash_key.key(stream.id, op.entity).hash);
         let outcome = self.change(stream, &op, hint, Mode::Replay { position });
         self.set_maxmemory_bytes(self.maxmemory_bytes);
-        assert!(outcome? != Outcome::OutOfMemory, "the system has no memory for what the log holds");
-        Ok(())
+        match outcome? {
+            Outcome::OutOfMemory => panic!("the system has no memory for what the log holds"),
+            // Whether a record is full is decided by what it holds alone.
+            Outcome::Full => panic!("the record of {:?} is full at {position}", quote(op.entity)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a record again, unless it has seen operations since.
@@ -260,7 +272,8 @@ impl Shard {
     fn change(&mut self, stream: &Stream, op: &Op<'_>, hint: Hint, mode: Mode) -> Result<Outcome, OpError> {
         let mut values = self.values.take().unwrap_or_else(|| Box::new([0; FIELDS_MAX]));
         let outcome = op.values(&stream.layout, &mut values).map(|present| {
-            let event = Event { ts: op.ts, clock: op.clock_ms, present, values: &*values };
+            let bytes = op.value_bytes();
+            let event = Event { ts: op.ts, clock: op.clock_ms, present, values: &*values, bytes };
             self.change_by(stream, op, &event, hint, mode)
         });
         self.values = Some(values);
@@ -300,7 +313,7 @@ impl Shard {
         {
             match self.upgrade(stream, old, dead) {
                 Ok(upgraded) => place = Some(upgraded),
-                Err(error) => return self.refuse_for_memory(&error),
+                Err(error) => return self.refuse_for_memory(layout, &error),
             }
         }
         let alive = place.filter(|_| !dead).map(|place| Body(self.store.record(place)));
@@ -317,7 +330,7 @@ impl Shard {
             }
             (_, place) => match self.make_place(stream, &key, place, dead, event) {
                 Ok(place) => place,
-                Err(error) => return self.refuse_for_memory(&error),
+                Err(error) => return self.refuse_for_memory(layout, &error),
             },
         };
         let mut edit = self.store.edit(place);
@@ -334,7 +347,11 @@ impl Shard {
     }
 
     #[cold]
-    fn refuse_for_memory(&mut self, error: &MemoryError) -> Outcome {
+    fn refuse_for_memory(&mut self, layout: &Layout, error: &MemoryError) -> Outcome {
+        // Without sketches its definition bounds it.
+        if matches!(error, MemoryError::TooLarge { .. }) && layout.has_sketches {
+            return Outcome::Full;
+        }
         assert!(
             error.is_out_of_memory(),
             "a record within the limits of its definition does not fit: {error}"
@@ -435,11 +452,13 @@ impl Shard {
             match body::fit(layout, &body, event, &mut self.placements) {
                 Fit::Ready => return (Some(place), Ok(())),
                 Fit::Late => unreachable!("the event was not late before there was room"),
-                Fit::Grow { tier, shape } => {
-                    let words = body::words_grown(layout, &body, tier, shape);
+                Fit::Grow(growth) => {
+                    let wanted = body::words_grown(layout, &body, &growth);
+                    // Never less than the least: a record that is too large for a slot is refused.
+                    let words = wanted.ample.min(RECORD_WORDS_MAX - key.record_words(0)).max(wanted.least);
                     self.eviction.wanted_words = key.record_words(words);
                     let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
-                        body::grow(layout, &Body(old), &mut BodyMut(new), tier, shape);
+                        body::grow(layout, &Body(old), &mut BodyMut(new), &growth);
                     });
                     match grown {
                         Ok(grown) => place = grown,
@@ -480,11 +499,16 @@ impl Shard {
                 Some(stream) if stream.is_pending() => {}
                 Some(stream) => {
                     let (layout, newest_ms) = (LayoutId(record.layout()), body::newest_ms(&Body(record)));
+                    let is_small = record.slot_bytes() <= UPGRADED_BYTES_MAX;
                     let clock = stream.clock_ms(now_ms);
                     if clock.is_some_and(|clock_ms| stream.is_dead(layout, newest_ms, clock_ms)) {
                         self.remove_counted(stream.id, place);
                         removed += 1;
-                    } else if layout != stream.layout_id && upgraded < UPGRADED_MAX && !self.is_tight() {
+                    } else if layout != stream.layout_id
+                        && is_small
+                        && upgraded < UPGRADED_MAX
+                        && !self.is_tight()
+                    {
                         // So that other cores can read it. Without memory for it, it waits for its next event.
                         upgraded += usize::from(self.upgrade(stream, place, false).is_ok());
                     }

@@ -246,6 +246,30 @@ fn a_record_that_grew_for_a_refused_event_is_counted_as_it_is() {
 }
 
 #[test]
+fn an_entity_whose_first_event_is_refused_does_not_come_to_be() {
+    // A first event needs more than the smallest record: there may be room for the one and not for the other.
+    let text = "WINDOWS 100s@1s 1000s@10s AGGREGATE count";
+    let catalogue = catalogue(&[("s", text)]);
+    let mut shard = shard_of_bytes(6 << 20);
+    let (mut counted, mut refused) = (0, 0);
+    for entity in 0u32.. {
+        let mut bytes = Vec::new();
+        add(&catalogue, &mut bytes, &entity.to_le_bytes(), &[b"*"]).unwrap();
+        match apply(&mut shard, &catalogue, &bytes) {
+            Outcome::Ok => counted += 1,
+            Outcome::OutOfMemory => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((shard.entities(), shard.usage().records), (counted, counted as usize));
+        shard.collect();
+        if refused == 5_000 {
+            break;
+        }
+    }
+    assert!(counted > 1_000);
+}
+
+#[test]
 fn a_dropped_streams_records_go_and_its_operations_are_skipped() {
     let before = catalogue(&[("s", STREAM), ("t", STREAM)]);
     let mut shard = shard();

@@ -122,6 +122,7 @@ pub(super) fn open_rows(core: &mut Core, session: &mut Session, values: usize, p
 }
 
 /// Issues one row of an EVENT.MADD. False: the owner's shard has no credit left; try again later.
+#[inline]
 pub(super) fn madd_row(
     core: &mut Core,
     session: &mut Session,

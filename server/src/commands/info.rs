@@ -157,7 +157,7 @@ fn shards(call: &Call<'_>, text: &mut String) {
         let numbers = &shard.numbers;
         let _ = write!(
             text,
-            "shard{index}:connections={},entities={},memory={},commands={},ticks={},tick_us_max={},tick_cpu_us_max={},slow_ticks={}\r\n",
+            "shard{index}:connections={},entities={},memory={},commands={},ticks={},tick_us_max={},tick_cpu_us_max={},slow_ticks={},slow_ticks_on_cpu={}\r\n",
             numbers.connections.load(Relaxed),
             numbers.entities.load(Relaxed),
             numbers.memory.taken_bytes.load(Relaxed),
@@ -166,6 +166,7 @@ fn shards(call: &Call<'_>, text: &mut String) {
             numbers.longest_tick.us.load(Relaxed),
             numbers.longest_tick.cpu_us.load(Relaxed),
             numbers.longest_tick.slow_ticks.load(Relaxed),
+            numbers.longest_tick.slow_on_cpu.load(Relaxed),
         );
         let longest = &numbers.longest_tick;
         let _ = write!(

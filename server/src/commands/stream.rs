@@ -82,7 +82,7 @@ pub(super) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 26);
+    reply::map(out, proto, 27);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -94,14 +94,17 @@ pub(super) fn write_stream_info(
     reply::bulk(out, b"tiers");
     reply::array(out, layout.tiers.len());
     for tier in &layout.tiers {
-        reply::map(out, proto, 5);
+        reply::map(out, proto, 6);
         bulks(out, "bucket", &duration::format(tier.width_ms));
         bulks(out, "longest_window", &duration::format(tier.longest_ms));
         bulks(out, "retain", &duration::format(tier.retain_ms));
         integer(out, "buckets", tier.slots as i64);
         integer(out, "bytes_full", tier.full_bytes() as i64);
+        integer(out, "sketch_bytes_max", tier.sketch_bytes_max() as i64);
     }
     integer(out, "bytes_per_full_entity", layout.full_bytes() as i64);
+    // What sketches may add to that: they are as large as what they have seen asks, and a record ends at 2 MiB.
+    integer(out, "sketch_bytes_max", layout.sketch_bytes_max() as i64);
     integer(out, "entities", stats.entities as i64);
     integer(out, "bytes", stats.bytes as i64);
     for (name, count) in [

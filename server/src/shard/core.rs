@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use windrow_engine::op::{self, AnyOp};
+use windrow_engine::form::quote;
+use windrow_engine::op::{self, AnyOp, Op};
 use windrow_engine::{
     AskOwner, Catalogue, Cursor, Hashed, Hint, NoRoom, Outcome, Scan, Shard, Slice, StreamId, Superseded,
     slot,
@@ -190,6 +191,11 @@ impl Core {
         let position = self.group.next_position();
         let outcome = engine.apply(&self.catalogue, op, hint, self.now_ms, position);
         self.counters.events += 1;
+        if outcome == Outcome::Full {
+            self.counters.errors += 1;
+            refuse_full(&self.catalogue, op, out);
+            return 0;
+        }
         out.extend_from_slice(match outcome {
             Outcome::Ok => reply::OK,
             Outcome::Clamped => b"+CLAMPED\r\n",
@@ -198,12 +204,13 @@ impl Core {
             Outcome::Late => b"+LATE\r\n",
             Outcome::Dropped => b"-ERR the stream was dropped while the event was on its way\r\n",
             Outcome::OutOfMemory => b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+            Outcome::Full => unreachable!("answered above"),
         });
         match outcome {
             Outcome::Ok | Outcome::Clamped => self.group.push(op, engine.started_anew()),
             // What is a duplicate of must be as safe as an acknowledgement says.
             Outcome::Duplicate => self.group.end(),
-            Outcome::Skewed | Outcome::Late | Outcome::Dropped => 0,
+            Outcome::Skewed | Outcome::Late | Outcome::Dropped | Outcome::Full => 0,
             Outcome::OutOfMemory => {
                 self.counters.errors += 1;
                 0
@@ -508,10 +515,33 @@ pub(crate) fn maxmemory_share(maxmemory_bytes: u64, shards: usize) -> usize {
     usize::try_from(maxmemory_bytes).unwrap_or(usize::MAX).div_ceil(shards)
 }
 
+/// Says that an entity's record is as large as one can be.
+#[cold]
+fn refuse_full(catalogue: &Catalogue, op: &[u8], out: &mut Vec<u8>) {
+    let op = Op::decode(op).expect("an operation as it was encoded");
+    let stream = catalogue.by_layout(op.layout).map_or("", |stream| &*stream.definition.name);
+    let entity = quote(op.entity);
+    reply::error_display(
+        out,
+        format_args!(
+            "ERR the record of {entity} in stream '{stream}' is full: its sketches have reached the {} bytes that a record may have; \
+             use a smaller k or precision, shorter windows or wider buckets",
+            windrow_memory::CHUNK_BYTES
+        ),
+    );
+}
+
 fn write_value(out: &mut Vec<u8>, proto: Proto, value: &Value) {
     match value {
         Value::Null => reply::null(out, proto),
         Value::Int(number) => reply::integer(out, *number),
         Value::Float(number) => reply::double(out, proto, *number),
+        Value::Bytes(bytes) => reply::bulk(out, bytes),
+        Value::List(values) => {
+            reply::array(out, values.len());
+            for value in values {
+                write_value(out, proto, value);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quanta::Instant;
 
 /// A tick takes on so much as should be done in this time: what another connection waits for its turn.
-const TICK: Duration = Duration::from_micros(300);
+const TICK: Duration = Duration::from_micros(220);
 /// The most commands and rows of a tick, however cheap.
 const WORK_MAX: usize = 512;
 /// The fewest, however dear.
@@ -97,7 +97,7 @@ mod tests {
         for _ in 0..100 {
             quota.note(100, Duration::from_micros(300));
         }
-        assert!((90..=110).contains(&quota.work_max()), "{quota:?}");
+        assert!((65..=80).contains(&quota.work_max()), "{quota:?}");
         for _ in 0..100 {
             quota.note(100, Duration::from_micros(10));
         }
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn one_tick_that_was_held_up_changes_little() {
         let mut quota = WorkQuota::new();
-        quota.note(300, Duration::from_micros(300));
+        quota.note(200, Duration::from_micros(200));
         let before = quota.work_max();
-        quota.note(300, Duration::from_millis(30));
+        quota.note(200, Duration::from_millis(30));
         assert!(quota.work_max() > before * 3 / 4, "{quota:?}");
     }
 

@@ -376,6 +376,9 @@ impl ShardLoop {
                 }
             }
             self.pace.note(gained);
+            if gained > 0 {
+                self.core.publish_engine();
+            }
         }
         let now_ms = uptime_ms();
         if now_ms < self.last_housekeeping_ms + HOUSEKEEPING_EVERY_MS {

@@ -94,6 +94,7 @@ impl TickTime {
         longest.cpu_us.fetch_max(micros(cpu), Relaxed);
         if all > SLOW_TICK {
             longest.slow_ticks.fetch_add(1, Relaxed);
+            longest.slow_on_cpu.fetch_add(u64::from(cpu > SLOW_TICK), Relaxed);
             tracing::debug!("a tick of {all:?}, {cpu:?} of it on a processor: {PHASES:?} {:?}", self.spent);
         }
         if micros(all) > longest.us.load(Relaxed) {
@@ -122,6 +123,8 @@ pub(crate) struct LongestTick {
     pub(crate) phases_us: [AtomicU64; PHASES.len()],
     /// Ticks longer than [`SLOW_TICK`].
     pub(crate) slow_ticks: AtomicU64,
+    /// Of these, those that took a processor so long.
+    pub(crate) slow_on_cpu: AtomicU64,
     /// The most processor time of any tick.
     pub(crate) cpu_us: AtomicU64,
 }
@@ -129,8 +132,9 @@ pub(crate) struct LongestTick {
 impl LongestTick {
     /// CONFIG RESETSTAT.
     pub(crate) fn reset(&self) {
-        for number in
-            [&self.us, &self.us_on_cpu, &self.slow_ticks, &self.cpu_us].into_iter().chain(&self.phases_us)
+        for number in [&self.us, &self.us_on_cpu, &self.slow_ticks, &self.slow_on_cpu, &self.cpu_us]
+            .into_iter()
+            .chain(&self.phases_us)
         {
             number.store(0, Relaxed);
         }

@@ -5,15 +5,22 @@
 
 mod ring;
 #[cfg(test)]
+mod sketch_tests;
+mod sketches;
+#[cfg(test)]
 mod tests;
 pub mod upgrade;
+mod verify;
 
-use crate::column;
-use crate::definition::{ClockMode, TIERS_MAX};
+use crate::aggregate::FieldId;
+use crate::column::{self, Columns};
+use crate::definition::{ClockMode, FieldType, TIERS_MAX};
+use crate::heap::{HEAD_WORDS, Heap};
 use crate::layout::{Layout, Shape};
 use crate::timestamp::bucket_of;
 use crate::words::{Words, WordsMut};
 pub use ring::Placement;
+pub use verify::verify;
 
 /// The newest event time of a body without events, and the head of a ring without buckets.
 pub const NONE: i64 = i64::MIN;
@@ -27,8 +34,32 @@ pub struct Event<'a> {
     pub clock: i64,
     /// Bit f is set where field f is present.
     pub present: u64,
-    /// A word for each field: the bits of an f64 or an i64.
+    /// A word for each field: the bits of an f64 or an i64; of a STRING where its bytes lie, offset in the low half, length in the
+    /// high one.
     pub values: &'a [u64],
+    /// What STRING values lie in.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// The word of a field, if it is present.
+    #[inline]
+    pub(crate) fn word(&self, field: FieldId) -> Option<u64> {
+        (self.present & (1 << field) != 0).then(|| self.values[usize::from(field)])
+    }
+
+    /// The bytes that the word of a STRING field names.
+    pub(crate) fn bytes_at(&self, word: u64) -> &'a [u8] {
+        let (at, bytes) = ((word & 0xffff_ffff) as usize, (word >> 32) as usize);
+        &self.bytes[at..at + bytes]
+    }
+
+    /// The value of a field of numbers, if it is present.
+    #[inline]
+    pub(crate) fn number(&self, field: FieldId, kind: FieldType) -> Option<f64> {
+        let word = self.word(field)?;
+        Some(if kind == FieldType::Int { word.cast_signed() as f64 } else { f64::from_bits(word) })
+    }
 }
 
 /// Whether an event finds its place, or what stands in the way.
@@ -38,14 +69,32 @@ pub enum Fit {
     Ready,
     /// It is LATE.
     Late,
-    /// The ring of `tier` must take the form `shape` first.
-    Grow {
-        /// Which tier.
-        tier: usize,
-        /// The shape it needs.
-        shape: usize,
-    },
+    /// The body must be [copied](grow) to more words first.
+    Grow(Growth),
 }
+
+/// What a body lacks for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// A tier whose ring must take another form, and the number of that.
+    ring: Option<(usize, usize)>,
+    /// Words that the heap's end must have free.
+    heap_words: usize,
+    /// The clock that the event is judged by: sketches of buckets that are not kept any more stay behind.
+    clock_ms: i64,
+}
+
+/// How many words a body that grows wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The fewest that will do: the same for the same events, whenever the body has been copied before.
+    pub least: usize,
+    /// With room for sketches to grow further.
+    pub ample: usize,
+}
+
+/// Room that a heap gets beyond its need: a part of its words.
+const HEAP_SLACK_PART: usize = 4;
 
 /// Where an event goes in each tier: what [`fit`] finds and [`add`] uses. Made once and used again for every event.
 #[derive(Clone, Debug)]
@@ -80,13 +129,27 @@ pub fn is_dead(layout: &Layout, newest_ms: i64, clock_ms: i64) -> bool {
 pub fn init<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W) {
     assert!(words.len() >= layout.words_min(), "{} words are too few for an empty body", words.len());
     words.set(0, NONE.cast_unsigned());
-    for (at, partial) in layout.lifetime.iter().flatten().enumerate() {
-        words.set(1 + at, partial.initial());
+    if let Some(lifetime) = &layout.lifetime {
+        for (at, partial) in lifetime.numbers().iter().enumerate() {
+            words.set(1 + at, partial.initial());
+        }
+        for at in lifetime.numbers().len()..lifetime.words() {
+            words.set(1 + at, 0);
+        }
     }
     for tier in 0..layout.tiers.len() {
         Ring::set_head(layout, words, tier, NONE);
         Ring::set_state(layout, words, tier, 0, 0);
     }
+    if layout.has_sketches {
+        heap(layout, words).init(words);
+    }
+}
+
+/// The heap of a body, which has one.
+pub(crate) fn heap<W: Words + ?Sized>(layout: &Layout, words: &W) -> Heap {
+    debug_assert!(layout.has_sketches, "a body without sketches has no heap");
+    Heap::at(words_end(layout, words, layout.tiers.len()))
 }
 
 /// Whether an event is LATE for an entity that has no record, or a dead one: older than allowed lateness, or in a bucket that no tier
@@ -137,26 +200,44 @@ pub fn fit<W: Words + ?Sized>(
         match ring.place(words, place.bucket) {
             Ok(placement) => place.placement = placement,
             // The first is as good as any: they grow one after another.
-            Err(shape) => grow = grow.or(Some(Fit::Grow { tier: ring.tier_index, shape })),
+            Err(shape) => grow = grow.or(Some((ring.tier_index, shape))),
         }
     }
     match grow {
-        Some(grow) => grow,
-        None if is_kept => Fit::Ready,
-        None => Fit::Late,
+        Some(ring) => Fit::Grow(Growth { ring: Some(ring), heap_words: 0, clock_ms }),
+        None if !is_kept => Fit::Late,
+        None if layout.has_sketches => fit_sketches(layout, words, event, placements, clock_ms),
+        None => Fit::Ready,
     }
+}
+
+/// Whether the heap has room for the event at its places.
+#[inline(never)]
+fn fit_sketches<W: Words + ?Sized>(
+    layout: &Layout,
+    words: &W,
+    event: &Event<'_>,
+    placements: &Placements,
+    clock_ms: i64,
+) -> Fit {
+    let heap_words = sketches::words_needed(layout, words, event, placements);
+    if heap_words <= heap(layout, words).room(words) {
+        return Fit::Ready;
+    }
+    Fit::Grow(Growth { ring: None, heap_words, clock_ms })
 }
 
 /// Adds the event at the places that [`fit`] found in these words.
 #[inline]
 pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'_>, placements: &Placements) {
+    if layout.has_sketches {
+        sketches::release(layout, words, placements);
+    }
     if event.ts > newest_ms(words) {
         words.set(0, event.ts.cast_unsigned());
     }
-    for (at, partial) in layout.lifetime.iter().flatten().enumerate() {
-        if let Some(new) = partial.add(words.get(1 + at), event, 0) {
-            words.set(1 + at, new);
-        }
+    if let Some(lifetime) = &layout.lifetime {
+        add_lifetime(lifetime, words, event);
     }
     let mut base = layout.rings_at();
     for (tier, place) in placements.0.iter().enumerate().take(layout.tiers.len()) {
@@ -165,6 +246,29 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
         base += ring.shape.words;
         if place.placement != Placement::Skip {
             ring.put(words, event, *place);
+        }
+    }
+    if layout.has_sketches {
+        sketches::add(layout, words, event, placements);
+    }
+}
+
+#[inline]
+fn add_lifetime<W: WordsMut + ?Sized>(lifetime: &Columns, words: &mut W, event: &Event<'_>) {
+    for (at, partial) in lifetime.numbers().iter().enumerate() {
+        if let Some(new) = partial.add(words.get(1 + at), event, 0) {
+            words.set(1 + at, new);
+        }
+    }
+    if !lifetime.is_numbers_only() {
+        for (column, partial) in lifetime.wide() {
+            let at = 1 + lifetime.word_at(column);
+            let count = |of| {
+                words.get(1 + lifetime.find_beside(of, column).expect("moments stand beside their count"))
+            };
+            if let Some(new) = partial.add_wide(column::get_wide(words, at, 0), event, count) {
+                column::set_wide(words, at, 0, new);
+            }
         }
     }
 }
@@ -196,10 +300,8 @@ pub struct Held {
 /// What the tiers of a body hold.
 pub fn held<W: Words + ?Sized>(layout: &Layout, words: &W) -> Vec<Held> {
     let of_ring = |ring: Ring<'_>| {
-        let is_filled = |slot: &usize| {
-            let mut columns = ring.tier().columns.iter().enumerate();
-            columns.any(|(at, column)| ring.cell(words, at, *slot) != column.initial())
-        };
+        let is_filled =
+            |slot: &usize| (0..ring.tier().columns.len()).any(|at| !ring.is_initial(words, at, *slot));
         let slots = match (ring.head, ring.shape.dense) {
             (NONE, _) => 0,
             (_, true) => ring.shape.capacity,
@@ -226,26 +328,32 @@ fn rings<'l, W: Words + ?Sized>(layout: &'l Layout, words: &W) -> impl Iterator<
     })
 }
 
-/// Words of the body once `tier`'s ring has taken the form `shape`.
-pub fn words_grown<W: Words + ?Sized>(layout: &Layout, words: &W, tier: usize, shape: usize) -> usize {
-    let mut total = layout.rings_at();
+/// Words of the body once it has what `growth` says.
+pub fn words_grown<W: Words + ?Sized>(layout: &Layout, words: &W, growth: &Growth) -> Wanted {
+    let mut least = layout.rings_at();
     for at in 0..layout.tiers.len() {
-        total += if at == tier {
-            layout.tiers[at].shapes[shape].words
-        } else {
-            Ring::read(layout, words, at).shape.words
+        least += match growth.ring {
+            Some((tier, shape)) if tier == at => layout.tiers[at].shapes[shape].words,
+            _ => Ring::read(layout, words, at).shape.words,
         };
     }
-    total
+    if !layout.has_sketches {
+        return Wanted { least, ample: least };
+    }
+    let blocks = sketches::words_kept(layout, words, growth.clock_ms) + growth.heap_words;
+    least += HEAD_WORDS + blocks;
+    Wanted { least, ample: least + blocks / HEAP_SLACK_PART }
 }
 
 /// Words that the body uses of those it has.
 pub fn words_used<W: Words + ?Sized>(layout: &Layout, words: &W) -> usize {
-    words_end(layout, words, layout.tiers.len())
+    let heap_words = if layout.has_sketches { heap(layout, words).used(words) } else { 0 };
+    words_end(layout, words, layout.tiers.len()) + heap_words
 }
 
-/// Copies the body of `old` to `new`, with the ring of `grown` in the form `shape`. `new` has at least [`words_grown`] words.
-pub fn grow<O, N>(layout: &Layout, old: &O, new: &mut N, grown: usize, shape: usize)
+/// Copies the body of `old` to `new`, as `growth` asks; only blocks that are in use come along. `new` has at least the
+/// [words](words_grown) that this takes.
+pub fn grow<O, N>(layout: &Layout, old: &O, new: &mut N, growth: &Growth)
 where
     O: Words + ?Sized,
     N: WordsMut + ?Sized,
@@ -255,7 +363,7 @@ where
     }
     for tier in 0..layout.tiers.len() {
         let from = Ring::read(layout, old, tier);
-        if tier == grown {
+        if let Some((_, shape)) = growth.ring.filter(|(grown, _)| *grown == tier) {
             // A ring that becomes dense has its head in slot 0; one that was dense keeps its slots.
             let becomes_dense = layout.tiers[tier].shapes[shape].dense && !from.shape.dense;
             Ring::set_state(layout, new, tier, shape, if becomes_dense { 0 } else { from.entries });
@@ -268,6 +376,9 @@ where
                 new.set(to + index, old.get(from.base + index));
             }
         }
+    }
+    if layout.has_sketches {
+        sketches::compact(layout, old, new, growth.clock_ms);
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::aggregate::{Aggregate, FieldId};
 use crate::body::Event;
 use crate::definition::{Field, FieldType};
+use crate::moments::{Decayed, Moments};
+use crate::sketch::{Sketch, SketchSpec};
 use crate::words::{Words, WordsMut};
 
 /// What a bucket stores of its events so that aggregates over many buckets can be merged.
@@ -26,6 +28,172 @@ pub enum Partial {
     MaxInt(FieldId),
     /// 1 + milliseconds from the bucket's start to its newest event; 0 in an empty bucket.
     Newest,
+    /// Mean and sum of squared distances from it, as two f64; the field's count stands beside it.
+    Moments(FieldId, FieldType),
+    /// Of `all`: a sum that halves each so many milliseconds, and the event time that it is the sum at.
+    DecaySum(FieldId, FieldType, i64),
+    /// A reference to a sketch of the field in the record's heap; 0 where there is none yet.
+    Sketch(FieldId, Sketch),
+}
+
+/// What one slot of a column is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CellKind {
+    /// A number of 16 to 64 bits.
+    Number,
+    /// Two words.
+    Wide,
+    /// A reference into the record's heap: 32 bits, in a word of its own among the partials of `all`.
+    Reference,
+}
+
+/// A column of references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SketchColumn {
+    /// Its place among the columns.
+    pub column: usize,
+    /// What is sketched.
+    pub field: FieldId,
+    /// How.
+    pub sketch: Sketch,
+}
+
+/// Bits of a wide cell.
+pub const WIDE_BITS: u32 = 128;
+/// Bits of a reference in a ring.
+pub const REFERENCE_BITS: u32 = 32;
+
+/// The partials of a bucket, or of `all`: those that are one number stand first, so that most streams know no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    partials: Box<[Partial]>,
+    numbers: usize,
+    wide: usize,
+    sketches: Box<[SketchColumn]>,
+    /// The generation of the stream's layouts in which each began.
+    origins: Box<[u32]>,
+    /// A partial has several columns, of different generations.
+    has_twins: bool,
+}
+
+impl Columns {
+    /// The columns for aggregates that need these partials, each once. An aggregate that `before` could answer keeps its columns; another
+    /// one gets new ones, its own where it cannot share: partials that have not seen the same events do not go together.
+    pub(crate) fn new(
+        needed: impl Iterator<Item = Vec<Partial>>,
+        before: Option<&Self>,
+        generation: u32,
+    ) -> Self {
+        let mut own: Vec<(Partial, u32)> = Vec::new();
+        for partials in needed {
+            let origin = before.and_then(|before| before.origin_of(&partials)).unwrap_or(generation);
+            for partial in partials {
+                if !own.contains(&(partial, origin)) {
+                    own.push((partial, origin));
+                }
+            }
+        }
+        // Stable: within a kind, as declared.
+        own.sort_by_key(|(partial, _)| partial.kind());
+        let (own, origins): (Vec<Partial>, Vec<u32>) = own.into_iter().unzip();
+        let has_twins = (1..own.len()).any(|at| own[..at].contains(&own[at]));
+        let count = |kind| own.iter().filter(|partial| partial.kind() == kind).count();
+        let (numbers, wide) = (count(CellKind::Number), count(CellKind::Wide));
+        let sketches = own.iter().enumerate().filter_map(|(column, partial)| match *partial {
+            Partial::Sketch(field, sketch) => Some(SketchColumn { column, field, sketch }),
+            _ => None,
+        });
+        let sketches = sketches.collect();
+        Self { sketches, partials: own.into(), numbers, wide, origins: origins.into(), has_twins }
+    }
+
+    /// Those that are one number.
+    #[inline]
+    pub fn numbers(&self) -> &[Partial] {
+        &self.partials[..self.numbers]
+    }
+
+    /// Whether all are one number.
+    #[inline]
+    pub fn is_numbers_only(&self) -> bool {
+        self.numbers == self.partials.len()
+    }
+
+    /// Those that take two words, each with its place among the columns.
+    pub fn wide(&self) -> impl Iterator<Item = (usize, Partial)> {
+        (self.numbers..self.numbers + self.wide).map(|at| (at, self.partials[at]))
+    }
+
+    /// Those that refer to a sketch.
+    #[inline]
+    pub fn sketches(&self) -> &[SketchColumn] {
+        &self.sketches
+    }
+
+    /// The place of a partial.
+    pub fn find(&self, partial: Partial) -> Option<usize> {
+        self.partials.iter().position(|own| *own == partial)
+    }
+
+    /// The earliest generation of which all the partials have columns.
+    pub(crate) fn origin_of(&self, partials: &[Partial]) -> Option<u32> {
+        let has = |partial: &Partial, origin: u32| {
+            self.partials.iter().zip(&self.origins).any(|(own, &since)| own == partial && since == origin)
+        };
+        let origins = self.origins.iter().copied();
+        origins.filter(|&origin| partials.iter().all(|partial| has(partial, origin))).min()
+    }
+
+    /// What tells the partials of `aggregate` from others of their kind, where there are several: the generation of their columns.
+    #[inline]
+    pub(crate) fn origin(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
+        if self.has_twins { self.origin_among_twins(aggregate, fields) } else { None }
+    }
+
+    #[cold]
+    fn origin_among_twins(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
+        self.origin_of(&Partial::of(aggregate, fields))
+    }
+
+    /// The place of a partial; of several, the one of this generation.
+    #[inline]
+    pub(crate) fn find_since(&self, partial: Partial, origin: Option<u32>) -> Option<usize> {
+        match origin {
+            None => self.find(partial),
+            Some(origin) => (0..self.partials.len())
+                .find(|&at| self.partials[at] == partial && self.origins[at] == origin),
+        }
+    }
+
+    /// The place of a partial that has seen the same events as the column `at`.
+    pub(crate) fn find_beside(&self, partial: Partial, at: usize) -> Option<usize> {
+        self.find_since(partial, Some(self.origins[at]))
+    }
+
+    /// For each column, the place of the same one among those of `before`.
+    pub(crate) fn places_in(&self, before: &Self) -> Vec<Option<usize>> {
+        let place = |at: usize| before.find_since(self.partials[at], Some(self.origins[at]));
+        (0..self.partials.len()).map(place).collect()
+    }
+
+    /// Where a partial of `all` stands among the words of all of them.
+    pub fn word_at(&self, column: usize) -> usize {
+        column + column.clamp(self.numbers, self.numbers + self.wide) - self.numbers
+    }
+
+    /// The words that one of each takes.
+    pub fn words(&self) -> usize {
+        self.word_at(self.partials.len())
+    }
+}
+
+impl std::ops::Deref for Columns {
+    type Target = [Partial];
+
+    #[inline]
+    fn deref(&self) -> &[Partial] {
+        &self.partials
+    }
 }
 
 impl Partial {
@@ -33,11 +201,26 @@ impl Partial {
     pub fn of(aggregate: Aggregate, fields: &[Field]) -> Vec<Self> {
         let int = |field: FieldId| fields[usize::from(field)].kind == FieldType::Int;
         let sum = |field| if int(field) { Self::SumInt(field) } else { Self::SumFloat(field) };
+        let kind = |field: FieldId| fields[usize::from(field)].kind;
         match aggregate {
             Aggregate::Count | Aggregate::Rate => vec![Self::Count],
             Aggregate::CountOf(field) => vec![Self::CountOf(field)],
             Aggregate::Sum(field) | Aggregate::RateOf(field) => vec![sum(field)],
             Aggregate::Avg(field) => vec![Self::CountOf(field), sum(field)],
+            Aggregate::Variance(field, _) => vec![Self::CountOf(field), Self::Moments(field, kind(field))],
+            Aggregate::First(field)
+            | Aggregate::Last(field)
+            | Aggregate::LastK(field, _)
+            | Aggregate::Distinct(field, _)
+            | Aggregate::Quantile(field, _)
+            | Aggregate::TopK(field, _)
+            | Aggregate::CountBy(field, _) => {
+                let spec = sketch_of(aggregate).expect("these are sketched");
+                vec![Self::Sketch(field, Sketch { spec, field: kind(field) })]
+            }
+            Aggregate::DecaySum(field, halflife_ms) => {
+                vec![Self::DecaySum(field, kind(field), halflife_ms)]
+            }
             // Every i64 is a value, so none can mean "empty": the count says it.
             Aggregate::Min(field) if int(field) => vec![Self::CountOf(field), Self::MinInt(field)],
             Aggregate::Max(field) if int(field) => vec![Self::CountOf(field), Self::MaxInt(field)],
@@ -47,12 +230,21 @@ impl Partial {
         }
     }
 
+    /// What one slot of it is.
+    pub fn kind(self) -> CellKind {
+        match self {
+            Self::Moments(..) | Self::DecaySum(..) => CellKind::Wide,
+            Self::Sketch(..) => CellKind::Reference,
+            _ => CellKind::Number,
+        }
+    }
+
     /// Whether it counts, and so starts narrow and widens.
     pub fn is_count(self) -> bool {
         matches!(self, Self::Count | Self::CountOf(_))
     }
 
-    /// What an empty bucket holds.
+    /// What an empty bucket holds; in both words of a wide one.
     #[inline]
     pub fn initial(self) -> u64 {
         match self {
@@ -83,8 +275,42 @@ impl Partial {
             Self::MinInt(field) => value(field).filter(|&new| new.cast_signed() < old.cast_signed()),
             Self::MaxInt(field) => value(field).filter(|&new| new.cast_signed() > old.cast_signed()),
             Self::Newest => (offset_ms >= old).then_some(offset_ms + 1),
+            Self::Moments(..) | Self::DecaySum(..) | Self::Sketch(..) => None,
         }
     }
+
+    /// The wide partial after `event`. `count` says how often a field was present, this event included.
+    pub(crate) fn add_wide(
+        self,
+        old: [u64; 2],
+        event: &Event<'_>,
+        count: impl FnOnce(Self) -> u64,
+    ) -> Option<[u64; 2]> {
+        match self {
+            Self::Moments(field, kind) => event
+                .number(field, kind)
+                .map(|value| Moments::from_words(old).with(value, count(Self::CountOf(field))).to_words()),
+            Self::DecaySum(field, kind, halflife_ms) => event
+                .number(field, kind)
+                .map(|value| Decayed::from_words(old).with(value, event.ts, halflife_ms).to_words()),
+            _ => None,
+        }
+    }
+}
+
+/// What sketch an aggregate is read from.
+fn sketch_of(aggregate: Aggregate) -> Option<SketchSpec> {
+    Some(match aggregate {
+        Aggregate::First(_) => SketchSpec::First,
+        Aggregate::Last(_) => SketchSpec::Last,
+        Aggregate::LastK(_, k) => SketchSpec::LastK { k },
+        Aggregate::Distinct(_, p) => SketchSpec::Distinct { p },
+        // One for all fractions.
+        Aggregate::Quantile(..) => SketchSpec::Quantile,
+        Aggregate::TopK(_, k) => SketchSpec::TopK { k },
+        Aggregate::CountBy(_, k) => SketchSpec::CountBy { k },
+        _ => return None,
+    })
 }
 
 /// One slot of a column of `bits` (16, 32 or 64) that starts at word `base`.
@@ -116,6 +342,19 @@ pub(crate) fn word_of(bits: u32, slot: usize) -> usize {
     slot * bits as usize / 64
 }
 
+/// One slot of a wide column that starts at word `base`.
+#[inline]
+pub fn get_wide<W: Words + ?Sized>(words: &W, base: usize, slot: usize) -> [u64; 2] {
+    [words.get(base + 2 * slot), words.get(base + 2 * slot + 1)]
+}
+
+/// Sets one slot of a wide column.
+#[inline]
+pub fn set_wide<W: WordsMut + ?Sized>(words: &mut W, base: usize, slot: usize, value: [u64; 2]) {
+    words.set(base + 2 * slot, value[0]);
+    words.set(base + 2 * slot + 1, value[1]);
+}
+
 /// Words that `slots` slots of `bits` take.
 pub fn words_of(slots: usize, bits: u32) -> usize {
     (slots * bits as usize).div_ceil(64)
@@ -124,27 +363,40 @@ pub fn words_of(slots: usize, bits: u32) -> usize {
 /// The sum of a narrow column's slots `from..to`, a word (two or four slots) at a time.
 pub fn sum_packed<W: Words + ?Sized>(words: &W, base: usize, bits: u32, from: usize, to: usize) -> u128 {
     if bits == 64 {
-        return (from..to).map(|slot| u128::from(words.get(base + slot))).sum();
+        return words.fold(base + from..base + to, 0, |sum, word| sum + u128::from(word));
+    }
+    if from >= to {
+        return 0;
     }
     let lanes = 64 / bits as usize;
-    let mut total = 0u128;
-    let mut slot = from;
-    while slot < to {
-        let first = slot % lanes;
-        let end = lanes.min(first + (to - slot));
-        let mut word = words.get(base + slot / lanes) >> (first * bits as usize);
-        if end - first < lanes {
-            word &= (1 << ((end - first) * bits as usize)) - 1;
-        }
-        total += u128::from(if bits == 16 {
-            let pairs = (word & 0x0000_ffff_0000_ffff) + (word >> 16 & 0x0000_ffff_0000_ffff);
-            (pairs & 0xffff_ffff) + (pairs >> 32)
-        } else {
-            (word & 0xffff_ffff) + (word >> 32)
-        });
-        slot += end - first;
+    let (first, last) = (from / lanes, (to - 1) / lanes);
+    // What lies outside the slots, in the first word and in the last.
+    let head = u64::MAX << (from % lanes * bits as usize);
+    let tail = u64::MAX >> ((lanes - 1 - (to - 1) % lanes) * bits as usize);
+    let low_halves = if bits == 16 { 0x0000_ffff_0000_ffff } else { 0xffff_ffff };
+    // Sums of the even lanes and of the odd ones: 32 bits each for 16-bit slots, and a column has fewer than 2¹⁶ words of those.
+    let pairs = |word: u64| (word & low_halves) + (word >> bits & low_halves);
+    if first == last {
+        return u128::from(folded(pairs(words.get(base + first) & head & tail), bits));
+    }
+    let mut total = u128::from(folded(pairs(words.get(base + first) & head), bits))
+        + u128::from(folded(pairs(words.get(base + last) & tail), bits));
+    let mut from = first + 1;
+    while from < last {
+        let to = last.min(from + WORDS_SUMMED_MAX);
+        let sums = words.fold(base + from..base + to, 0u64, |sums, word| sums.wrapping_add(pairs(word)));
+        total += u128::from(folded(sums, bits));
+        from = to;
     }
     total
+}
+
+/// So many words' pairs of 16-bit slots fit a sum of 32 bits.
+const WORDS_SUMMED_MAX: usize = 1 << 15;
+
+/// The two 32-bit sums in one word, where there are two.
+fn folded(sums: u64, bits: u32) -> u64 {
+    if bits == 16 { (sums & 0xffff_ffff) + (sums >> 32) } else { sums }
 }
 
 #[cfg(test)]

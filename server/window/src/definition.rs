@@ -77,7 +77,7 @@ pub struct Field {
 }
 
 /// The type of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FieldType {
     /// A finite f64.
     Float,
@@ -145,6 +145,14 @@ pub enum SkewAction {
     Reject,
 }
 
+impl FieldType {
+    /// Whether values are bytes, not numbers.
+    #[inline]
+    pub fn is_string(self) -> bool {
+        self == Self::String
+    }
+}
+
 impl Definition {
     /// Whether both say the same, whatever the order in which they say it.
     pub fn same_as(&self, other: &Self) -> bool {
@@ -177,15 +185,7 @@ impl Definition {
         };
         ordered.fields.sort();
         for spec in &mut ordered.aggregates {
-            spec.aggregate = match spec.aggregate {
-                Aggregate::CountOf(field) => Aggregate::CountOf(moved(field)),
-                Aggregate::Sum(field) => Aggregate::Sum(moved(field)),
-                Aggregate::Avg(field) => Aggregate::Avg(moved(field)),
-                Aggregate::Min(field) => Aggregate::Min(moved(field)),
-                Aggregate::Max(field) => Aggregate::Max(moved(field)),
-                Aggregate::RateOf(field) => Aggregate::RateOf(moved(field)),
-                plain @ (Aggregate::Count | Aggregate::Rate | Aggregate::Since) => plain,
-            };
+            spec.aggregate = spec.aggregate.with_field(moved);
             // Naming all windows is the same as naming none.
             let mut lengths: Vec<Length> = self
                 .windows

@@ -34,6 +34,18 @@ impl fmt::Display for QueryError {
 
 impl std::error::Error for QueryError {}
 
+/// What is wrong with words that claim to be a record's: it has not been made by adding events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrupt(pub(crate) String);
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Corrupt {}
+
 /// Bytes of the client as text for a message: lossy, bounded.
 pub(crate) fn quote(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 64;

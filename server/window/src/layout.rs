@@ -4,24 +4,26 @@
 //!
 //! ```text
 //!   0                 newest event time (i64); i64::MIN in a body without events
-//!   1 .. 1+L          the partials of `all`, one word each (L = 0 where the stream has no `all`)
+//!   1 .. 1+L          the partials of `all`, one word each, wide ones two (L = 0 where the stream has no `all`)
 //!   1+L .. 1+L+2T     two words a tier: head (index of its newest bucket, i64::MIN if none)
 //!                                       state (bits 0..16 shape, bits 32..64 entries in a short ring, the head's slot in a dense one)
 //!   then per tier     its ring, in its shape:
 //!     short           tags (u32: the bucket's index mod 2³², ascending), then the columns, one cell an entry
 //!     dense           the columns, one cell a slot; buckets lie in a circle that ends in the head's slot
+//!   then              the heap, where the stream has sketches: see `heap`
 //! ```
 //!
 //! A *shape* is a capacity and a width for the tier's counts (16, 32 or 64 bits). A ring starts as the smallest short one and
 //! becomes dense when that takes no more words than the next short one.
 
 use crate::aggregate::{Aggregate, Length};
-use crate::column::{Partial, words_of};
+use crate::column::{CellKind, Columns, Partial, REFERENCE_BITS, WIDE_BITS, words_of};
 use crate::definition::{
     AggregateSpec, ClockMode, Definition, Field, RECORD_BYTES_MAX, SkewAction, WindowSpec,
 };
 use crate::duration;
 use crate::error::DefinitionError;
+use crate::heap::{BLOCK_HEAD_WORDS, HEAD_WORDS};
 use crate::query::Feature;
 use crate::timestamp::floor_to;
 
@@ -33,7 +35,9 @@ pub struct Layout {
     /// One tier for each distinct bucket width, finest first.
     pub tiers: Box<[Tier]>,
     /// The partials of `all`; `None` where the stream has no such window.
-    pub lifetime: Option<Box<[Partial]>>,
+    pub lifetime: Option<Columns>,
+    /// Whether a bucket, or `all`, has sketches: such a body has a heap.
+    pub has_sketches: bool,
     /// The declared features: by aggregate, then by window, both as declared.
     pub features: Box<[Feature]>,
     /// What "now" means.
@@ -51,8 +55,6 @@ pub struct Layout {
     pub dead_before_ms: i64,
     /// How many layouts of the stream came before this one.
     pub generation: u32,
-    /// The generation in which each partial of `all` began.
-    pub(crate) lifetime_origins: Box<[u32]>,
     /// The most that SKEW ever was: an event may be so far ahead of the clock in a ring.
     ring_skew_ms: i64,
     /// The generation in which each window was added.
@@ -73,15 +75,11 @@ pub struct Tier {
     /// Slots of the dense ring: ⌈(longest + RETAIN)/w⌉ + ⌈SKEW/w⌉ + 1.
     pub slots: usize,
     /// What each bucket stores.
-    pub columns: Box<[Partial]>,
+    pub columns: Columns,
     /// The shapes the ring grows through: by capacity, then by count width.
     pub shapes: Box<[Shape]>,
-    /// The generation of the stream's layouts in which each column began.
-    pub(crate) origins: Box<[u32]>,
-    /// A partial has several columns, of different generations.
-    has_twins: bool,
-    /// What is older was not kept at the time of an ALTER that made the ring longer.
-    kept_since_ms: i64,
+    /// What the layout before kept when this one came: records that are upgraded bring no older buckets along.
+    pub(crate) kept_since_ms: i64,
 }
 
 /// The layout of a stream before an ALTER, and the time of that.
@@ -132,6 +130,8 @@ impl Shape {
 
 fn cell_bits(column: Partial, width_ms: i64, count_bits: u32) -> u32 {
     match column {
+        column if column.kind() == CellKind::Wide => WIDE_BITS,
+        column if column.kind() == CellKind::Reference => REFERENCE_BITS,
         column if column.is_count() => count_bits,
         // 1 + an offset within the bucket.
         Partial::Newest if width_ms <= i64::from(u32::MAX) => 32,
@@ -170,13 +170,9 @@ impl Tier {
             Some((before, tier))
         });
         let generation = before.map_or(0, |before| before.layout.generation + 1);
-        let (columns, origins) =
-            columns_of(specs, old.map_or((&[], &[]), |(_, tier)| (&tier.columns, &tier.origins)), generation);
-        let kept_since_ms = old.map_or(i64::MIN, |(before, tier)| {
-            let is_longer = longest_ms + retain_ms > tier.longest_ms + tier.retain_ms;
-            let kept_ms = before.clock_ms.filter(|_| is_longer).map(|clock_ms| tier.kept_from_ms(clock_ms));
-            kept_ms.unwrap_or(i64::MIN).max(tier.kept_since_ms)
-        });
+        let columns = Columns::new(specs, old.map(|(_, tier)| &tier.columns), generation);
+        let kept_since_ms = old.and_then(|(before, tier)| Some(tier.kept_from_ms(before.clock_ms?)));
+        let kept_since_ms = kept_since_ms.unwrap_or(i64::MIN);
         let slots = (i128::from(longest_ms) + i128::from(retain_ms) + i128::from(width_ms) - 1)
             / i128::from(width_ms)
             + (i128::from(skew_ms) + i128::from(width_ms) - 1) / i128::from(width_ms)
@@ -195,18 +191,7 @@ impl Tier {
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
         let shapes = Self::shapes(&columns, width_ms, slots);
-        let has_twins = (1..columns.len()).any(|at| columns[..at].contains(&columns[at]));
-        Ok(Self {
-            width_ms,
-            longest_ms,
-            retain_ms,
-            slots,
-            columns,
-            shapes,
-            origins,
-            has_twins,
-            kept_since_ms,
-        })
+        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes, kept_since_ms })
     }
 
     fn shapes(columns: &[Partial], width_ms: i64, slots: usize) -> Box<[Shape]> {
@@ -242,11 +227,10 @@ impl Tier {
         shape + 1
     }
 
-    /// Start of the oldest bucket that is kept at `clock_ms`: `floor(clock + 1 − longest − RETAIN, w)`; later while a ring that an
-    /// ALTER made longer has not filled.
+    /// Start of the oldest bucket that is kept at `clock_ms`: `floor(clock + 1 − longest − RETAIN, w)`.
     #[inline]
     pub fn kept_from_ms(&self, clock_ms: i64) -> i64 {
-        floor_to(clock_ms + 1 - self.longest_ms - self.retain_ms, self.width_ms).max(self.kept_since_ms)
+        floor_to(clock_ms + 1 - self.longest_ms - self.retain_ms, self.width_ms)
     }
 
     /// Whether a bucket is kept at `clock_ms`: it starts at [`Tier::kept_from_ms`] or later. Without a division.
@@ -258,40 +242,28 @@ impl Tier {
 
     /// The place of a partial among the columns.
     pub fn column(&self, partial: Partial) -> Option<usize> {
-        self.columns.iter().position(|column| *column == partial)
+        self.columns.find(partial)
     }
 
     /// Whether every partial that `aggregate` needs is stored.
     pub fn holds(&self, aggregate: Aggregate, fields: &[Field]) -> bool {
-        origin_of(&self.columns, &self.origins, &Partial::of(aggregate, fields)).is_some()
-    }
-
-    /// Where the partials of `aggregate` are told apart from others of their kind: the generation of its columns.
-    #[inline]
-    pub(crate) fn origin(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
-        if self.has_twins { self.origin_among_twins(aggregate, fields) } else { None }
-    }
-
-    #[cold]
-    fn origin_among_twins(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
-        origin_of(&self.columns, &self.origins, &Partial::of(aggregate, fields))
-    }
-
-    /// The place of a partial among the columns; of several, the one of this generation.
-    #[inline]
-    pub(crate) fn column_since(&self, partial: Partial, origin: Option<u32>) -> Option<usize> {
-        match origin {
-            None => self.column(partial),
-            Some(origin) => {
-                (0..self.columns.len()).find(|&at| self.columns[at] == partial && self.origins[at] == origin)
-            }
-        }
+        self.columns.origin_of(&Partial::of(aggregate, fields)).is_some()
     }
 
     /// Bytes of the full, dense ring while its counts are narrow.
     pub fn full_bytes(&self) -> usize {
         self.shapes[self.shapes.len() - COUNT_BITS.len()].words * 8
     }
+
+    /// Most bytes that the sketches of all buckets may take.
+    pub fn sketch_bytes_max(&self) -> usize {
+        self.slots * sketch_bytes_max(&self.columns)
+    }
+}
+
+/// Most bytes of the sketches of one bucket.
+fn sketch_bytes_max(columns: &Columns) -> usize {
+    columns.sketches().iter().map(|of| 8 * (BLOCK_HEAD_WORDS + of.sketch.words_max())).sum()
 }
 
 /// RETAIN of the tier of one width: its own, else the one for all tiers, else LATENESS plus one bucket.
@@ -341,7 +313,7 @@ impl Layout {
             .map(|width_ms| Tier::new(width_ms, definition, ring_skew_ms, before))
             .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
         let generation = old.map_or(0, |old| old.generation + 1);
-        let (lifetime, lifetime_origins) = lifetime(definition, old, generation);
+        let lifetime = lifetime(definition, old, generation);
         let mut death_ms = death_ms(definition, &tiers)?;
         let mut dead_before_ms = i64::MIN;
         if let Some(before) = before {
@@ -365,8 +337,12 @@ impl Layout {
             .collect();
         let layout = Self {
             fields: definition.fields.clone().into_boxed_slice(),
+            has_sketches: tiers
+                .iter()
+                .map(|tier| &tier.columns)
+                .chain(&lifetime)
+                .any(|columns| !columns.sketches().is_empty()),
             lifetime,
-            lifetime_origins,
             generation,
             dead_before_ms,
             ring_skew_ms,
@@ -402,7 +378,7 @@ impl Layout {
 
     /// Words before the tiers' rings.
     pub(crate) fn tiers_at(&self) -> usize {
-        1 + self.lifetime.as_ref().map_or(0, |lifetime| lifetime.len())
+        1 + self.lifetime.as_ref().map_or(0, Columns::words)
     }
 
     /// Words before the first ring's.
@@ -413,12 +389,25 @@ impl Layout {
 
     /// Words of a body without events.
     pub fn words_min(&self) -> usize {
-        self.tiers_at() + self.tiers.iter().map(|tier| 2 + tier.shapes[0].words).sum::<usize>()
+        self.rings_at()
+            + self.tiers.iter().map(|tier| tier.shapes[0].words).sum::<usize>()
+            + self.heap_words_min()
     }
 
-    /// Bytes of a body whose rings are all dense, while counts are narrow.
+    /// Words of a heap without blocks.
+    fn heap_words_min(&self) -> usize {
+        if self.has_sketches { HEAD_WORDS } else { 0 }
+    }
+
+    /// Bytes of a body whose rings are all dense, while counts are narrow, without what its sketches take.
     pub fn full_bytes(&self) -> usize {
-        8 * (self.tiers_at() + 2 * self.tiers.len()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+        8 * (self.rings_at() + self.heap_words_min()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+    }
+
+    /// Most bytes that sketches may add, were there room for all in one record.
+    pub fn sketch_bytes_max(&self) -> usize {
+        let lifetime: usize = self.lifetime.iter().map(sketch_bytes_max).sum();
+        lifetime + self.tiers.iter().map(Tier::sketch_bytes_max).sum::<usize>()
     }
 
     /// The declared window of a length.
@@ -431,12 +420,10 @@ impl Layout {
     pub fn complete_since(&self, feature: &Feature) -> u32 {
         let Some(tier) = feature.tier else {
             let partials = lifetime_partials(feature.aggregate, &self.fields);
-            let columns = self.lifetime.as_deref().unwrap_or_default();
-            return origin_of(columns, &self.lifetime_origins, &partials).unwrap_or(0);
+            return self.lifetime.as_ref().and_then(|columns| columns.origin_of(&partials)).unwrap_or(0);
         };
         let tier = &self.tiers[tier];
-        let columns = origin_of(&tier.columns, &tier.origins, &Partial::of(feature.aggregate, &self.fields))
-            .unwrap_or(0);
+        let columns = tier.columns.origin_of(&Partial::of(feature.aggregate, &self.fields)).unwrap_or(0);
         let windows = self.windows.iter().zip(&self.window_origins);
         let long_enough = windows
             .filter(|(window, _)| {
@@ -447,19 +434,6 @@ impl Layout {
             .map(|(_, &origin)| origin)
             .min();
         columns.max(long_enough.unwrap_or(0))
-    }
-
-    /// The place of a partial of `all` among its words; of several, the one that goes with the others of `aggregate`.
-    pub(crate) fn lifetime_word(&self, partial: Partial, aggregate: Aggregate) -> Option<usize> {
-        let columns = self.lifetime.as_deref()?;
-        let mut twins = (0..columns.len()).filter(|&at| columns[at] == partial);
-        let first = twins.next()?;
-        if twins.next().is_none() {
-            return Some(first);
-        }
-        let partials = lifetime_partials(aggregate, &self.fields);
-        let origin = origin_of(columns, &self.lifetime_origins, &partials)?;
-        (0..columns.len()).find(|&at| columns[at] == partial && self.lifetime_origins[at] == origin)
     }
 
     /// The tier of a bucket width.
@@ -483,22 +457,14 @@ impl Layout {
     }
 }
 
-fn lifetime(
-    definition: &Definition,
-    old: Option<&Layout>,
-    generation: u32,
-) -> (Option<Box<[Partial]>>, Box<[u32]>) {
-    if !definition.windows.iter().any(|window| window.length == Length::All) {
-        return (None, Box::default());
-    }
-    let specs = definition
+fn lifetime(definition: &Definition, old: Option<&Layout>, generation: u32) -> Option<Columns> {
+    definition.windows.iter().find(|window| window.length == Length::All)?;
+    let needed = definition
         .aggregates
         .iter()
         .filter(|spec| spec.covers(Length::All))
         .map(|spec| lifetime_partials(spec.aggregate, &definition.fields));
-    let old = old.and_then(|old| Some((&**old.lifetime.as_ref()?, &*old.lifetime_origins)));
-    let (partials, origins) = columns_of(specs, old.unwrap_or((&[], &[])), generation);
-    (Some(partials), origins)
+    Some(Columns::new(needed, old.and_then(|old| old.lifetime.as_ref()), generation))
 }
 
 /// What `all` stores for an aggregate. The body's newest event time says the newest already.
@@ -506,35 +472,6 @@ fn lifetime_partials(aggregate: Aggregate, fields: &[Field]) -> Vec<Partial> {
     let mut partials = Partial::of(aggregate, fields);
     partials.retain(|&partial| partial != Partial::Newest);
     partials
-}
-
-/// The columns for these aggregates, each once, and the generation in which each began. An aggregate that the columns before could
-/// answer keeps them; another one gets new ones, its own where it cannot share: partials that have not seen the same events do not
-/// go together.
-fn columns_of(
-    specs: impl Iterator<Item = Vec<Partial>>,
-    old: (&[Partial], &[u32]),
-    generation: u32,
-) -> (Box<[Partial]>, Box<[u32]>) {
-    let (mut columns, mut origins): (Vec<Partial>, Vec<u32>) = (Vec::new(), Vec::new());
-    for partials in specs {
-        let origin = origin_of(old.0, old.1, &partials).unwrap_or(generation);
-        for partial in partials {
-            if !columns.iter().zip(&origins).any(|(&column, &since)| column == partial && since == origin) {
-                columns.push(partial);
-                origins.push(origin);
-            }
-        }
-    }
-    (columns.into(), origins.into())
-}
-
-/// The earliest generation of which all the partials have columns.
-fn origin_of(columns: &[Partial], origins: &[u32], partials: &[Partial]) -> Option<u32> {
-    let has = |partial: &Partial, origin: u32| {
-        columns.iter().zip(origins).any(|(column, &since)| column == partial && since == origin)
-    };
-    origins.iter().copied().filter(|&origin| partials.iter().all(|partial| has(partial, origin))).min()
 }
 
 fn features(definition: &Definition, tiers: &[Tier]) -> Box<[Feature]> {

@@ -9,6 +9,7 @@
 //! - [`aggregate`], [`definition`]: what STREAM.CREATE says.
 //! - [`layout`]: the definition compiled to tiers, columns and shapes of a ring.
 //! - [`body`]: the words of one record, and how an event is judged, placed and added.
+//! - [`sketch`]: what a bucket keeps of a field where one word is not enough.
 //! - [`query`], [`window`]: which buckets a read covers, and what they give.
 
 pub mod aggregate;
@@ -17,9 +18,12 @@ pub mod column;
 pub mod definition;
 pub mod duration;
 pub mod error;
+mod heap;
 pub mod layout;
+mod moments;
 pub mod query;
 pub mod range;
+pub mod sketch;
 pub mod timestamp;
 pub mod value;
 pub mod window;
@@ -27,7 +31,7 @@ pub mod words;
 
 pub use aggregate::{Aggregate, Length};
 pub use definition::{ClockMode, Definition, FieldType, SkewAction};
-pub use error::{DefinitionError, QueryError};
+pub use error::{Corrupt, DefinitionError, QueryError};
 pub use layout::{Before, Layout, Tier};
 pub use query::{At, Feature, Query, ReadTime};
 pub use range::RangeQuery;

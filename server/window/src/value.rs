@@ -9,4 +9,8 @@ pub enum Value {
     Int(i64),
     /// An aggregate of a FLOAT field, an average or a rate.
     Float(f64),
+    /// A value of a STRING field.
+    Bytes(Box<[u8]>),
+    /// Several values, or pairs of a value and its count.
+    List(Vec<Value>),
 }

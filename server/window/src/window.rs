@@ -1,11 +1,14 @@
 //! Evaluating aggregates over the buckets of a window.
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, FieldId, Spread};
 use crate::body::{self, Ring};
 use crate::column::{self, Partial};
 use crate::definition::FieldType;
+use crate::heap::Heap;
 use crate::layout::Layout;
+use crate::moments::{Decayed, Moments, Spreading};
 use crate::query::{Feature, ReadTime};
+use crate::sketch::{INLINE, Scratch, Sketch};
 use crate::value::Value;
 use crate::words::Words;
 
@@ -45,10 +48,14 @@ fn length_ms(feature: &Feature) -> i64 {
 /// What an aggregate of no events is.
 pub fn empty(layout: &Layout, aggregate: Aggregate) -> Value {
     match aggregate {
-        Aggregate::Count | Aggregate::CountOf(_) => Value::Int(0),
+        Aggregate::Count | Aggregate::CountOf(_) | Aggregate::Distinct(..) => Value::Int(0),
         Aggregate::Sum(field) if layout.fields[usize::from(field)].kind == FieldType::Int => Value::Int(0),
-        Aggregate::Sum(_) | Aggregate::Rate | Aggregate::RateOf(_) => Value::Float(0.0),
-        Aggregate::Avg(_) | Aggregate::Min(_) | Aggregate::Max(_) | Aggregate::Since => Value::Null,
+        Aggregate::Sum(_) | Aggregate::Rate | Aggregate::RateOf(_) | Aggregate::DecaySum(..) => {
+            Value::Float(0.0)
+        }
+        Aggregate::Avg(_) | Aggregate::Variance(..) | Aggregate::Min(_) | Aggregate::Max(_) => Value::Null,
+        Aggregate::First(_) | Aggregate::Last(_) | Aggregate::Quantile(..) | Aggregate::Since => Value::Null,
+        Aggregate::LastK(..) | Aggregate::TopK(..) | Aggregate::CountBy(..) => Value::List(Vec::new()),
     }
 }
 
@@ -60,10 +67,21 @@ trait Merged {
     fn float_extreme(&self, partial: Partial) -> f64;
     fn int_extreme(&self, partial: Partial) -> i64;
     fn newest_ms(&self) -> Option<i64>;
+    fn spreading(&self, count: Partial, moments: Partial) -> Spreading;
+    fn decayed(&self, partial: Partial) -> Decayed;
+    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch;
     fn layout(&self) -> &Layout;
 
+    fn sketched_for(&self, aggregate: Aggregate) -> Scratch {
+        match Partial::of(aggregate, &self.layout().fields)[..] {
+            [partial @ Partial::Sketch(_, sketch)] => self.sketched(partial, sketch),
+            _ => unreachable!("{aggregate:?} is read from one sketch"),
+        }
+    }
+
     fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64) -> Value {
-        let is_int = |field: u8| self.layout().fields[usize::from(field)].kind == FieldType::Int;
+        let kind = |field: FieldId| self.layout().fields[usize::from(field)].kind;
+        let is_int = |field| kind(field) == FieldType::Int;
         let seconds = length_ms as f64 / 1000.0;
         match aggregate {
             Aggregate::Count => Value::Int(clamp_count(self.count(Partial::Count))),
@@ -77,6 +95,30 @@ trait Merged {
                 }
                 count => Value::Float(self.sum_float(Partial::SumFloat(field)) / count as f64),
             },
+            Aggregate::Variance(field, spread) => {
+                let all = self.spreading(Partial::CountOf(field), Partial::Moments(field, kind(field)));
+                let variance = match spread {
+                    Spread::VarPop | Spread::StddevPop => all.variance(0),
+                    Spread::VarSamp | Spread::StddevSamp => all.variance(1),
+                };
+                match spread {
+                    Spread::VarPop | Spread::VarSamp => variance,
+                    Spread::StddevPop | Spread::StddevSamp => variance.map(f64::sqrt),
+                }
+                .map_or(Value::Null, Value::Float)
+            }
+            Aggregate::Quantile(_, fraction) => self.sketched_for(aggregate).quantile(fraction.get()),
+            Aggregate::First(_)
+            | Aggregate::Last(_)
+            | Aggregate::LastK(..)
+            | Aggregate::Distinct(..)
+            | Aggregate::TopK(..)
+            | Aggregate::CountBy(..) => self.sketched_for(aggregate).value(),
+            Aggregate::DecaySum(field, halflife_ms) => {
+                let partial = Partial::DecaySum(field, kind(field), halflife_ms);
+                // T − 1 is the clock: `all` is read at the present only.
+                Value::Float(self.decayed(partial).at(t.saturating_sub(1), halflife_ms))
+            }
             Aggregate::Min(field) | Aggregate::Max(field) if is_int(field) => {
                 let min = matches!(aggregate, Aggregate::Min(_));
                 let partial = if min { Partial::MinInt(field) } else { Partial::MaxInt(field) };
@@ -96,6 +138,21 @@ trait Merged {
                 Value::Int(t.saturating_sub(1).saturating_sub(newest_ms).max(0))
             }),
         }
+    }
+}
+
+/// Adds what a cell refers to.
+fn merge_cell<W: Words + ?Sized>(
+    heap: Heap,
+    words: &W,
+    sketch: Sketch,
+    reference: u32,
+    scratch: &mut Scratch,
+) {
+    if reference & INLINE != 0 {
+        sketch.merge_inline(reference, scratch);
+    } else if reference != 0 {
+        sketch.merge_into(heap.payload(words, reference), scratch);
     }
 }
 
@@ -121,8 +178,14 @@ struct Lifetime<'a, W: ?Sized> {
 
 impl<W: Words + ?Sized> Lifetime<'_, W> {
     fn word(&self, partial: Partial) -> u64 {
-        let at = self.layout.lifetime_word(partial, self.aggregate);
-        self.words.get(1 + at.expect("a feature of `all` has its partials"))
+        self.words.get(self.word_at(partial))
+    }
+
+    fn word_at(&self, partial: Partial) -> usize {
+        let lifetime = self.layout.lifetime.as_ref().expect("a feature of `all` has its partials");
+        let origin = lifetime.origin(self.aggregate, &self.layout.fields);
+        1 + lifetime
+            .word_at(lifetime.find_since(partial, origin).expect("a feature of `all` has its partials"))
     }
 
     fn value(&self, aggregate: Aggregate, t: i64) -> Value {
@@ -156,6 +219,23 @@ impl<W: Words + ?Sized> Merged for Lifetime<'_, W> {
         Some(body::newest_ms(self.words)).filter(|&newest_ms| newest_ms != body::NONE)
     }
 
+    fn spreading(&self, count: Partial, moments: Partial) -> Spreading {
+        let words = column::get_wide(self.words, self.word_at(moments), 0);
+        Spreading::new(self.word(count), Moments::from_words(words))
+    }
+
+    fn decayed(&self, partial: Partial) -> Decayed {
+        Decayed::from_words(column::get_wide(self.words, self.word_at(partial), 0))
+    }
+
+    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch {
+        let mut scratch = Scratch::default();
+        scratch.begin(sketch);
+        let heap = body::heap(self.layout, self.words);
+        merge_cell(heap, self.words, sketch, self.word(partial) as u32, &mut scratch);
+        scratch
+    }
+
     fn layout(&self) -> &Layout {
         self.layout
     }
@@ -180,7 +260,7 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
     }
 
     pub(crate) fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64) -> Value {
-        match self.layout.tiers[self.tier].origin(aggregate, &self.layout.fields) {
+        match self.layout.tiers[self.tier].columns.origin(aggregate, &self.layout.fields) {
             None => Merged::value(self, aggregate, length_ms, t),
             origin => Merged::value(&Self { origin, ..*self }, aggregate, length_ms, t),
         }
@@ -188,18 +268,27 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
 
     fn column(&self, partial: Partial) -> usize {
         self.layout.tiers[self.tier]
-            .column_since(partial, self.origin)
+            .columns
+            .find_since(partial, self.origin)
             .expect("a feature's tier holds its partials")
     }
 
-    /// The words of a 64-bit column over the buckets, oldest first.
-    fn words_of(&self, partial: Partial) -> impl Iterator<Item = u64> {
+    /// The slots of the buckets, oldest first.
+    fn slots(&self) -> impl DoubleEndedIterator<Item = usize> {
+        self.runs.into_iter().flat_map(|(from, to)| from..to)
+    }
+
+    /// Folds the words of a 64-bit column over the buckets, oldest first.
+    #[inline]
+    fn fold<B>(&self, partial: Partial, initial: B, mut fold: impl FnMut(B, u64) -> B) -> B {
         let column = self.column(partial);
         debug_assert_eq!(self.ring.shape.bits[column], 64);
         let base = self.ring.column_base(column);
-        self.runs
-            .into_iter()
-            .flat_map(move |(from, to)| (from..to).map(move |slot| self.words.get(base + slot)))
+        let mut folded = initial;
+        for (from, to) in self.runs {
+            folded = self.words.fold(base + from..base + to, folded, &mut fold);
+        }
+        folded
     }
 }
 
@@ -211,27 +300,27 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
     }
 
     fn sum_int(&self, partial: Partial) -> i128 {
-        self.words_of(partial).map(|word| i128::from(word.cast_signed())).sum()
+        self.fold(partial, 0, |sum, word| sum + i128::from(word.cast_signed()))
     }
 
     fn sum_float(&self, partial: Partial) -> f64 {
         // Not `sum()`: its neutral element is −0.
-        self.words_of(partial).fold(0.0, |sum, word| sum + f64::from_bits(word))
+        self.fold(partial, 0.0, |sum, word| sum + f64::from_bits(word))
     }
 
     fn float_extreme(&self, partial: Partial) -> f64 {
-        let words = self.words_of(partial).map(f64::from_bits);
         match partial {
-            Partial::MinFloat(_) => words.fold(f64::INFINITY, f64::min),
-            _ => words.fold(f64::NEG_INFINITY, f64::max),
+            Partial::MinFloat(_) => {
+                self.fold(partial, f64::INFINITY, |least, word| least.min(f64::from_bits(word)))
+            }
+            _ => self.fold(partial, f64::NEG_INFINITY, |most, word| most.max(f64::from_bits(word))),
         }
     }
 
     fn int_extreme(&self, partial: Partial) -> i64 {
-        let words = self.words_of(partial).map(u64::cast_signed);
         match partial {
-            Partial::MinInt(_) => words.fold(i64::MAX, i64::min),
-            _ => words.fold(i64::MIN, i64::max),
+            Partial::MinInt(_) => self.fold(partial, i64::MAX, |least, word| least.min(word.cast_signed())),
+            _ => self.fold(partial, i64::MIN, |most, word| most.max(word.cast_signed())),
         }
     }
 
@@ -243,6 +332,31 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
             let start_ms = self.ring.bucket_in(self.words, slot).wrapping_mul(width_ms);
             Some(start_ms.wrapping_add(offset_ms.cast_signed()))
         })
+    }
+
+    fn spreading(&self, count: Partial, moments: Partial) -> Spreading {
+        let (count, moments) = (self.column(count), self.column(moments));
+        let base = self.ring.column_base(moments);
+        self.slots().fold(Spreading::default(), |all, slot| {
+            let words = column::get_wide(self.words, base, slot);
+            let count = self.ring.cell(self.words, count, slot);
+            all.merged(Spreading::new(count, Moments::from_words(words)))
+        })
+    }
+
+    fn decayed(&self, _partial: Partial) -> Decayed {
+        unreachable!("what decays is kept for `all` only")
+    }
+
+    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch {
+        let mut scratch = Scratch::default();
+        scratch.begin(sketch);
+        let (column, heap) = (self.column(partial), body::heap(self.layout, self.words));
+        for slot in self.slots() {
+            let reference = self.ring.cell(self.words, column, slot) as u32;
+            merge_cell(heap, self.words, sketch, reference, &mut scratch);
+        }
+        scratch
     }
 
     fn layout(&self) -> &Layout {

@@ -1,9 +1,71 @@
 //! The naive model: a list of events, filters and folds. Written from the specification, not from the engine.
 
-use windrow_window::aggregate::Aggregate;
+use windrow_window::aggregate::{Aggregate, Spread};
 use windrow_window::column::Partial;
 use windrow_window::definition::{FieldType, SkewAction};
 use windrow_window::{ClockMode, Definition, Length, Value};
+
+/// What a value must be.
+#[derive(Debug)]
+pub enum Expected {
+    /// This.
+    Exactly(Value),
+    /// A float this far from a number at most.
+    Near(f64, f64),
+    /// So many, or one off: two values may share an entry of a sketch.
+    About(i64),
+    /// A float or an integer within 1 % of one of these two.
+    Quantile(f64, f64),
+    /// The so many most frequent, in any order where they are equally frequent, and how many others there are, if that is told.
+    MostFrequent { counts: Vec<(Value, i64)>, k: usize, others: Option<i64> },
+}
+
+impl Expected {
+    pub fn admits(&self, got: &Value) -> bool {
+        let near = |got: f64, to: f64, by: f64| (got - to).abs() <= by;
+        match (self, got) {
+            (Self::Exactly(value), got) => value == got,
+            (Self::Near(to, by), Value::Float(got)) => near(*got, *to, *by),
+            (Self::About(count), Value::Int(got)) => (count - 1..=*count).contains(got),
+            (Self::Quantile(low, high), got) => {
+                let got = match *got {
+                    Value::Float(got) => got,
+                    Value::Int(got) => got as f64,
+                    _ => return false,
+                };
+                [*low, *high].into_iter().any(|value| near(got, value, value.abs() * 0.010_000_1))
+            }
+            (Self::MostFrequent { counts, k, others }, Value::List(got)) => {
+                admits_most_frequent(counts, *k, *others, got)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn admits_most_frequent(counts: &[(Value, i64)], k: usize, others: Option<i64>, got: &[Value]) -> bool {
+    let pair = |pair: &Value| match pair {
+        Value::List(pair) => match &pair[..] {
+            [value, Value::Int(count)] => Some((value.clone(), *count)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(mut got) = got.iter().map(pair).collect::<Option<Vec<_>>>() else { return false };
+    let mut largest: Vec<i64> = counts.iter().map(|(_, count)| *count).collect();
+    largest.sort_by_key(|count| -count);
+    let mut unseen: i64 = others.unwrap_or(0) + largest.iter().skip(k).sum::<i64>();
+    largest.truncate(k);
+    if others.is_some()
+        && let Some((_, told)) = got.pop_if(|(value, _)| *value == Value::Null)
+    {
+        unseen -= told;
+    }
+    (others.is_none() || unseen == 0)
+        && got.iter().map(|(_, count)| *count).eq(largest)
+        && got.iter().all(|pair| counts.contains(pair))
+        && got.iter().enumerate().all(|(at, pair)| !got[..at].contains(pair))
+}
 
 pub struct Model {
     definition: Definition,
@@ -13,25 +75,42 @@ pub struct Model {
     events: Vec<Counted>,
     /// How many events were counted ever.
     counted: usize,
-    /// What each width (0: `all`) stores, and how many events had been counted when it began.
+    /// What each width (0: `all`) stores, and with which layout of the stream it began.
     stored: Vec<(i64, Partial, usize)>,
-    /// Of each width, the oldest time that was kept when an ALTER made its ring longer.
-    kept_since: Vec<(i64, i64)>,
+    /// How many events had been counted when each layout came.
+    generations: Vec<usize>,
 }
 
 struct Counted {
     number: usize,
+    /// Widths that did not keep its bucket any more at an ALTER.
+    lost: Vec<i64>,
     entity: u8,
     ts: i64,
     values: Vec<Option<f64>>,
     ints: Vec<Option<i64>>,
+    texts: Vec<Option<&'static str>>,
 }
 
-/// A value as the test draws it; INT fields take the integer, FLOAT fields the number.
+impl Counted {
+    fn value(&self, field: u8) -> Option<Value> {
+        let field = usize::from(field);
+        let text = self.texts[field].map(|text| Value::Bytes(text.as_bytes().into()));
+        self.values[field].map(Value::Float).or(self.ints[field].map(Value::Int)).or(text)
+    }
+
+    fn number(&self, field: u8) -> Option<f64> {
+        let field = usize::from(field);
+        self.values[field].or(self.ints[field].map(|int| int as f64))
+    }
+}
+
+/// A value as the test draws it; INT fields take the integer, FLOAT fields the number, STRING fields the text.
 #[derive(Clone, Copy, Debug)]
 pub struct Drawn {
     pub int: i64,
     pub float: f64,
+    pub text: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,22 +137,21 @@ fn since(stored: &[(i64, Partial, usize)], w: i64, partials: &[Partial]) -> Opti
 
 impl Model {
     pub fn new(definition: Definition) -> Self {
-        let (counted, kept_since) = (0, Vec::new());
-        let stored = Self::store(&definition, &[], counted);
-        Self { definition, event_clock: None, events: Vec::new(), counted, stored, kept_since }
+        let stored = Self::store(&definition, &[], 0);
+        Self { definition, event_clock: None, events: Vec::new(), counted: 0, stored, generations: vec![0] }
     }
 
     /// What the definition's widths store: what they stored together before goes on together, the rest begins now.
     fn store(
         definition: &Definition,
         before: &[(i64, Partial, usize)],
-        counted: usize,
+        generation: usize,
     ) -> Vec<(i64, Partial, usize)> {
         let mut stored = Vec::new();
         for spec in &definition.aggregates {
             for window in definition.windows.iter().filter(|window| spec.covers(window.length)) {
                 let partials = Partial::of(spec.aggregate, &definition.fields);
-                let since = since(before, window.width_ms, &partials).unwrap_or(counted);
+                let since = since(before, window.width_ms, &partials).unwrap_or(generation);
                 stored.extend(partials.into_iter().map(|partial| (window.width_ms, partial, since)));
             }
         }
@@ -90,18 +168,15 @@ impl Model {
                 }
             }
         }
-        let before = self.tiers();
-        let kept: Vec<i64> =
-            before.iter().map(|tier| self.kept_from(tier.0, now).unwrap_or(i64::MIN)).collect();
-        self.stored = Self::store(&definition, &self.stored, self.counted);
-        self.definition = definition;
-        let after = self.tiers();
-        self.kept_since.retain(|(w, _)| after.iter().any(|tier| tier.0 == *w));
-        for ((w, longest, retain), kept) in before.into_iter().zip(kept) {
-            if after.iter().any(|tier| tier.0 == w && tier.1 + tier.2 > longest + retain) {
-                self.kept_since.push((w, kept));
+        for (w, ..) in self.tiers() {
+            let Some(kept) = self.kept_from(w, now) else { continue };
+            for event in self.events.iter_mut().filter(|event| floor(event.ts, w) < kept) {
+                event.lost.push(w);
             }
         }
+        self.stored = Self::store(&definition, &self.stored, self.generations.len());
+        self.generations.push(self.counted);
+        self.definition = definition;
     }
 
     /// An event that is not too far ahead is received: the clock knows it, whatever becomes of it.
@@ -171,7 +246,8 @@ impl Model {
         };
         let values = of_kind(FieldType::Float).map(|value| value.map(|value| value.float)).collect();
         let ints = of_kind(FieldType::Int).map(|value| value.map(|value| value.int)).collect();
-        self.events.push(Counted { number: self.counted, entity, ts, values, ints });
+        let texts = of_kind(FieldType::String).map(|value| value.map(|value| value.text)).collect();
+        self.events.push(Counted { number: self.counted, lost: Vec::new(), entity, ts, values, ints, texts });
         self.counted += 1;
         reply
     }
@@ -191,12 +267,19 @@ impl Model {
     /// The oldest time from which a window over buckets of `w` may begin.
     pub fn kept_from(&self, w: i64, now: i64) -> Option<i64> {
         let (_, longest, retain) = *self.tiers().iter().find(|tier| tier.0 == w).expect("a declared width");
-        let since = self.kept_since.iter().filter(|kept| kept.0 == w).map(|kept| kept.1).max();
-        self.clock(now).map(|clock| floor(clock + 1 - longest - retain, w).max(since.unwrap_or(i64::MIN)))
+        self.clock(now).map(|clock| floor(clock + 1 - longest - retain, w))
     }
 
     /// The value of a feature over buckets of `w` (0: `all`) with the windows ending at `t`.
-    pub fn read(&self, entity: u8, aggregate: Aggregate, length: Length, w: i64, t: i64, now: i64) -> Value {
+    pub fn read(
+        &self,
+        entity: u8,
+        aggregate: Aggregate,
+        length: Length,
+        w: i64,
+        t: i64,
+        now: i64,
+    ) -> Expected {
         match length {
             Length::All => self.fold(entity, aggregate, i64::MIN, i64::MAX, 0, t, 0, now),
             Length::Finite(length) => {
@@ -217,20 +300,23 @@ impl Model {
         t: i64,
         length: i64,
         now: i64,
-    ) -> Value {
+    ) -> Expected {
         let dead = self.clock(now).is_none_or(|clock| self.is_dead(entity, clock));
         let partials = Partial::of(aggregate, &self.definition.fields);
         // The newest event of all stands in every record.
         let is_newest_of_all = w == 0 && aggregate == Aggregate::Since;
-        let since = if is_newest_of_all { 0 } else { since(&self.stored, w, &partials).expect("it is kept") };
+        let generation =
+            if is_newest_of_all { 0 } else { since(&self.stored, w, &partials).expect("it is kept") };
+        let since = self.generations[generation];
         let within = |event: &&Counted| {
-            !dead && event.entity == entity && event.number >= since && event.ts >= from && event.ts < to
+            let is_stored = event.number >= since && !event.lost.contains(&w);
+            !dead && event.entity == entity && is_stored && event.ts >= from && event.ts < to
         };
         let events: Vec<&Counted> = self.events.iter().filter(within).collect();
         let is_int = |field: u8| self.definition.fields[usize::from(field)].kind == FieldType::Int;
         let floats = |field: u8| events.iter().filter_map(move |event| event.values[usize::from(field)]);
         let ints = |field: u8| events.iter().filter_map(move |event| event.ints[usize::from(field)]);
-        let present = |field: u8| floats(field).count() + ints(field).count();
+        let present = |field: u8| events.iter().filter(|event| event.value(field).is_some()).count();
         let int_sum = |field: u8| {
             // A bucket saturates as its events arrive; buckets merge exactly.
             let mut buckets: Vec<(i64, i64)> = Vec::new();
@@ -246,7 +332,15 @@ impl Model {
         };
         let float_sum = |field: u8| floats(field).fold(0.0, |sum, value| sum + value);
         let seconds = length as f64 / 1000.0;
-        match aggregate {
+        let numbers = |field: u8| events.iter().filter_map(move |event| event.number(field));
+        // By event time, then arrival.
+        let in_time = |field: u8| {
+            let mut values: Vec<(i64, Value)> =
+                events.iter().filter_map(|event| Some((event.ts, event.value(field)?))).collect();
+            values.sort_by_key(|(ts, _)| *ts);
+            values.into_iter().map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        Expected::Exactly(match aggregate {
             Aggregate::Count => Value::Int(events.len() as i64),
             Aggregate::CountOf(field) => Value::Int(present(field) as i64),
             Aggregate::Sum(field) if is_int(field) => {
@@ -269,6 +363,102 @@ impl Model {
                 let newest = events.iter().map(|event| event.ts).max();
                 newest.map_or(Value::Null, |newest| Value::Int((t - 1 - newest).max(0)))
             }
+            Aggregate::Variance(field, spread) => {
+                let numbers: Vec<f64> = numbers(field).collect();
+                return variance(&numbers, spread);
+            }
+            Aggregate::DecaySum(field, halflife_ms) => {
+                let decayed = events.iter().filter_map(|event| {
+                    let age_ms = (t - 1 - event.ts) as f64;
+                    Some(event.number(field)? * (-age_ms / halflife_ms as f64).exp2())
+                });
+                let (sum, size) =
+                    decayed.fold((0.0, 0.0), |(sum, size), value| (sum + value, size + value.abs()));
+                return Expected::Near(sum, size * 1e-9);
+            }
+            Aggregate::First(field) => in_time(field).into_iter().next().unwrap_or(Value::Null),
+            Aggregate::Last(field) => in_time(field).into_iter().next_back().unwrap_or(Value::Null),
+            Aggregate::LastK(field, k) => {
+                Value::List(in_time(field).into_iter().rev().take(usize::from(k)).collect())
+            }
+            Aggregate::Distinct(field, _) => {
+                let counts = frequencies(events.iter().filter_map(|event| event.value(field)));
+                let count = counts.len() as i64;
+                if self.definition.fields[usize::from(field)].kind != FieldType::String {
+                    return Expected::About(count);
+                }
+                Value::Int(count)
+            }
+            Aggregate::Quantile(field, fraction) => {
+                let mut numbers: Vec<f64> = numbers(field).collect();
+                if numbers.is_empty() {
+                    return Expected::Exactly(Value::Null);
+                }
+                numbers.sort_by(f64::total_cmp);
+                let rank = fraction.get() * (numbers.len() - 1) as f64;
+                return Expected::Quantile(numbers[rank.floor() as usize], numbers[rank.ceil() as usize]);
+            }
+            Aggregate::TopK(field, k) => {
+                let counts = frequencies(events.iter().filter_map(|event| event.value(field)));
+                return Expected::MostFrequent { counts, k: usize::from(k), others: None };
+            }
+            Aggregate::CountBy(field, k) => return counts_by(&events, field, usize::from(k), w),
+        })
+    }
+}
+
+/// How often each value stands there.
+fn frequencies(values: impl Iterator<Item = Value>) -> Vec<(Value, i64)> {
+    let mut counts: Vec<(Value, i64)> = Vec::new();
+    for value in values {
+        match counts.iter_mut().find(|(known, _)| *known == value) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((value, 1)),
+        }
+    }
+    counts
+}
+
+/// Each bucket counts the first `k` values that arrive, and the rest as one.
+fn counts_by(events: &[&Counted], field: u8, k: usize, w: i64) -> Expected {
+    let mut buckets: Vec<(i64, Vec<Value>)> = Vec::new();
+    let (mut counted, mut others) = (Vec::new(), 0);
+    for event in events {
+        let Some(value) = event.value(field) else { continue };
+        let start = if w == 0 { 0 } else { floor(event.ts, w) };
+        let at = buckets.iter().position(|(bucket, _)| *bucket == start).unwrap_or_else(|| {
+            buckets.push((start, Vec::new()));
+            buckets.len() - 1
+        });
+        let known = &mut buckets[at].1;
+        if !known.contains(&value) && known.len() < k {
+            known.push(value.clone());
+        }
+        if known.contains(&value) { counted.push(value) } else { others += 1 }
+    }
+    Expected::MostFrequent { counts: frequencies(counted.into_iter()), k, others: Some(others) }
+}
+
+/// In two passes.
+fn variance(numbers: &[f64], spread: Spread) -> Expected {
+    let count = numbers.len() as f64;
+    let divisor = match spread {
+        Spread::VarPop | Spread::StddevPop => count,
+        Spread::VarSamp | Spread::StddevSamp => count - 1.0,
+    };
+    if divisor < 1.0 {
+        return Expected::Exactly(Value::Null);
+    }
+    let mean = numbers.iter().sum::<f64>() / count;
+    let variance = numbers.iter().map(|number| (number - mean) * (number - mean)).sum::<f64>() / divisor;
+    let largest = numbers.iter().fold(0.0, |largest: f64, number| largest.max(number.abs()));
+    match spread {
+        Spread::VarPop | Spread::VarSamp => {
+            Expected::Near(variance, variance * 1e-9 + largest * largest * 1e-15)
+        }
+        // Where values hardly differ, the root makes much of a rounding.
+        Spread::StddevPop | Spread::StddevSamp => {
+            Expected::Near(variance.sqrt(), variance.sqrt() * 1e-9 + largest * 1e-7)
         }
     }
 }

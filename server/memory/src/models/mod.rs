@@ -22,6 +22,7 @@ macro_rules! catches {
 
 mod gate;
 mod index;
+mod pool;
 mod reclaim;
 mod record;
 mod ring;

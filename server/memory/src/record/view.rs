@@ -8,7 +8,7 @@ use crate::{
     region::Region,
     sync::{AtomicU64, Ordering},
 };
-use std::fmt;
+use std::{fmt, ops::Range};
 
 /// A record's words, to be read.
 ///
@@ -104,6 +104,14 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn get(&self, index: usize) -> u64 {
         self.body[index].load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire))
+    }
+
+    /// Folds the words of a range of the body, in order; those that are not there are passed over.
+    #[inline]
+    pub fn fold<B>(&self, range: Range<usize>, initial: B, mut fold: impl FnMut(B, u64) -> B) -> B {
+        let order = order(Mistake::RecordWordNotAcquired, Ordering::Acquire);
+        let words = self.body.get(range).unwrap_or_default();
+        words.iter().fold(initial, |so_far, word| fold(so_far, word.load(order)))
     }
 
     /// Starts to load the cache line of the word `index` of the body, if there is one: a hint, of no other effect.

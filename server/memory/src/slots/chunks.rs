@@ -28,7 +28,7 @@ use std::{
 pub(crate) const POPULATE_AHEAD: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// So many free chunks are kept for what comes next.
-const FREE_KEPT: usize = if cfg!(loom) { 0 } else { 8 };
+const FREE_KEPT: usize = if cfg!(loom) { 0 } else { 2 };
 
 /// Or this part of the chunks in use: records that change their size give back and take all the time.
 const FREE_KEPT_PART: usize = 64;
@@ -190,6 +190,9 @@ impl ChunkPool {
     /// Chooses the chunks that come next, as many as the budget has room for, and tells the helper.
     fn look_ahead(&mut self) {
         let room = self.limit.saturating_sub(self.used + self.free.len()).min(POPULATE_AHEAD);
+        if self.upcoming.len() == room {
+            return;
+        }
         while self.upcoming.len() > room {
             let number = self.upcoming.pop_back().expect("it has more than none");
             // A free one is released in its turn.

@@ -40,9 +40,7 @@ impl<'l> Ring<'l> {
     pub(super) fn slot_of(&self, bucket: i64) -> usize {
         let back = self.head.wrapping_sub(bucket) as usize;
         debug_assert!(back < self.tier().slots, "bucket {bucket} is not in the ring of {}", self.head);
-        let slot =
-            if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back };
-        slot
+        if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back }
     }
 
     /// The slot that a bucket has in a dense ring, or would have next; in a short one, the last.
@@ -93,7 +91,7 @@ impl<'l> Ring<'l> {
 
     /// Whether every count of the slot can take one more; else the shape with wider counts.
     fn room_to_count<W: Words + ?Sized>(&self, words: &W, slot: usize) -> Result<(), usize> {
-        for (at, partial) in self.tier().columns.iter().enumerate() {
+        for (at, partial) in self.tier().columns.numbers().iter().enumerate() {
             let bits = self.shape.bits[at];
             if partial.is_count() && bits < 64 && self.cell(words, at, slot) == (1 << bits) - 1 {
                 return Err(self.tier().wider(self.shape_index));
@@ -119,9 +117,28 @@ impl<'l> Ring<'l> {
             }
         };
         let offset_ms = (event.ts - bucket * self.tier().width_ms).cast_unsigned();
-        for (at, partial) in self.tier().columns.iter().enumerate() {
+        let columns = &self.tier().columns;
+        for (at, partial) in columns.numbers().iter().enumerate() {
             if let Some(new) = partial.add(self.cell(words, at, slot), event, offset_ms) {
                 self.set_cell(words, at, slot, new);
+            }
+        }
+        if !columns.is_numbers_only() {
+            self.put_wide(words, event, slot);
+        }
+    }
+
+    /// Adds the event to the partials of a slot that are not one number.
+    fn put_wide<W: WordsMut + ?Sized>(&self, words: &mut W, event: &Event<'_>, slot: usize) {
+        let columns = &self.tier().columns;
+        for (at, partial) in columns.wide() {
+            let base = self.column_base(at);
+            let count = |of| {
+                let at = columns.find_beside(of, at).expect("moments stand beside their count");
+                self.cell(words, at, slot)
+            };
+            if let Some(new) = partial.add_wide(column::get_wide(words, base, slot), event, count) {
+                column::set_wide(words, base, slot, new);
             }
         }
     }
@@ -142,8 +159,17 @@ impl<'l> Ring<'l> {
     }
 
     pub(super) fn clear<W: WordsMut + ?Sized>(&self, words: &mut W, slot: usize) {
-        for (at, partial) in self.tier().columns.iter().enumerate() {
+        let columns = &self.tier().columns;
+        for (at, partial) in columns.numbers().iter().enumerate() {
             self.set_cell(words, at, slot, partial.initial());
+        }
+        if !columns.is_numbers_only() {
+            for (at, _) in columns.wide() {
+                column::set_wide(words, self.column_base(at), slot, [0; 2]);
+            }
+            for of in columns.sketches() {
+                self.set_cell(words, of.column, slot, 0);
+            }
         }
     }
 
@@ -181,9 +207,18 @@ impl<'l> Ring<'l> {
     fn move_entry<W: WordsMut + ?Sized>(&self, words: &mut W, from: usize, to: usize) {
         let tag = column::get(words, self.base, 32, from);
         column::set(words, self.base, 32, to, tag);
-        for at in 0..self.tier().columns.len() {
+        let columns = &self.tier().columns;
+        for at in 0..columns.numbers().len() {
             let value = self.cell(words, at, from);
             self.set_cell(words, at, to, value);
+        }
+        for (at, _) in columns.wide() {
+            let value = column::get_wide(words, self.column_base(at), from);
+            column::set_wide(words, self.column_base(at), to, value);
+        }
+        for of in columns.sketches() {
+            let reference = self.cell(words, of.column, from);
+            self.set_cell(words, of.column, to, reference);
         }
     }
 
@@ -220,8 +255,25 @@ impl<'l> Ring<'l> {
         O: Words + ?Sized,
         N: WordsMut + ?Sized,
     {
-        for at in 0..self.tier().columns.len() {
+        let columns = &self.tier().columns;
+        for at in 0..columns.numbers().len() {
             to.set_cell(new, at, slot, self.cell(old, at, from));
+        }
+        for (at, _) in columns.wide() {
+            let value = column::get_wide(old, self.column_base(at), from);
+            column::set_wide(new, to.column_base(at), slot, value);
+        }
+        for of in columns.sketches() {
+            to.set_cell(new, of.column, slot, self.cell(old, of.column, from));
+        }
+    }
+
+    /// The cells of all buckets, oldest first, as at most two runs of slots.
+    pub(super) fn all_runs(&self) -> [(usize, usize); 2] {
+        match (self.head, self.shape.dense) {
+            (NONE, _) => [(0, 0); 2],
+            (_, true) => [(self.entries + 1, self.tier().slots), (0, self.entries + 1)],
+            (_, false) => [(0, self.entries), (0, 0)],
         }
     }
 

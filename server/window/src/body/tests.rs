@@ -35,6 +35,7 @@ impl Entity {
             clock: ts.max(newest_ms(self.words.as_slice())),
             present: 1,
             values: &[value.to_bits()],
+            bytes: &[],
         };
         loop {
             let mut placements = Placements::default();
@@ -43,11 +44,11 @@ impl Entity {
                 Fit::Ready => {
                     return add(&self.layout, self.words.as_mut_slice(), &event, &placements);
                 }
-                Fit::Grow { tier, shape } => {
+                Fit::Grow(growth) => {
+                    let wanted = words_grown(&self.layout, self.words.as_slice(), &growth);
                     // Stale words beyond the old body must not matter.
-                    let mut words =
-                        vec![u64::MAX; words_grown(&self.layout, self.words.as_slice(), tier, shape)];
-                    grow(&self.layout, self.words.as_slice(), words.as_mut_slice(), tier, shape);
+                    let mut words = vec![u64::MAX; wanted.ample];
+                    grow(&self.layout, self.words.as_slice(), words.as_mut_slice(), &growth);
                     assert_eq!(words_used(&self.layout, words.as_slice()), words.len());
                     self.words = words;
                     self.grown += 1;
@@ -154,7 +155,7 @@ fn an_event_behind_the_ring_is_late_whatever_its_stamp_says() {
     let text = "FIELDS x FLOAT WINDOWS 10s@1s AGGREGATE count SKEW 0s REJECT CLOCK EVENT";
     let mut entity = Entity::new(text);
     entity.event(100_000, 1.0);
-    let stale = Event { ts: 80_000, clock: 80_000, present: 0, values: &[0] };
+    let stale = Event { ts: 80_000, clock: 80_000, present: 0, values: &[0], bytes: &[] };
     let mut placements = Placements::default();
     let mut judged = |entity: &Entity| fit(&entity.layout, entity.words.as_slice(), &stale, &mut placements);
     assert_eq!(judged(&entity), Fit::Late);

@@ -294,7 +294,11 @@ fn parse_aggregates(
     for (aggregate, lengths) in parse_named(words, fields, windows)? {
         let spec = AggregateSpec { aggregate, lengths };
         if !windows.iter().any(|window| spec.covers(window.length)) {
-            return fail(format!("{} applies to none of the stream's windows", aggregate.text(fields)));
+            return fail(format!(
+                "{} applies to none of the stream's windows: {}",
+                aggregate.text(fields),
+                aggregate.why_not()
+            ));
         }
         specs.push(spec);
     }
@@ -345,10 +349,7 @@ fn parse_named(
                     ))
                 })?;
             if !aggregate.applies_to(length) {
-                return fail(format!(
-                    "{} has no value over 'all': a rate needs a length",
-                    aggregate.text(fields)
-                ));
+                return fail(format!("{}: {}", quote(word), aggregate.why_not()));
             }
             if lengths.contains(&length) {
                 return fail(format!("window {length} stands twice in {}", quote(word)));

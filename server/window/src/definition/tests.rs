@@ -113,6 +113,34 @@ fn partials_that_several_aggregates_need_are_stored_once() {
 }
 
 #[test]
+fn aggregates_with_numbers_have_one_text_and_are_compared_by_value() {
+    let text = "FIELDS x FLOAT s STRING WINDOWS 5m all AGGREGATE lastk(x,03) distinct(s,12) Quantile(x,.50) topk(s,5) \
+                countby(s,7):5m decaysum(x,60m) distinct(x,9)";
+    let one = parse(text).unwrap();
+    let aggregates = "AGGREGATE lastk(x,3) distinct(s) quantile(x,0.5) topk(s,5) countby(s,7):5m decaysum(x,1h) distinct(x,9) ";
+    assert!(one.to_args_text().contains(aggregates), "{}", one.to_args_text());
+    let again = parse(&one.to_args_text()).unwrap();
+    assert_eq!(again, one);
+    let moved = "FIELDS s STRING x FLOAT WINDOWS all 5m AGGREGATE distinct(x,9) decaysum(x,1h):all countby(s,7):5m topk(s,5) \
+                 quantile(x,0.5) distinct(s) lastk(x,3)";
+    assert_eq!(one.difference(&parse(moved).unwrap()), None);
+    assert!(one.difference(&parse(&moved.replace("0.5", "0.51")).unwrap()).is_some());
+    assert!(one.difference(&parse(&moved.replace("lastk(x,3)", "lastk(x,4)")).unwrap()).is_some());
+    let layout = Layout::compile(&one).unwrap();
+    let names: Vec<&str> = layout.features.iter().map(|feature| &*feature.name).collect();
+    assert!(names.contains(&"decaysum(x,1h):all") && !names.contains(&"decaysum(x,1h):5m"), "{names:?}");
+    let found = crate::query::Feature::find(&layout, b"distinct(s, 12):60s").unwrap();
+    assert_eq!(&*found.name, "distinct(s):1m");
+}
+
+#[test]
+fn all_quantiles_of_a_field_share_one_sketch() {
+    let layout =
+        layout("FIELDS x FLOAT WINDOWS 5m AGGREGATE quantile(x,0.5) quantile(x,0.99) quantile(x,0.999)");
+    assert_eq!(layout.tiers[0].columns.len(), 1);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let cases = [
         ("", "WINDOWS is missing"),
@@ -135,7 +163,24 @@ fn what_is_wrong_is_named() {
         ("FIELDS x FLOAT WINDOWS 5m 1h AGGREGATE count:5m", "window 1h has no aggregate"),
         ("FIELDS x FLOAT WINDOWS 5m all AGGREGATE count rate:all", "no value over 'all'"),
         ("FIELDS x FLOAT WINDOWS all AGGREGATE rate", "applies to none"),
-        ("FIELDS x STRING WINDOWS 5m AGGREGATE distinct(x)", "not available in this version"),
+        ("FIELDS x STRING WINDOWS 5m AGGREGATE quantile(x,0.5)", "is a STRING"),
+        ("FIELDS x STRING WINDOWS 5m AGGREGATE stddev_pop(x)", "is a STRING"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE lastk(x)", "'lastk': write it as lastk(field,k)"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE lastk(x,0)", "a number from 1 to 1000, not '0'"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE topk(x,1001)", "a number from 1 to 1000, not '1001'"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE countby(x,-3)", "a number from 1 to 1000, not '-3'"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE countby(x,3,4)", "at most 2 arguments"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE distinct(x,3)", "a number from 4 to 16, not '3'"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE distinct(x,17)", "a number from 4 to 16, not '17'"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE quantile(x,1)", "between 0 and 1, as 0.99, not '1'"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE quantile(x,0)", "between 0 and 1, as 0.99, not '0'"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE quantile(x,nan)", "between 0 and 1"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE quantile(x)", "write it as quantile(field,q)"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE sum(x,2)", "write it as sum(field)"),
+        ("FIELDS x FLOAT WINDOWS all AGGREGATE decaysum(x,soon)", "the half-life is a duration above 0"),
+        ("FIELDS x FLOAT WINDOWS all AGGREGATE decaysum(x,0s)", "the half-life is a duration above 0"),
+        ("FIELDS x FLOAT WINDOWS 5m AGGREGATE count decaysum(x,1h)", "kept for 'all' only"),
+        ("FIELDS x FLOAT WINDOWS 5m all AGGREGATE count decaysum(x,1h):5m", "kept for 'all' only"),
         ("FIELDS x FLOAT x INT WINDOWS 5m AGGREGATE count", "declared twice"),
         ("FIELDS x DOUBLE WINDOWS 5m AGGREGATE count", "needs a type"),
         ("FIELDS x WINDOWS 5m AGGREGATE count", "needs a type"),

@@ -1,0 +1,249 @@
+//! The union of a window's distinct counts, and how many values it has.
+//!
+//! While no bucket is dense and the union has few entries, they are kept as entries, and counted by linear counting (Whang,
+//! Vander-Zanden, Taylor, 1990) over 2²⁵ registers: that is exact but for collisions, of which 1,000 values have 0.01.
+//! Otherwise they are 2ᵖ registers, and counted by the improved raw estimator of Ertl ("New cardinality estimation algorithms for
+//! HyperLogLog sketches", 2017, algorithm 6), which needs no tables and has no bias where values are few.
+//! What is kept does not depend on the order of the buckets.
+
+use super::distinct::{
+    INDEX_BITS, LANES, LANES_MASK, RANK_BITS, dense_words, entries, entry_at, is_dense, lower_bound,
+    rank_max, register_of,
+};
+use super::span::Span;
+use crate::words::Words;
+
+/// A union has 2ᵖ divided by this many entries before it becomes registers, which take as long to count.
+const ENTRIES_SHARE: usize = 4;
+const ENTRIES_MIN: usize = 16;
+/// Up to so many entries are put in one at a time.
+const FEW: usize = 4;
+/// Words that are read at once, so that their maxima are found several at a time.
+const CHUNK: usize = 64;
+/// Terms of the series σ and τ: they end when nothing changes, which is long before.
+const TERMS_MAX: u32 = 128;
+
+#[derive(Debug, Default)]
+pub(super) struct Union {
+    p: u8,
+    /// Entries, ascending, one for each index; none when there are registers.
+    sparse: Vec<u32>,
+    /// Where two lists are merged.
+    spare: Vec<u32>,
+    /// Registers; none while there are entries.
+    dense: Vec<u64>,
+}
+
+impl Union {
+    pub(super) fn begin(&mut self, p: u8) {
+        self.p = p;
+        self.sparse.clear();
+        self.dense.clear();
+    }
+
+    pub(super) fn merge<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
+        if is_dense(span, self.p) {
+            self.become_dense();
+            self.merge_dense(span);
+            return;
+        }
+        let entries = entries(span);
+        if !self.dense.is_empty() {
+            for index in 0..entries {
+                self.add_to_register(entry_at(span, index));
+            }
+        } else if entries <= FEW {
+            for index in 0..entries {
+                self.add_entry(entry_at(span, index));
+            }
+        } else {
+            self.merge_sparse(span, entries);
+        }
+    }
+
+    /// Adds one entry.
+    pub(super) fn add_entry(&mut self, entry: u32) {
+        if !self.dense.is_empty() {
+            return self.add_to_register(entry);
+        }
+        let index = entry >> RANK_BITS;
+        let at = lower_bound(self.sparse.len(), |at| self.sparse[at] >> RANK_BITS < index);
+        match self.sparse.get_mut(at) {
+            Some(found) if *found >> RANK_BITS == index => *found = entry.max(*found),
+            _ => {
+                self.sparse.insert(at, entry);
+                self.bound();
+            }
+        }
+    }
+
+    fn merge_sparse<W: Words + ?Sized>(&mut self, span: Span<'_, W>, entries: usize) {
+        self.spare.clear();
+        let mut mine = self.sparse.iter().copied().peekable();
+        for index in 0..entries {
+            let entry = entry_at(span, index);
+            while let Some(before) = mine.next_if(|&other| other >> RANK_BITS < entry >> RANK_BITS) {
+                self.spare.push(before);
+            }
+            let same = mine.next_if(|&other| other >> RANK_BITS == entry >> RANK_BITS);
+            self.spare.push(same.map_or(entry, |other| other.max(entry)));
+        }
+        self.spare.extend(mine);
+        std::mem::swap(&mut self.sparse, &mut self.spare);
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        if self.sparse.len() > ((1 << self.p) / ENTRIES_SHARE).max(ENTRIES_MIN) {
+            self.become_dense();
+        }
+    }
+
+    fn become_dense(&mut self) {
+        if !self.dense.is_empty() {
+            return;
+        }
+        self.dense.resize(dense_words(self.p), 0);
+        let sparse = std::mem::take(&mut self.sparse);
+        for &entry in &sparse {
+            self.add_to_register(entry);
+        }
+        // Its memory is used again.
+        self.sparse = sparse;
+        self.sparse.clear();
+    }
+
+    fn add_to_register(&mut self, entry: u32) {
+        let (index, rank) = register_of(entry, self.p);
+        let shift = RANK_BITS * (index % LANES) as u32;
+        let mask = (1 << RANK_BITS) - 1;
+        if let Some(word) = self.dense.get_mut(index / LANES)
+            && (*word >> shift & mask) < rank
+        {
+            *word = *word & !(mask << shift) | rank << shift;
+        }
+    }
+
+    fn merge_dense<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
+        let mut chunk = [0; CHUNK];
+        for (at, mine) in self.dense.chunks_mut(CHUNK).enumerate() {
+            for (index, word) in chunk.iter_mut().enumerate().take(mine.len()) {
+                *word = span.get(at * CHUNK + index) & LANES_MASK;
+            }
+            for (mine, theirs) in mine.iter_mut().zip(&chunk) {
+                *mine = larger_registers(*mine, *theirs);
+            }
+        }
+    }
+
+    /// How many different values.
+    pub(super) fn count(&self) -> f64 {
+        if self.dense.is_empty() { self.count_sparse() } else { self.count_dense() }
+    }
+
+    fn count_sparse(&self) -> f64 {
+        let registers = f64::from(1u32 << INDEX_BITS);
+        // m ln(m / empty), where few of m registers are not empty.
+        -registers * (-(self.sparse.len() as f64) / registers).ln_1p()
+    }
+
+    fn count_dense(&self) -> f64 {
+        let rank_max = rank_max(self.p);
+        let mut with_rank = [0u32; 1 << RANK_BITS];
+        let mut left = 1usize << self.p;
+        for word in &self.dense {
+            for lane in 0..LANES.min(left) {
+                let rank = word >> (RANK_BITS * lane as u32) & ((1 << RANK_BITS) - 1);
+                // A reader may see registers that cannot be.
+                with_rank[rank.min(rank_max) as usize] += 1;
+            }
+            left -= LANES.min(left);
+        }
+        let registers = f64::from(1u32 << self.p);
+        let mut sum = registers * tau(1.0 - f64::from(with_rank[rank_max as usize]) / registers);
+        for rank in (1..rank_max as usize).rev() {
+            sum = 0.5 * (sum + f64::from(with_rank[rank]));
+        }
+        sum += registers * sigma(f64::from(with_rank[0]) / registers);
+        registers * registers / (2.0 * std::f64::consts::LN_2) / sum
+    }
+}
+
+/// The larger of each of ten 6-bit registers.
+#[inline]
+fn larger_registers(one: u64, other: u64) -> u64 {
+    /// Every second register.
+    const EVEN: u64 = 0x003f_03f0_3f03_f03f;
+    larger_even(one & EVEN, other & EVEN) | larger_even(one >> 6 & EVEN, other >> 6 & EVEN) << 6
+}
+
+/// The larger of each of five 6-bit numbers that are 12 bits apart.
+#[inline]
+fn larger_even(one: u64, other: u64) -> u64 {
+    /// The bit above each number: a subtraction clears it where it borrows.
+    const GUARDS: u64 = 0x0040_0400_4004_0040;
+    let not_less = ((one | GUARDS) - other) & GUARDS;
+    let mask = not_less - (not_less >> 6);
+    one & mask | other & !mask
+}
+
+/// σ(x) = x + Σ x^(2ᵏ) 2^(k−1), for k ≥ 1.
+fn sigma(mut x: f64) -> f64 {
+    if x >= 1.0 {
+        return f64::INFINITY;
+    }
+    let (mut power, mut sum) = (1.0, x);
+    for _ in 0..TERMS_MAX {
+        x *= x;
+        let before = sum;
+        sum += x * power;
+        power += power;
+        if sum == before {
+            break;
+        }
+    }
+    sum
+}
+
+/// τ(x) = (1 − x − Σ (1 − x^(2^−k))² 2^−k) / 3, for k ≥ 1.
+fn tau(mut x: f64) -> f64 {
+    if x <= 0.0 || x >= 1.0 {
+        return 0.0;
+    }
+    let (mut power, mut sum) = (1.0, 1.0 - x);
+    for _ in 0..TERMS_MAX {
+        x = x.sqrt();
+        let before = sum;
+        power *= 0.5;
+        sum -= (1.0 - x) * (1.0 - x) * power;
+        if sum == before {
+            break;
+        }
+    }
+    sum / 3.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::larger_registers;
+
+    #[test]
+    fn the_larger_of_registers_is_found_for_each_alone() {
+        let pack = |registers: &[u64; 10]| {
+            registers.iter().enumerate().map(|(at, register)| register << (6 * at)).sum::<u64>()
+        };
+        let mut state = 1u64;
+        for _ in 0..10_000 {
+            let mut draw = || {
+                std::array::from_fn(|_| {
+                    state = super::super::hash::mix(state.wrapping_add(0x9e37));
+                    // Small and large ones, so that there are equal ones, too.
+                    if state & 64 == 0 { state & 63 } else { 60 + (state & 3) }
+                })
+            };
+            let (one, other): ([u64; 10], [u64; 10]) = (draw(), draw());
+            let larger = std::array::from_fn(|at| one[at].max(other[at]));
+            assert_eq!(larger_registers(pack(&one), pack(&other)), pack(&larger), "{one:?} {other:?}");
+        }
+    }
+}
