@@ -67,6 +67,7 @@ pub type Subcommand = Row<SubcommandId>;
 #[expect(missing_docs, reason = "the summary in the table says it")]
 pub enum CommandId {
     StreamCreate,
+    StreamAlter,
     StreamDrop,
     StreamList,
     StreamInfo,
@@ -77,6 +78,9 @@ pub enum CommandId {
     WindowJoin,
     WindowRange,
     WindowTop,
+    EntityDel,
+    EntityScan,
+    EntityInfo,
     Hello,
     Auth,
     Ping,

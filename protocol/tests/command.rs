@@ -242,7 +242,7 @@ fn list_is_filtered_as_asked() {
     assert_eq!(list("").len(), rows, "subcommands are listed too");
     assert_eq!(
         list("filterby pattern STREAM.*"),
-        ["stream.create", "stream.drop", "stream.list", "stream.info"]
+        ["stream.create", "stream.alter", "stream.drop", "stream.list", "stream.info"]
     );
     assert_eq!(list("FILTERBY PATTERN client|[gs]etname"), ["client|getname", "client|setname"]);
     assert_eq!(list("FILTERBY ACLCAT keyspace"), ["dbsize"]);

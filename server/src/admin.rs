@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use windrow_engine::Catalogue;
+use windrow_engine::alter::Altered;
 use windrow_engine::catalogue::Created;
 use windrow_protocol::reply;
 use windrow_window::Definition;
@@ -23,6 +24,8 @@ use crate::shared::Shared;
 pub(crate) enum AdminMessage {
     /// STREAM.CREATE.
     Create { definition: Definition, asker: Asker },
+    /// STREAM.ALTER, with the arguments that follow the stream's name.
+    Alter { name: Vec<u8>, args: Vec<Vec<u8>>, asker: Asker },
     /// STREAM.DROP.
     Drop { name: Vec<u8>, asker: Asker },
     /// A shard uses another version of the catalogue now, or has its records: look again.
@@ -70,6 +73,13 @@ impl Admin {
                     let outcome = self.create(definition);
                     self.answer(asker, outcome);
                 }
+                AdminMessage::Alter { name, args, asker } => {
+                    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+                    let outcome = self.alter(&name, |definition| {
+                        definition.altered(&args).map_err(|error| error.to_string())
+                    });
+                    self.answer(asker, outcome);
+                }
                 AdminMessage::Drop { name, asker } => {
                     let outcome = self.drop(&name);
                     self.answer(asker, outcome);
@@ -87,6 +97,48 @@ impl Admin {
             Ok(Created::Same) => Ok(()),
             Ok(Created::New(catalogue)) => self.change(catalogue),
             Err(error) => Err(format!("ERR {error}")),
+        }
+    }
+
+    fn alter(
+        &mut self,
+        name: &[u8],
+        change: impl FnOnce(&Definition) -> Result<Definition, String>,
+    ) -> Result<(), String> {
+        // One that could not be settled before.
+        self.settle()?;
+        let now_ms = self.shared.clock.now_ms();
+        match self.shared.catalogue().altered(name, now_ms, change) {
+            Ok(Altered::Same) => Ok(()),
+            Ok(Altered::New(catalogue)) => {
+                self.change(catalogue)?;
+                self.settle()
+            }
+            Err(error) => Err(format!("ERR {error}")),
+        }
+    }
+
+    /// Every shard has what was changed: says so in the manifest, and to the shards.
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        match self.shared.catalogue().settled(self.shared.clock.now_ms()) {
+            Some(catalogue) => self.change(catalogue),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a stream of the streams file: creates it, or alters it where it differs.
+    pub(crate) fn declare(&mut self, definition: Definition) -> Result<(), String> {
+        let present = self.shared.catalogue();
+        match present.stream(definition.name.as_bytes()) {
+            Some(stream) if !stream.definition.same_as(&definition) => {
+                tracing::info!(
+                    "stream '{}' is altered to what the streams file says:{}",
+                    definition.name,
+                    stream.definition.diff(&definition)
+                );
+                self.alter(definition.name.as_bytes(), |present| present.altered_to(&definition))
+            }
+            _ => self.create(definition),
         }
     }
 

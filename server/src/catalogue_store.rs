@@ -1,6 +1,7 @@
 //! The catalogue in the manifest: from the engine's entries to the storage's and back.
 
 use windrow_engine::Catalogue;
+use windrow_engine::alter::{Settled, Version};
 use windrow_engine::catalogue::{CatalogueError, StreamEntry};
 use windrow_storage::{DataDir, Manifest, StorageError};
 
@@ -40,7 +41,25 @@ fn to_stored(entry: StreamEntry) -> windrow_storage::StreamEntry {
         name: entry.name,
         definition: entry.definition,
         created_ms: entry.created_ms,
+        settled: entry.settled.map(settled_to_stored),
+        older: entry
+            .older
+            .into_iter()
+            .map(|version| windrow_storage::LayoutEntry {
+                layout_id: version.layout_id,
+                definition: version.definition,
+                settled: version.settled.map(settled_to_stored),
+            })
+            .collect(),
     }
+}
+
+fn settled_to_stored(settled: Settled) -> windrow_storage::Settled {
+    windrow_storage::Settled { at_ms: settled.at_ms, clock_ms: settled.clock_ms }
+}
+
+fn settled_from_stored(settled: windrow_storage::Settled) -> Settled {
+    Settled { at_ms: settled.at_ms, clock_ms: settled.clock_ms }
 }
 
 fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
@@ -50,5 +69,15 @@ fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
         name: entry.name.clone(),
         definition: entry.definition.clone(),
         created_ms: entry.created_ms,
+        settled: entry.settled.map(settled_from_stored),
+        older: entry
+            .older
+            .iter()
+            .map(|version| Version {
+                layout_id: version.layout_id,
+                definition: version.definition.clone(),
+                settled: version.settled.map(settled_from_stored),
+            })
+            .collect(),
     }
 }

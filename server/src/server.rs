@@ -172,14 +172,15 @@ pub(crate) fn random_word() -> Result<u64, ServerError> {
     })
 }
 
-/// A stream of the file that exists must be the same.
+/// A stream of the file that exists must be the same, or become so by STREAM.ALTER.
 fn check_file_streams(catalogue: &Catalogue, file_streams: &[Definition]) -> Result<(), ServerError> {
     for definition in file_streams {
-        let existing = catalogue.stream(definition.name.as_bytes());
-        if let Some(difference) = existing.and_then(|stream| stream.definition.difference(definition)) {
+        let Some(existing) = catalogue.stream(definition.name.as_bytes()) else { continue };
+        if let Err(reason) = existing.definition.altered_to(definition) {
             return Err(ServerError::StreamOfFile(format!(
-                "stream '{}' exists with another definition: {difference}",
-                definition.name
+                "stream '{}' exists with another definition, and {reason}:{}",
+                definition.name,
+                existing.definition.diff(definition)
             )));
         }
     }
@@ -330,8 +331,10 @@ fn administer(
     }
     let directory: DataDir = loaded.directory;
     let mut admin = Admin::new(Arc::clone(shared), CatalogueStore::new(directory), messages);
+    // The server may have ended in the midst of a change.
+    admin.settle().map_err(ServerError::StreamOfFile)?;
     for definition in file_streams {
-        admin.create(definition).map_err(ServerError::StreamOfFile)?;
+        admin.declare(definition).map_err(ServerError::StreamOfFile)?;
     }
     // Data commands are served by all shards or by none.
     admin.wait_until_loaded();

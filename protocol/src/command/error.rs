@@ -9,7 +9,7 @@ use crate::Request;
 const ECHOED_BYTES_MAX: usize = 128;
 
 /// Commands of the specification that are not built yet.
-const NOT_BUILT: [&str; 4] = ["STREAM.ALTER", "ENTITY.DEL", "ENTITY.SCAN", "ENTITY.INFO"];
+const NOT_BUILT: [&str; 0] = [];
 
 /// The request is refused, the connection goes on: reply `-ERR ` and this text, in Redis' words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -212,6 +212,7 @@ pub enum Group {
     Stream,
     Event,
     Window,
+    Entity,
     Connection,
     Server,
 }
@@ -223,6 +224,7 @@ impl Group {
             Self::Stream => "stream",
             Self::Event => "event",
             Self::Window => "window",
+            Self::Entity => "entity",
             Self::Connection => "connection",
             Self::Server => "server",
         }

@@ -12,6 +12,7 @@ pub static COMMANDS: [Command; CommandId::COUNT] = ROWS;
 /// The same as a constant, for what the compiler works out from it.
 pub(super) const ROWS: [Command; CommandId::COUNT] = [
     feature::STREAM_CREATE,
+    feature::STREAM_ALTER,
     feature::STREAM_DROP,
     feature::STREAM_LIST,
     feature::STREAM_INFO,
@@ -22,6 +23,9 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     feature::WINDOW_JOIN,
     feature::WINDOW_RANGE,
     feature::WINDOW_TOP,
+    feature::ENTITY_DEL,
+    feature::ENTITY_SCAN,
+    feature::ENTITY_INFO,
     connection::HELLO,
     connection::AUTH,
     connection::PING,

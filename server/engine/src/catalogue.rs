@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use hashbrown::HashMap;
-use windrow_window::{ClockMode, Definition, DefinitionError, Feature, Layout, StreamTime};
+use windrow_window::{ClockMode, Definition, DefinitionError, Layout, StreamTime};
+
+use crate::alter::{Settled, Version};
 
 /// Most streams of a server.
 pub const STREAMS_MAX: usize = 1024;
@@ -30,8 +32,12 @@ pub struct Stream {
     pub definition: Definition,
     /// That, compiled.
     pub layout: Layout,
-    clock: Latest,
-    newest: Latest,
+    /// When every shard had this layout, for one that STREAM.ALTER made; `None`: not all have it yet.
+    pub(crate) settled: Option<Settled>,
+    /// The stream as it was with each of its layouts before, oldest first.
+    pub(crate) older: Vec<Arc<Stream>>,
+    pub(crate) clock: Arc<Latest>,
+    pub(crate) newest: Arc<Latest>,
 }
 
 impl Stream {
@@ -61,12 +67,6 @@ impl Stream {
         self.newest.observe(ts);
     }
 
-    /// Since when a feature is complete.
-    pub fn covered_from_ms(&self, _feature: &Feature) -> i64 {
-        // Without ALTER and BACKFILL, every feature is complete since the stream was created.
-        self.created_ms
-    }
-
     /// Takes note of a received event's time; answers the clock that the event is judged by.
     #[inline]
     pub fn observe(&self, ts: i64, now_ms: i64) -> i64 {
@@ -79,7 +79,7 @@ impl Stream {
 
 /// The largest event time seen, over all shards: of events received (the clock of a stream with CLOCK EVENT), or of those counted.
 #[derive(Debug)]
-struct Latest(AtomicI64);
+pub(crate) struct Latest(AtomicI64);
 
 impl Latest {
     const UNSET: i64 = i64::MIN;
@@ -113,6 +113,10 @@ pub struct StreamEntry {
     pub definition: String,
     /// When it was created.
     pub created_ms: i64,
+    /// When every shard had the layout, if STREAM.ALTER made it.
+    pub settled: Option<Settled>,
+    /// The layouts before it, oldest first: operations of the log name them.
+    pub older: Vec<Version>,
 }
 
 /// Streams that are found by a few bits of their layout's id.
@@ -128,8 +132,9 @@ pub struct Catalogue {
     /// The id that the next layout gets.
     pub next_layout_id: u32,
     by_name: HashMap<Box<[u8]>, Arc<Stream>>,
+    /// The streams as they are or were with each of their layouts.
     by_layout: HashMap<LayoutId, Arc<Stream>>,
-    /// The same by the low bits of the layout's id, where two do not share them: every operation asks.
+    /// The present ones by the low bits of the layout's id, where two do not share them: every operation asks.
     by_layout_bits: Vec<Option<Arc<Stream>>>,
     by_id: HashMap<StreamId, Arc<Stream>>,
 }
@@ -155,6 +160,15 @@ pub enum CatalogueError {
     },
     /// There are [`STREAMS_MAX`] streams already.
     Full,
+    /// There is no such stream.
+    Unknown(String),
+    /// The stream cannot be altered so.
+    Alter {
+        /// The stream.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A stored definition cannot be read.
     Definition {
         /// The stream.
@@ -171,6 +185,8 @@ impl std::fmt::Display for CatalogueError {
                 write!(f, "stream '{name}' exists with another definition: {difference}")
             }
             Self::Full => write!(f, "there are {STREAMS_MAX} streams already: drop one first"),
+            Self::Unknown(name) => write!(f, "no such stream '{name}'"),
+            Self::Alter { name, reason } => write!(f, "stream '{name}': {reason}"),
             Self::Definition { name, error } => write!(f, "stream '{name}': {error}"),
         }
     }
@@ -185,13 +201,18 @@ impl Catalogue {
         self.by_name.get(name)
     }
 
-    /// The stream whose records have this layout.
+    /// The stream that has this layout, or had it, as it is now.
     #[inline]
     pub fn by_layout(&self, id: LayoutId) -> Option<&Arc<Stream>> {
         match self.by_layout_bits.get(id.0 as usize % LAYOUT_PLACES) {
             Some(Some(stream)) if stream.layout_id == id => Some(stream),
-            _ => self.by_layout.get(&id),
+            _ => self.by_id(self.by_layout.get(&id)?.id),
         }
+    }
+
+    /// The stream as it was while it had this layout.
+    pub fn as_of(&self, id: LayoutId) -> Option<&Arc<Stream>> {
+        self.by_layout.get(&id)
     }
 
     /// The stream of an id.
@@ -241,7 +262,9 @@ impl Catalogue {
         let stream = self.stream(name)?;
         let mut next = self.next();
         next.by_name.remove(name);
-        next.by_layout.remove(&stream.layout_id);
+        for version in stream.older.iter().chain([stream]) {
+            next.by_layout.remove(&version.layout_id);
+        }
         let place = &mut next.by_layout_bits[stream.layout_id.0 as usize % LAYOUT_PLACES];
         place.take_if(|there| there.layout_id == stream.layout_id);
         next.by_id.remove(&stream.id);
@@ -258,6 +281,8 @@ impl Catalogue {
                 name: stream.definition.name.to_string(),
                 definition: stream.definition.to_args_text(),
                 created_ms: stream.created_ms,
+                settled: stream.settled,
+                older: stream.older.iter().map(|older| Version::of(older)).collect(),
             })
             .collect();
         entries.sort_by_key(|entry| entry.id);
@@ -276,14 +301,12 @@ impl Catalogue {
     ) -> Result<Self, CatalogueError> {
         let mut catalogue = Self { version, next_stream_id, next_layout_id, ..Self::default() };
         for entry in entries {
-            let definition = Definition::parse_text(&entry.name, &entry.definition)
-                .map_err(|error| CatalogueError::Definition { name: entry.name.clone(), error })?;
-            catalogue.insert(StreamId(entry.id), LayoutId(entry.layout_id), entry.created_ms, definition)?;
+            catalogue.put(Stream::from_entry(entry)?);
         }
         Ok(catalogue)
     }
 
-    fn next(&self) -> Self {
+    pub(crate) fn next(&self) -> Self {
         Self {
             version: self.version + 1,
             next_stream_id: self.next_stream_id,
@@ -302,15 +325,46 @@ impl Catalogue {
         created_ms: i64,
         definition: Definition,
     ) -> Result<(), CatalogueError> {
+        self.put(Stream::created(id, layout_id, created_ms, definition)?);
+        Ok(())
+    }
+
+    /// Puts a stream in, in place of what it was.
+    pub(crate) fn put(&mut self, stream: Stream) {
+        let stream = Arc::new(stream);
+        self.by_layout_bits.resize(LAYOUT_PLACES, None);
+        for older in &stream.older {
+            self.by_layout_bits[older.layout_id.0 as usize % LAYOUT_PLACES]
+                .take_if(|there| there.layout_id == older.layout_id);
+            self.by_layout.insert(older.layout_id, Arc::clone(older));
+        }
+        self.by_name.insert(stream.definition.name.as_bytes().into(), Arc::clone(&stream));
+        self.by_id.insert(stream.id, Arc::clone(&stream));
+        self.by_layout_bits[stream.layout_id.0 as usize % LAYOUT_PLACES] = Some(Arc::clone(&stream));
+        self.by_layout.insert(stream.layout_id, stream);
+    }
+}
+
+impl Stream {
+    pub(crate) fn created(
+        id: StreamId,
+        layout_id: LayoutId,
+        created_ms: i64,
+        definition: Definition,
+    ) -> Result<Self, CatalogueError> {
         let layout = Layout::compile(&definition)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
-        let (clock, newest) = (Latest::new(), Latest::new());
-        let stream = Arc::new(Stream { id, layout_id, created_ms, definition, layout, clock, newest });
-        self.by_name.insert(stream.definition.name.as_bytes().into(), Arc::clone(&stream));
-        self.by_id.insert(id, Arc::clone(&stream));
-        self.by_layout_bits.resize(LAYOUT_PLACES, None);
-        self.by_layout_bits[layout_id.0 as usize % LAYOUT_PLACES] = Some(Arc::clone(&stream));
-        self.by_layout.insert(layout_id, stream);
-        Ok(())
+        let (clock, newest) = (Arc::new(Latest::new()), Arc::new(Latest::new()));
+        Ok(Self {
+            id,
+            layout_id,
+            created_ms,
+            definition,
+            layout,
+            settled: None,
+            older: Vec::new(),
+            clock,
+            newest,
+        })
     }
 }

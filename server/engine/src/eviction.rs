@@ -84,6 +84,11 @@ impl Eviction {
         }
     }
 
+    /// Forgets the places that were drawn and not looked at: once memory is collected, another class of slots may lie there.
+    pub(crate) fn forget_drawn(&mut self) {
+        self.drawn.clear();
+    }
+
     fn draw(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -148,7 +153,7 @@ impl Shard {
         self.is_tight() && self.store.retired_slots() < self.room_records()
     }
 
-    fn is_tight(&self) -> bool {
+    pub(crate) fn is_tight(&self) -> bool {
         self.eviction.is_starved
             || self.store.is_over_budget()
             || self.store.room_for(self.eviction.wanted_words) < self.room_records()
@@ -215,7 +220,7 @@ impl Shard {
         };
         record.copy_entity(&mut self.eviction.entity);
         self.eviction.op.clear();
-        op::encode_remove(&mut self.eviction.op, stream.layout_id, &self.eviction.entity);
+        op::encode_remove(&mut self.eviction.op, stream.layout_id, &self.eviction.entity, false);
         if !log(&self.eviction.op) {
             return false;
         }

@@ -4,19 +4,23 @@
 //! replay of a log and a simulation run the same code.
 //!
 //! - [`catalogue`]: which streams there are.
+//! - [`alter`]: how a stream becomes another one, and its records with it.
 //! - [`args`], [`madd`], [`form`]: from the arguments of EVENT.ADD and EVENT.MADD to operations, or what is wrong with them.
 //! - `number`: numbers as clients write them.
 //! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
 //! - [`shard`]: the records of one shard, for its owner; [`reader`]: for everyone else; [`stats`]: what is counted.
 //! - [`dedup`]: which events were counted before.
 //! - [`top`]: the entities with the largest values of a feature.
+//! - [`entity`]: ENTITY.DEL, SCAN and INFO.
 //! - `eviction`: making room when memory is full.
 //! - [`record`]: a record of `windrow-memory` as the words that `windrow-window` works over.
 //! - [`slot`]: which shard an entity belongs to.
 
+pub mod alter;
 pub mod args;
 pub mod catalogue;
 pub mod dedup;
+pub mod entity;
 mod eviction;
 pub mod form;
 pub mod madd;
@@ -31,8 +35,10 @@ pub mod top;
 
 pub use catalogue::{Catalogue, LayoutId, Stream, StreamId};
 pub use dedup::DedupUsage;
+pub use entity::{EntityInfo, NoRoom, Slice, Superseded};
 pub use form::FormError;
 pub use reader::{AskOwner, Hashed, ShardReader};
 pub use record::HashKey;
 pub use shard::{Hint, Outcome, Shard, ShardConfig};
 pub use stats::{StreamStats, StreamUsage};
+pub use windrow_memory::{Cursor, Scan};

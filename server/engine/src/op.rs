@@ -19,7 +19,7 @@
 //! ```
 //!
 //! ```text
-//!   u32 LE   kind: 2 = REMOVE, and bytes as above, else 0: an entity's record went to make room
+//!   u32 LE   kind: 2 = REMOVE, bit 4: a client asked for it, not to make room; bytes as above; else 0
 //!   varint   layout id
 //!   varint   bytes of the entity, then the entity
 //! ```
@@ -31,7 +31,7 @@
 use std::fmt;
 
 use windrow_window::Layout;
-use windrow_window::definition::{FIELDS_MAX, FieldType};
+use windrow_window::definition::{ENTITY_BYTES_MAX, FIELDS_MAX, FieldType};
 use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 
 use crate::catalogue::LayoutId;
@@ -39,6 +39,7 @@ use crate::dedup::{Mark, SEQ_MAX, SourceSeq};
 
 const KIND_EVENT: u32 = 1;
 const KIND_REMOVE: u32 = 2;
+const REMOVE_ASKED: u32 = KIND_REMOVE | 1 << 4;
 const EVENT_CLAMPED: u32 = KIND_EVENT | 1 << 4;
 const EVENT_SKEWED: u32 = KIND_EVENT | 2 << 4;
 const EVENT_NOTED: u32 = KIND_EVENT | 3 << 4;
@@ -199,13 +200,16 @@ fn put_long_numbers(out: &mut Vec<u8>, layout: LayoutId, entity_bytes: usize) {
     put_varint(out, u32::try_from(entity_bytes).expect("entities are bounded by ENTITY_BYTES_MAX"));
 }
 
-/// Writes a REMOVE at the end of a buffer.
-pub fn encode_remove(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8]) {
+/// In a REMOVE on its way to its owner: the entity's records of all streams. The log names each.
+pub const EVERY_STREAM: LayoutId = LayoutId(u32::MAX);
+
+/// Writes a REMOVE at the end of a buffer; `is_asked`: by a client, not to make room.
+pub fn encode_remove(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8], is_asked: bool) {
     let start = out.len();
     put_whom(out, layout, entity);
     let bytes = out.len() - start;
     assert!(bytes <= OP_BYTES_MAX, "an operation of {bytes} bytes");
-    let head = KIND_REMOVE | (bytes as u32) << 8;
+    let head = if is_asked { REMOVE_ASKED } else { KIND_REMOVE } | (bytes as u32) << 8;
     out[start..start + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
 }
 
@@ -225,7 +229,7 @@ impl<'a> AnyOp<'a> {
     /// When the bytes are not exactly one operation.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, OpError> {
         let head = head(bytes)?;
-        if head & 0xff != KIND_REMOVE {
+        if head & 0xff != KIND_REMOVE && head & 0xff != REMOVE_ASKED {
             return Op::decode(bytes).map(Self::Event);
         }
         if head >> 8 != bytes.len() as u32 {
@@ -235,7 +239,7 @@ impl<'a> AnyOp<'a> {
         if end != bytes.len() {
             return Err(OpError { reason: "bytes behind the entity", at: end });
         }
-        Ok(Self::Remove(Remove { layout, entity }))
+        Ok(Self::Remove(Remove { layout, entity, is_asked: head & 0xff == REMOVE_ASKED }))
     }
 
     /// Whom it is about.
@@ -254,6 +258,8 @@ pub struct Remove<'a> {
     pub layout: LayoutId,
     /// Whose record it is.
     pub entity: &'a [u8],
+    /// Whether a client asked for it; else it made room.
+    pub is_asked: bool,
 }
 
 /// An event's operation, read in place.
@@ -291,11 +297,7 @@ impl OpHead {
     pub fn peek(bytes: &[u8]) -> Option<Self> {
         let head = head(bytes).ok()?;
         let (ts, ..) = times(bytes, head)?;
-        let layout = match *bytes.get(HEAD_BYTES)? {
-            byte if byte < 0x80 => u32::from(byte),
-            _ => Reader { bytes, at: HEAD_BYTES }.varint().ok()?,
-        };
-        Some(Self { layout: LayoutId(layout), ts })
+        Some(Self { layout: layout(bytes)?, ts })
     }
 }
 
@@ -385,6 +387,37 @@ pub fn mark_noted(op: &mut [u8]) {
     op[0] |= EVENT_NOTED as u8;
 }
 
+/// Whether the bytes are a REMOVE's rather than an event's.
+#[inline]
+pub fn is_remove(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|&byte| u32::from(byte & 0xf) == KIND_REMOVE)
+}
+
+/// The layout that an operation names; `None` when the bytes are none.
+#[inline]
+pub fn layout(bytes: &[u8]) -> Option<LayoutId> {
+    match *bytes.get(HEAD_BYTES)? {
+        byte if byte < 0x80 => Some(LayoutId(u32::from(byte))),
+        _ => Reader { bytes, at: HEAD_BYTES }.varint().ok().map(LayoutId),
+    }
+}
+
+/// The same operation under the name of another layout of its stream, of the same fields as far as it has them.
+///
+/// # Panics
+/// When the bytes are not an operation.
+pub fn relabel(bytes: &[u8], layout: LayoutId) -> Vec<u8> {
+    let mut reader = Reader { bytes, at: HEAD_BYTES };
+    reader.varint().expect("an operation as it was encoded");
+    let mut relabelled = bytes[..HEAD_BYTES].to_vec();
+    put_varint(&mut relabelled, layout.0);
+    relabelled.extend_from_slice(&bytes[reader.at..]);
+    let head = u32::from_le_bytes(*bytes.first_chunk().expect("an operation as it was encoded"));
+    let head = head & !(((1 << LENGTH_BITS) - 1) << 8) | (relabelled.len() as u32) << 8;
+    relabelled[..HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
+    relabelled
+}
+
 /// The bytes of the operation that `bytes` begins with.
 ///
 /// # Errors
@@ -429,6 +462,9 @@ fn whom(bytes: &[u8], end: usize) -> Result<(LayoutId, &[u8], usize), OpError> {
     };
     // An entity's length is at most 32 bits: this does not overflow.
     let entity_end = at + entity_bytes;
+    if !(1..=ENTITY_BYTES_MAX).contains(&entity_bytes) {
+        return Err(OpError { reason: "an entity has 1 to 1,024 bytes", at });
+    }
     match bytes.get(at..entity_end) {
         Some(entity) if entity_end <= end => Ok((LayoutId(layout), entity, entity_end)),
         _ => Err(OpError { reason: "it ends early", at }),

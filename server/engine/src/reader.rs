@@ -24,7 +24,7 @@ pub struct AskOwner;
 /// Reads the records of one shard. Every call wants the calling thread's [`Participant`], awake.
 #[derive(Clone, Debug)]
 pub struct ShardReader {
-    reader: Reader,
+    pub(crate) reader: Reader,
 }
 
 impl ShardReader {

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
+use windrow_window::Layout;
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
-use windrow_window::range::{RangePlan, evaluate_range};
-use windrow_window::window::answer;
-use windrow_window::{Query, ReadTime, Value};
 
-use crate::catalogue::{Catalogue, Stream, StreamId};
+use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::dedup::Dedup;
 use crate::eviction::Eviction;
 use crate::form::quote;
@@ -85,7 +83,7 @@ impl Hint {
 #[derive(Debug)]
 pub struct Shard {
     pub(crate) store: Store,
-    hash_key: HashKey,
+    pub(crate) hash_key: HashKey,
     pub(crate) maxmemory_bytes: usize,
     pub(crate) stats: HashMap<StreamId, StreamStats>,
     /// Where an operation's values are read into; taken while one is applied.
@@ -132,6 +130,10 @@ const COLLECTED_IN_UPKEEP_MAX: usize = 128;
 /// Records that one step of upkeep moves out of sparse chunks.
 const EVACUATED_MAX: usize = 16;
 
+/// Records that one slice of upkeep gives their stream's present layout.
+const UPGRADED_MAX: usize = 8;
+/// Larger ones wait for their next event: they take long, and whether one has room for what is added is for the log to see.
+const UPGRADED_BYTES_MAX: usize = 64 << 10;
 /// Words of the largest record.
 const RECORD_WORDS_MAX: usize = CHUNK_BYTES / size_of::<u64>();
 
@@ -262,7 +264,8 @@ impl Shard {
                 return Ok(());
             }
         };
-        let Some(stream) = catalogue.by_layout(op.layout) else { return Ok(()) };
+        // As the stream was when its owner applied the operation.
+        let Some(stream) = catalogue.as_of(op.layout) else { return Ok(()) };
         stream.observe(op.clock_ms, op.clock_ms);
         if op.judged == Judged::Noted {
             return Ok(());
@@ -285,7 +288,7 @@ impl Shard {
         let Some(place) = self.store.find(&self.hash_key.key(stream.id, remove.entity)) else { return };
         if self.store.record(place).position() < position {
             self.remove_counted(stream.id, place);
-            self.stats.entry(stream.id).or_default().evicted += 1;
+            self.stats.entry(stream.id).or_default().evicted += u64::from(!remove.is_asked);
         }
     }
 
@@ -329,18 +332,28 @@ impl Shard {
         }
         let key = Key { hash: hint.hash, stream: stream.id.0, entity: op.entity };
         debug_assert_eq!(key, self.hash_key.key(stream.id, op.entity), "the hint is of another entity");
-        let place = self.store.find_near(&key, hint.place);
+        let mut place = self.store.find_near(&key, hint.place);
         let body = place.map(|place| Body(self.store.record(place)));
         // By the later of the stamp and the clock, since upkeep may have reclaimed what is dead by the clock. The replay is told.
         let dead = match mode {
             Mode::Live { now_ms, .. } => {
                 let clock_ms =
                     stream.clock_ms(now_ms).map_or(event.clock, |clock_ms| clock_ms.max(event.clock));
-                body.is_some_and(|body| body::is_dead(layout, body::newest_ms(&body), clock_ms))
+                body.is_some_and(|body| {
+                    stream.is_dead(LayoutId(body.0.layout()), body::newest_ms(&body), clock_ms)
+                })
             }
             Mode::Replay { .. } => op.starts_anew,
         };
-        let alive = body.filter(|_| !dead);
+        if let (Some(old), Some(body)) = (place, body)
+            && body.0.layout() != stream.layout_id.0
+        {
+            match self.upgrade(stream, old, dead) {
+                Ok(upgraded) => place = Some(upgraded),
+                Err(error) => return self.refuse_for_memory(layout, &error),
+            }
+        }
+        let alive = place.filter(|_| !dead).map(|place| Body(self.store.record(place)));
         self.started_anew = alive.is_none();
         let fit = match &alive {
             Some(body) => Some(body::fit(layout, body, event, &mut self.placements)),
@@ -360,13 +373,7 @@ impl Shard {
             }
             (_, place) => match self.make_place(stream, &key, place, dead, event) {
                 Ok(place) => place,
-                Err(error) if error.is_out_of_memory() => {
-                    self.eviction.is_starved = true;
-                    return Outcome::OutOfMemory;
-                }
-                // Without sketches its definition bounds it.
-                Err(MemoryError::TooLarge { .. }) if layout.has_sketches => return Outcome::Full,
-                Err(error) => panic!("a record within the limits of its definition does not fit: {error}"),
+                Err(error) => return self.refuse_for_memory(layout, &error),
             },
         };
         let mut edit = self.store.edit(place);
@@ -384,6 +391,45 @@ impl Shard {
             stats.received(now_ms, op.ts);
         }
         if clamped { Outcome::Clamped } else { Outcome::Ok }
+    }
+
+    #[cold]
+    fn refuse_for_memory(&mut self, layout: &Layout, error: &MemoryError) -> Outcome {
+        // Without sketches its definition bounds it.
+        if matches!(error, MemoryError::TooLarge { .. }) && layout.has_sketches {
+            return Outcome::Full;
+        }
+        assert!(
+            error.is_out_of_memory(),
+            "a record within the limits of its definition does not fit: {error}"
+        );
+        self.eviction.is_starved = true;
+        Outcome::OutOfMemory
+    }
+
+    /// Gives a record the layout that its stream has now; a dead one is emptied.
+    #[cold]
+    #[inline(never)]
+    fn upgrade(&mut self, stream: &Stream, place: Handle, dead: bool) -> Result<Handle, MemoryError> {
+        let record = self.store.record(place);
+        let before_bytes = record.slot_bytes();
+        let header_words = before_bytes / size_of::<u64>() - record.body_words();
+        let from = LayoutId(record.layout());
+        let upgrade = stream.upgrade(from, stream.layout_id).expect("a record has a layout of its stream");
+        let target = upgrade.target(&Body(record));
+        let words = if dead { stream.layout.words_min() } else { target.words };
+        self.eviction.wanted_words = header_words + words;
+        let upgraded = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
+            if dead {
+                body::init(&stream.layout, &mut BodyMut(new));
+            } else {
+                upgrade.copy(&Body(old), &mut BodyMut(new), &target);
+            }
+        })?;
+        let after_bytes = self.store.record(upgraded).slot_bytes();
+        let stats = self.stats.entry(stream.id).or_default();
+        stats.bytes = stats.bytes + after_bytes as u64 - before_bytes as u64;
+        Ok(upgraded)
     }
 
     /// Makes a record with room for the event, or makes room in the one that is there, and counts what memory that took, also where
@@ -470,34 +516,8 @@ impl Shard {
         }
     }
 
-    /// Evaluates a query for one entity onto `out`: see [`answer`].
-    pub fn read(
-        &self,
-        stream: &Stream,
-        entity: &[u8],
-        hint: Hint,
-        query: &Query,
-        time: ReadTime,
-        out: &mut Vec<Value>,
-    ) {
-        answer(&stream.layout, self.body(stream.id, entity, hint).as_ref(), query, time, out);
-    }
-
-    /// Evaluates pairs of a WINDOW.RANGE for one entity onto `out`.
-    pub fn range(
-        &self,
-        stream: &Stream,
-        entity: &[u8],
-        hint: Hint,
-        plan: &RangePlan,
-        pairs: std::ops::Range<usize>,
-        out: &mut Vec<(i64, Value)>,
-    ) {
-        evaluate_range(&stream.layout, self.body(stream.id, entity, hint).as_ref(), plan, pairs, out);
-    }
-
     #[inline]
-    fn body(&self, stream: StreamId, entity: &[u8], hint: Hint) -> Option<Body<'_>> {
+    pub(crate) fn body(&self, stream: StreamId, entity: &[u8], hint: Hint) -> Option<Body<'_>> {
         let key = Key { hash: hint.hash, stream: stream.0, entity };
         debug_assert_eq!(key, self.hash_key.key(stream, entity), "the hint is of another entity");
         let place = self.store.find_near(&key, hint.place)?;
@@ -508,12 +528,13 @@ impl Shard {
     /// `records_max` records, empties sparse chunks, and frees what no reader can reach any more. Gives how many records it removed
     /// or moved: where that is not 0, another step soon may find more. Nothing that a command can see depends on when this happens.
     pub fn upkeep(&mut self, catalogue: &Catalogue, now_ms: i64, records_max: usize) -> usize {
+        self.eviction.forget_drawn();
         self.store.collect(COLLECTED_IN_UPKEEP_MAX);
         self.sweep_remembered(catalogue, now_ms);
         let cursor = self.sweep.cursor.unwrap_or(Cursor::START);
         self.sweep.cursor = self.store.scan(&mut self.sweep.scan, cursor, records_max);
         self.store.prefetch_rows(&self.sweep.scan);
-        let mut removed = 0;
+        let (mut removed, mut upgraded) = (0, 0);
         for index in 0..self.sweep.scan.rows().len() {
             let place = self.sweep.scan.rows()[index];
             let record = self.store.record(place);
@@ -523,17 +544,27 @@ impl Shard {
                     self.store.remove(place);
                     removed += 1;
                 }
+                // Shards do not agree yet who is dead.
+                Some(stream) if stream.is_pending() => {}
                 Some(stream) => {
-                    let newest_ms = body::newest_ms(&Body(record));
+                    let (layout, newest_ms) = (LayoutId(record.layout()), body::newest_ms(&Body(record)));
+                    let is_small = record.slot_bytes() <= UPGRADED_BYTES_MAX;
                     let clock = stream.clock_ms(now_ms);
-                    if clock.is_some_and(|clock_ms| body::is_dead(&stream.layout, newest_ms, clock_ms)) {
+                    if clock.is_some_and(|clock_ms| stream.is_dead(layout, newest_ms, clock_ms)) {
                         self.remove_counted(stream.id, place);
                         removed += 1;
+                    } else if layout != stream.layout_id
+                        && is_small
+                        && upgraded < UPGRADED_MAX
+                        && !self.is_tight()
+                    {
+                        // So that other cores can read it. Without memory for it, it waits for its next event.
+                        upgraded += usize::from(self.upgrade(stream, place, false).is_ok());
                     }
                 }
             }
         }
-        removed + self.store.evacuate(EVACUATED_MAX, |_, _| ())
+        removed + upgraded + self.store.evacuate(EVACUATED_MAX, |_, _| ())
     }
 
     /// Gives one empty chunk back to the system, if there are more than a small reserve, or than the budget allows; whether it did.
@@ -543,6 +574,7 @@ impl Shard {
 
     /// Frees memory that no reader can reach any more, a bounded amount. Once a tick.
     pub fn collect(&mut self) {
+        self.eviction.forget_drawn();
         self.store.collect(COLLECTED_MAX);
         self.free_forgotten();
     }

@@ -10,7 +10,8 @@ use windrow_memory::{Cursor, Scan};
 use windrow_window::window::evaluate;
 use windrow_window::{Query, Value, body};
 
-use crate::catalogue::Stream;
+use crate::catalogue::{Catalogue, Stream};
+use crate::entity::{Readable, Superseded, readable_as};
 use crate::record::Body;
 use crate::shard::Shard;
 
@@ -138,7 +139,7 @@ impl TopWalk {
 
 impl Shard {
     /// Goes on with a walk: the next `records_max` records, of whatever stream.
-    pub fn walk_top(&self, walk: &mut TopWalk, now_ms: i64, records_max: usize) {
+    pub fn walk_top(&self, catalogue: &Catalogue, walk: &mut TopWalk, now_ms: i64, records_max: usize) {
         let Some(cursor) = walk.cursor else { return };
         walk.cursor = self.store.scan(&mut walk.scan, cursor, records_max);
         self.store.prefetch_rows(&walk.scan);
@@ -148,16 +149,28 @@ impl Shard {
         let time = walk.query.when.resolve(&stream.layout, times);
         for &place in walk.scan.rows() {
             let record = self.store.record(place);
-            // Words of another layout mean something else.
-            if record.stream() != stream.id.0 || record.layout() != stream.layout_id.0 {
+            if record.stream() != stream.id.0 {
                 continue;
             }
             let body = Body(record);
-            if body::is_dead(&stream.layout, body::newest_ms(&body), clock_ms) {
-                continue;
-            }
+            let features = &walk.query.features;
             walk.values.clear();
-            evaluate(&stream.layout, Some(&body), &walk.query.features, time, &mut walk.values);
+            match readable_as(catalogue, stream, body) {
+                Ok(Readable::AsItIs(body)) => {
+                    if body::is_dead(&stream.layout, body::newest_ms(&body), clock_ms) {
+                        continue;
+                    }
+                    evaluate(&stream.layout, Some(&body), features, time, &mut walk.values);
+                }
+                Ok(Readable::Converted(words)) => {
+                    if body::is_dead(&stream.layout, body::newest_ms(words.as_slice()), clock_ms) {
+                        continue;
+                    }
+                    evaluate(&stream.layout, Some(words.as_slice()), features, time, &mut walk.values);
+                }
+                // Dead, or of a layout that came after the walk began: who asked learns that the stream was altered.
+                Ok(Readable::Nothing) | Err(Superseded) => continue,
+            }
             let value = walk.values.pop().expect("a value for the feature");
             if walk.best.may_take(&value) {
                 walk.entity.clear();

@@ -90,7 +90,17 @@ impl World {
         let time = query.read_time(&stream.layout, stream.times(self.now_ms)).unwrap();
         let mut row = Vec::new();
         let (shard, entity) = (&self.shards[self.owner(entity.as_bytes())], entity.as_bytes());
-        shard.read(stream, entity, Hint::of(HASH_KEY.hash(stream.id, entity)), &query, time, &mut row);
+        shard
+            .read(
+                &self.catalogue,
+                stream,
+                entity,
+                Hint::of(HASH_KEY.hash(stream.id, entity)),
+                &query,
+                time,
+                &mut row,
+            )
+            .unwrap();
         let [Value::Int(count)] = row[..] else { panic!("{row:?}") };
         count
     }

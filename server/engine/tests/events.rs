@@ -51,7 +51,8 @@ fn row(catalogue: &Catalogue, shard: &Shard, entity: &[u8], features: &str) -> V
     let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
     let time = query.read_time(&stream.layout, stream.times(NOW)).unwrap();
     let mut row = Vec::new();
-    shard.read(stream, entity, Hint::of(HASH_KEY.hash(stream.id, entity)), &query, time, &mut row);
+    let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
+    shard.read(catalogue, stream, entity, hint, &query, time, &mut row).unwrap();
     row
 }
 
@@ -203,7 +204,7 @@ fn an_event_overtaken_by_the_clock_starts_its_entity_anew_whether_or_not_upkeep_
             let query = Query::parse(&stream.layout, std::iter::empty()).unwrap();
             let time = windrow_window::ReadTime::now(Some(1000));
             let hint = Hint::of(HASH_KEY.hash(stream.id, b"e"));
-            shard.read(stream, b"e", hint, &query, time, &mut row);
+            shard.read(&catalogue, stream, b"e", hint, &query, time, &mut row).unwrap();
             row
         };
         assert_eq!(count(&shard), [Value::Int(1)], "upkeep came by: {upkeep_comes_by}");

@@ -108,7 +108,7 @@ impl World {
         let shard = &shards[shard_of(hash_slot(entity.as_bytes()), shards.len())];
         let mut values = Vec::new();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));
-        shard.read(stream, entity.as_bytes(), hint, &query, time, &mut values);
+        shard.read(&self.catalogue, stream, entity.as_bytes(), hint, &query, time, &mut values).unwrap();
         values
     }
 
@@ -224,7 +224,7 @@ fn nothing_is_removed_that_the_log_has_no_room_for() {
 fn a_removal_is_read_back_and_a_damaged_one_is_refused() {
     let layout = catalogue().stream(b"wide").unwrap().layout_id;
     let mut bytes = Vec::new();
-    encode_remove(&mut bytes, layout, b"user:1");
+    encode_remove(&mut bytes, layout, b"user:1", false);
     let AnyOp::Remove(remove) = AnyOp::decode(&bytes).unwrap() else { panic!("it is a removal") };
     assert_eq!((remove.layout, remove.entity), (layout, &b"user:1"[..]));
     assert_eq!(op::first(&bytes), Ok(&bytes[..]));
@@ -278,6 +278,62 @@ proptest! {
                     );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn places_drawn_before_a_chunk_was_cut_anew_are_not_taken_for_records() {
+    for chunks in 4..10 {
+        evict_after_chunks_were_cut_anew(chunks);
+    }
+}
+
+fn evict_after_chunks_were_cut_anew(chunks: usize) {
+    let mut world = World::new(1, chunks, true);
+    let streams = [
+        ("narrow", "WINDOWS 1m@1s AGGREGATE count"),
+        ("clicks", "FIELDS v INT WINDOWS 1h@1m AGGREGATE sum(v)"),
+    ];
+    world.catalogue = streams.iter().fold(Catalogue::default(), |catalogue, (name, text)| {
+        match catalogue.created(Definition::parse_text(name, text).unwrap(), START_MS).unwrap() {
+            Created::New(catalogue) => catalogue,
+            Created::Same => unreachable!(),
+        }
+    });
+    let mut entity = 0;
+    // Load that evicts, then a pause in which what there is dies and is reclaimed, then load of another stream.
+    while world.evicted < 1000 {
+        entity += 1;
+        world.event("narrow", &format!("n{entity}"));
+    }
+    world.now_ms += 3_600_000;
+    while world.shards[0].entities() > 0 {
+        world.shards[0].upkeep(&world.catalogue, world.now_ms, 128);
+        world.tick();
+    }
+    for _ in 0..100 {
+        world.tick();
+        world.shards[0].upkeep(&world.catalogue, world.now_ms, 128);
+    }
+    let evicted = world.evicted;
+    while world.evicted < evicted + 1000 {
+        entity += 1;
+        for minute in 0..60 {
+            let now_ms = world.now_ms;
+            world.events += 1;
+            if world.events.is_multiple_of(EVENTS_PER_TICK) {
+                world.tick();
+            }
+            let stream = world.catalogue.stream(b"clicks").unwrap();
+            let name = format!("c{entity}");
+            let ts = (now_ms - (59 - minute) * 60_000).to_string();
+            let mut op = Vec::new();
+            let words: [&[u8]; 3] = [ts.as_bytes(), b"v", b"1"];
+            form::encode_add(&mut op, stream, name.as_bytes(), words.into_iter(), now_ms, &HASH_KEY).unwrap();
+            world.evicted += world.shards[0].make_room_for_event(&world.catalogue, |_| true);
+            let hint = Hint::of(HASH_KEY.hash(stream.id, name.as_bytes()));
+            world.shards[0].apply(&world.catalogue, &op, hint, now_ms, 1_000_000 + world.events as u64);
         }
     }
 }

@@ -77,7 +77,7 @@ impl World {
         let time = query.read_time(&stream.layout, stream.times(now_ms)).unwrap();
         let mut row = Vec::new();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
-        self.shard.read(stream, entity, hint, &query, time, &mut row);
+        self.shard.read(&self.catalogue, stream, entity, hint, &query, time, &mut row).unwrap();
         row
     }
 }

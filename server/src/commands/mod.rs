@@ -6,6 +6,7 @@
 mod client;
 mod config;
 mod connection;
+mod entity;
 mod event;
 mod gathering;
 mod info;
@@ -23,6 +24,7 @@ use crate::connection::Session;
 use crate::shard::{Core, Job, JobKind};
 use crate::shared::Shared;
 
+pub(crate) use entity::write_entity_info;
 pub(crate) use gathering::{Answer, Asked, Gathering};
 pub(crate) use memory::resident_bytes;
 pub(crate) use window::{TopQuestion, write_top};
@@ -72,6 +74,8 @@ pub(crate) fn execute(core: &mut Core, session: &mut Session, request: Request<'
         CommandId::EventAdd => event::add(core, session, request),
         CommandId::WindowGet => window::get(core, session, request, command),
         CommandId::EventMadd => event::madd(core, session, request, command.len()),
+        CommandId::EntityDel => entity::del(core, session, request),
+        CommandId::EntityInfo => entity::info(core, session, request),
         CommandId::WindowMget => window::mget(core, session, request, command),
         CommandId::WindowJoin => window::join(core, session, request, command),
         CommandId::WindowRange => window::range(core, session, request, command.len()),
@@ -117,10 +121,14 @@ fn run_at_once(
         | CommandId::WindowGet
         | CommandId::WindowMget
         | CommandId::WindowJoin
-        | CommandId::WindowRange => unreachable!("data commands are staged"),
+        | CommandId::WindowRange
+        | CommandId::EntityDel
+        | CommandId::EntityInfo => unreachable!("data commands are staged"),
         CommandId::WindowTop => window::top(&mut call),
         CommandId::StreamCreate => stream::create(&mut call),
+        CommandId::StreamAlter => stream::alter(&mut call),
         CommandId::StreamDrop => stream::drop(&mut call),
+        CommandId::EntityScan => entity::scan(&mut call),
         CommandId::StreamList => stream::list(&mut call),
         CommandId::StreamInfo => stream::info(&mut call),
         CommandId::Hello => connection::hello(&mut call),

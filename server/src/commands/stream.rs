@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windrow_engine::{Stream, StreamStats};
 use windrow_protocol::{Proto, reply};
 use windrow_window::definition::ClockMode;
-use windrow_window::{Definition, duration};
+use windrow_window::{Definition, SkewAction, duration};
 
 use super::gathering::{self, Subject};
 use super::window::write_optional;
@@ -22,6 +22,14 @@ pub(super) fn create(call: &mut Call<'_>) -> Flow {
         }
         Err(error) => call.error(format_args!("ERR {error}")),
     }
+}
+
+/// `STREAM.ALTER <stream> ADD ... | DROP ... | SET ...`
+pub(super) fn alter(call: &mut Call<'_>) -> Flow {
+    let name = call.request.at(1).to_vec();
+    let args: Vec<Vec<u8>> = call.request.skip(2).iter().map(<[u8]>::to_vec).collect();
+    let asker = asker(call);
+    ask_admin(call, AdminMessage::Alter { name, args, asker })
 }
 
 /// `STREAM.DROP <stream>`
@@ -74,7 +82,7 @@ pub(super) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 25);
+    reply::map(out, proto, 28);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -129,7 +137,11 @@ pub(super) fn write_stream_info(
     write_optional(out, proto, definition.dedup_ms);
     integer(out, "ids", stats.dedup.ids as i64);
     integer(out, "sources", stats.dedup.sources as i64);
-    integer(out, "bytes", stats.dedup.bytes as i64);
+    integer(out, "used_bytes", stats.dedup.bytes as i64);
+    bulks(out, "skew_action", if definition.skew_action == SkewAction::Clamp { "CLAMP" } else { "REJECT" });
+    reply::bulk(out, b"ttl_ms");
+    write_optional(out, proto, definition.ttl_ms);
+    integer(out, "layout", i64::from(stream.layout_id.0));
     reply::bulk(out, b"freshness_ms");
     let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
     reply::map(out, proto, quantiles.len() + 2);
@@ -141,7 +153,8 @@ pub(super) fn write_stream_info(
     reply::bulk(out, b"covered_from");
     reply::map(out, proto, layout.features.len());
     for feature in &layout.features {
-        integer(out, &feature.name, stream.covered_from_ms(feature));
+        reply::bulk(out, feature.name.as_bytes());
+        write_optional(out, proto, stream.covered_from(feature));
     }
 }
 

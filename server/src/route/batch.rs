@@ -70,6 +70,8 @@ pub(crate) enum ReadWhat {
     Row(Arc<Query>),
     /// WINDOW.RANGE: a slice of its pairs, without the array's header.
     Pairs { plan: Arc<RangePlan>, from: u32, to: u32 },
+    /// ENTITY.INFO.
+    Entity,
 }
 
 impl PartialEq for ReadWhat {

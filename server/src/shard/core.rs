@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use windrow_engine::form::quote;
-use windrow_engine::op::Op;
-use windrow_engine::{AskOwner, Catalogue, HashKey, Hashed, Hint, Outcome, Shard, StreamId, slot};
+use windrow_engine::op::{self, AnyOp, Op};
+use windrow_engine::{
+    AskOwner, Catalogue, Cursor, HashKey, Hashed, Hint, NoRoom, Outcome, Scan, Shard, Slice, StreamId,
+    Superseded, slot,
+};
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
 
@@ -14,6 +17,7 @@ use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
 use super::row::{write_pairs, write_row};
 use super::staged::{Item, Staged};
+use crate::commands::write_entity_info;
 use crate::config::{AppendFsync, Config, MaxmemoryPolicy};
 use crate::connection::buffers::BufferPool;
 use crate::connection::{Session, input_limits};
@@ -46,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     values: Vec<Value>,
     pairs: Vec<(i64, Value)>,
+    scan: Scan,
 }
 
 /// Counts of the present tick, added to the shard's numbers at its end.
@@ -87,6 +92,7 @@ impl Core {
             counters: Counters::default(),
             values: Vec::new(),
             pairs: Vec::new(),
+            scan: Scan::default(),
             config,
             shared,
         }
@@ -168,6 +174,12 @@ impl Core {
     /// Applies an operation of an entity of this shard; appends the reply. Gives the position of a counted one, or 0.
     #[inline]
     pub(super) fn answer_write(&mut self, op: &[u8], hint: Hint, out: &mut Vec<u8>) -> u64 {
+        if op::is_remove(op) {
+            return self.answer_remove(op, out);
+        }
+        // Made before its stream was altered: the log must say under which layout it is applied.
+        let relabelled = self.catalogue.relabelled(op);
+        let op = relabelled.as_deref().unwrap_or(op);
         let engine = self.engine.as_mut().expect("data commands are served once the shard is loaded");
         let group = &mut self.group;
         let evicted = engine.make_room_for_event(&self.catalogue, |op| group.log_removal(op));
@@ -224,6 +236,41 @@ impl Core {
         }
     }
 
+    /// Removes an entity of this shard; appends the reply. Gives the position that the reply must wait for.
+    #[cold]
+    fn answer_remove(&mut self, op: &[u8], out: &mut Vec<u8>) -> u64 {
+        let engine = self.engine.as_mut().expect("data commands are served once the shard is loaded");
+        let Ok(AnyOp::Remove(remove)) = AnyOp::decode(op) else {
+            unreachable!("an operation as it was encoded")
+        };
+        let group = std::cell::RefCell::new(&mut self.group);
+        let (now_ms, mut refusal) = (self.now_ms, None);
+        let removed = engine.remove_entity(
+            &self.catalogue,
+            &remove,
+            now_ms,
+            |bytes| {
+                refusal = group.borrow_mut().admit(bytes, now_ms).err();
+                refusal.is_none()
+            },
+            |op| {
+                group.borrow_mut().push(op, false);
+            },
+        );
+        match (removed, refusal) {
+            (Ok(count), _) => {
+                reply::integer(out, count as i64);
+                // Also that there is nothing must not be taken back.
+                self.group.end()
+            }
+            (Err(NoRoom), refusal) => {
+                self.counters.errors += 1;
+                reply::error_display(out, refusal.expect("the log said why"));
+                0
+            }
+        }
+    }
+
     /// Makes room in memory for the next tick, where there is little.
     pub(super) fn make_room(&mut self) {
         let Some(engine) = &mut self.engine else { return };
@@ -248,11 +295,22 @@ impl Core {
         match what {
             ReadWhat::Row(query) => {
                 self.values.clear();
-                engine.read(stream, entity, hint, query, time, &mut self.values);
+                let read = engine.read(&self.catalogue, stream, entity, hint, query, time, &mut self.values);
+                if read == Err(Superseded) {
+                    return self.refuse_superseded(out);
+                }
             }
             ReadWhat::Pairs { plan, from, to } => {
                 self.pairs.clear();
-                engine.range(stream, entity, hint, plan, *from as usize..*to as usize, &mut self.pairs);
+                let pairs = *from as usize..*to as usize;
+                let read = engine.range(&self.catalogue, stream, entity, hint, plan, pairs, &mut self.pairs);
+                if read == Err(Superseded) {
+                    return self.refuse_superseded(out);
+                }
+            }
+            ReadWhat::Entity => {
+                let info = engine.entity_info(&self.catalogue, stream, entity, hint, self.now_ms);
+                return write_entity_info(out, proto, stream, info.as_ref());
             }
         }
         self.write_answer(stream, what, proto, time, out);
@@ -286,17 +344,55 @@ impl Core {
                 let pairs = *from as usize..*to as usize;
                 reader.range(participant, stream, entity, plan, pairs, &mut self.pairs)?
             }
-        };
-        // Nothing may be shown that a power loss could take back; the owner knows when to answer.
-        if self.config.appendfsync == AppendFsync::Always {
-            let durable_ops = self.shared.shards[owner].numbers.log_durable.load(Ordering::Relaxed);
-            if !self.group.is_durable(position, durable_ops) {
-                return Err(AskOwner);
+            ReadWhat::Entity => {
+                let (info, position) =
+                    reader.entity_info(participant, &self.catalogue, stream, entity, self.now_ms)?;
+                if !self.may_show(owner, position) {
+                    return Err(AskOwner);
+                }
+                self.counters.reads += 1;
+                write_entity_info(out, proto, stream, info.as_ref());
+                return Ok(());
             }
+        };
+        // The owner knows when to answer.
+        if !self.may_show(owner, position) {
+            return Err(AskOwner);
         }
         self.counters.reads += 1;
         self.write_answer(stream, what, proto, time, out);
         Ok(())
+    }
+
+    /// Whether what an operation of another shard made may be shown: nothing that a power loss could take back.
+    #[inline]
+    pub(crate) fn may_show(&self, owner: usize, position: u64) -> bool {
+        self.config.appendfsync != AppendFsync::Always || {
+            let durable_ops = self.shared.shards[owner].numbers.log_durable.load(Ordering::Relaxed);
+            self.group.is_durable(position, durable_ops)
+        }
+    }
+
+    #[cold]
+    fn refuse_superseded(&mut self, out: &mut Vec<u8>) {
+        self.counters.errors += 1;
+        reply::error_display(out, format_args!("TRYAGAIN the stream was altered while it was read"));
+    }
+
+    /// Walks a slice of `owner`'s entities.
+    pub(crate) fn scan_slice(
+        &mut self,
+        owner: usize,
+        stream: &windrow_engine::Stream,
+        cursor: Cursor,
+        rows_max: usize,
+        out: &mut Vec<Vec<u8>>,
+    ) -> Slice {
+        let peers = self.peers.as_ref().expect("data commands are served once the shard is loaded");
+        let (reader, participant) = (&peers.readers[owner], &peers.participant);
+        let slice = reader.scan(participant, &mut self.scan, stream, cursor, rows_max, self.now_ms, out);
+        self.counters.reads += 1;
+        slice
     }
 
     /// Writes what was read last.
@@ -312,6 +408,7 @@ impl Core {
         match what {
             ReadWhat::Row(query) => write_row(out, proto, stream, query, time, &self.values),
             ReadWhat::Pairs { .. } => write_pairs(out, proto, &self.pairs),
+            ReadWhat::Entity => unreachable!("what is known of an entity is written at once"),
         }
         if self.values.capacity() > RESULTS_KEPT {
             self.values = Vec::new();

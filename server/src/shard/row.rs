@@ -70,7 +70,10 @@ fn write_meta(
     reply::map(out, proto, query.features.len());
     for feature in &query.features {
         reply::bulk(out, feature.name.as_bytes());
-        reply::integer(out, stream.covered_from_ms(feature));
+        match stream.covered_from(feature) {
+            Some(since_ms) => reply::integer(out, since_ms),
+            None => reply::null(out, proto),
+        }
     }
 }
 

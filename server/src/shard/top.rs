@@ -22,6 +22,7 @@ const SLICE_IDLE: Duration = Duration::from_micros(250);
 
 const BUSY: &[u8] = b"-BUSY another WINDOW.TOP is running, and there is one at a time: try again later\r\n";
 const CANCELLED: &[u8] = b"-ERR WINDOW.TOP was cancelled: the client has closed its side\r\n";
+const SUPERSEDED: &[u8] = b"-TRYAGAIN the stream was altered while its entities were looked at\r\n";
 const DROPPED: &[u8] = b"-ERR the stream was dropped while its entities were looked at\r\n";
 
 /// One WINDOW.TOP, as all shards see it.
@@ -122,7 +123,7 @@ impl ShardLoop {
             let now_ms = self.shared.clock.now_ms();
             let slice = if self.ready.is_empty() { SLICE_IDLE } else { SLICE };
             while !walk.is_finished() {
-                engine.walk_top(walk, now_ms, RECORDS_PER_STEP);
+                engine.walk_top(&self.core.catalogue, walk, now_ms, RECORDS_PER_STEP);
                 if self.time.in_phase() >= slice {
                     break;
                 }
@@ -162,14 +163,16 @@ impl ShardLoop {
             return;
         }
         let TopAsked { connection: id, scan, best, .. } = self.top_asked.take().expect("it is there");
-        let stream = scan.question.stream.id;
+        let stream = Arc::clone(&scan.question.stream);
         drop(scan);
         let Some(connection) = self.connections.get(id) else { return };
         let mut reply = Vec::new();
-        if self.core.catalogue.by_id(stream).is_some() {
-            write_top(&mut reply, connection.session.proto, &best.into_sorted());
-        } else {
-            reply.extend_from_slice(DROPPED);
+        match self.core.catalogue.by_id(stream.id) {
+            Some(present) if present.layout_id == stream.layout_id => {
+                write_top(&mut reply, connection.session.proto, &best.into_sorted());
+            }
+            Some(_) => reply.extend_from_slice(SUPERSEDED),
+            None => reply.extend_from_slice(DROPPED),
         }
         self.answer_parked(id, &reply);
     }

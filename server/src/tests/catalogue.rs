@@ -125,9 +125,24 @@ fn streams_of_a_file_are_there_when_data_commands_are_served() {
         Client::connect(&running).ask("EVENT.ADD e f *").assert_ok();
         running.shutdown().unwrap();
     }
-    std::fs::write(&path, "[streams.f]\nwindows = ['10m']\naggregate = ['count']\n").unwrap();
+    // What ALTER can express is applied.
+    std::fs::write(&path, "[streams.f]\nwindows = ['5m', '10m']\naggregate = ['count', 'rate']\n").unwrap();
+    let altered = crate::Config { streams: Some(path.clone()), ..config(2) };
+    let running = start_on(altered, Arc::new(disk.clone()));
+    let row = Client::connect(&running).ask("WINDOW.GET e f count:5m count:10m");
+    assert_eq!(row.array()[0], Reply::Int(2));
+    running.shutdown().unwrap();
+    std::fs::write(&path, "[streams.f]\nwindows = ['5m', '10m@1m']\naggregate = ['count']\n").unwrap();
     let config = crate::Config { streams: Some(path.clone()), ..config(2) };
     let error = crate::Server::start_on(config, Arc::new(disk), crate::clock::Clock::system()).err().unwrap();
     std::fs::remove_file(&path).unwrap();
-    assert!(error.to_string().contains("stream 'f' exists with another definition"), "{error}");
+    let error = error.to_string();
+    for part in [
+        "stream 'f' exists with another definition",
+        "bucket width of window 10m",
+        "- WINDOWS 5m@5s 10m@10s",
+        "+ WINDOWS 5m@5s 10m@1m",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
 }

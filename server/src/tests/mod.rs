@@ -3,6 +3,7 @@
 mod catalogue;
 mod clients;
 mod durability;
+mod entities;
 mod harness;
 mod order;
 mod reads;

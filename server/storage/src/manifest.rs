@@ -81,6 +81,36 @@ pub struct StreamEntry {
     pub definition: String,
     /// When it was created.
     pub created_ms: i64,
+    /// When its layout was everywhere, if the stream was altered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+    /// The layouts it had before, oldest first; the log names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older: Vec<LayoutEntry>,
+}
+
+/// A layout that a stream had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayoutEntry {
+    /// Id of the layout.
+    pub layout_id: u32,
+    /// The definition, as text.
+    pub definition: String,
+    /// When it was everywhere, if it was not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+}
+
+/// When every shard had a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// By the server's clock.
+    pub at_ms: i64,
+    /// By the stream's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ms: Option<i64>,
 }
 
 /// An epoch of the log.
@@ -275,6 +305,8 @@ mod tests {
             name: "purchases".to_owned(),
             definition: "FIELDS amount FLOAT WINDOWS 5m AGGREGATE \"count\"\n".to_owned(),
             created_ms: -1,
+            settled: Some(Settled { at_ms: 7, clock_ms: None }),
+            older: vec![LayoutEntry { layout_id: 0, definition: "WINDOWS 5m".to_owned(), settled: None }],
         });
         manifest
     }

@@ -9,6 +9,7 @@ mod sketch_tests;
 mod sketches;
 #[cfg(test)]
 mod tests;
+pub mod upgrade;
 mod verify;
 
 use crate::aggregate::FieldId;
@@ -156,7 +157,7 @@ pub(crate) fn heap<W: Words + ?Sized>(layout: &Layout, words: &W) -> Heap {
 pub fn is_late_for_new(layout: &Layout, event: &Event<'_>) -> bool {
     is_too_late(layout, event.ts, event.clock)
         || (layout.lifetime.is_none()
-            && !layout.tiers.iter().any(|tier| event.ts >= tier.kept_from_ms(event.clock)))
+            && !layout.tiers.iter().any(|tier| tier.keeps(bucket_of(event.ts, tier.width_ms), event.clock)))
 }
 
 fn is_too_late(layout: &Layout, ts: i64, clock_ms: i64) -> bool {
@@ -262,7 +263,9 @@ fn add_lifetime<W: WordsMut + ?Sized>(lifetime: &Columns, words: &mut W, event: 
     if !lifetime.is_numbers_only() {
         for (column, partial) in lifetime.wide() {
             let at = 1 + lifetime.word_at(column);
-            let count = |of| words.get(1 + lifetime.find(of).expect("moments stand beside their count"));
+            let count = |of| {
+                words.get(1 + lifetime.find_beside(of, column).expect("moments stand beside their count"))
+            };
             if let Some(new) = partial.add_wide(column::get_wide(words, at, 0), event, count) {
                 column::set_wide(words, at, 0, new);
             }
@@ -279,6 +282,39 @@ pub fn touched<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64, mut touch
             touch(ring.column_base(column) + column::word_of(ring.shape.bits[column], slot));
         }
     }
+}
+
+/// What a tier of a body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The width of its buckets.
+    pub width_ms: i64,
+    /// Buckets that hold something.
+    pub buckets: usize,
+    /// Buckets that its ring has room for as it is.
+    pub capacity: usize,
+    /// Whether every bucket has its slot.
+    pub is_dense: bool,
+}
+
+/// What the tiers of a body hold.
+pub fn held<W: Words + ?Sized>(layout: &Layout, words: &W) -> Vec<Held> {
+    let of_ring = |ring: Ring<'_>| {
+        let is_filled =
+            |slot: &usize| (0..ring.tier().columns.len()).any(|at| !ring.is_initial(words, at, *slot));
+        let slots = match (ring.head, ring.shape.dense) {
+            (NONE, _) => 0,
+            (_, true) => ring.shape.capacity,
+            (_, false) => ring.entries,
+        };
+        Held {
+            width_ms: ring.tier().width_ms,
+            buckets: (0..slots).filter(is_filled).count(),
+            capacity: ring.shape.capacity,
+            is_dense: ring.shape.dense,
+        }
+    };
+    rings(layout, words).map(of_ring).collect()
 }
 
 /// The rings of a body, tier by tier.
@@ -409,7 +445,7 @@ impl<'l> Ring<'l> {
     /// Whether a bucket is not behind the ring's oldest slot.
     #[inline]
     fn reaches(&self, bucket: i64) -> bool {
-        self.head == NONE || bucket > self.head - self.slots()
+        self.head == NONE || bucket > self.head.wrapping_sub(self.slots())
     }
 
     /// One cell of a column.

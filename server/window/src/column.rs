@@ -70,26 +70,41 @@ pub struct Columns {
     numbers: usize,
     wide: usize,
     sketches: Box<[SketchColumn]>,
+    /// The generation of the stream's layouts in which each began.
+    origins: Box<[u32]>,
+    /// A partial has several columns, of different generations.
+    has_twins: bool,
 }
 
 impl Columns {
-    /// The columns for these partials, each once.
-    pub fn new(partials: impl Iterator<Item = Partial>) -> Self {
-        let mut own: Vec<Partial> = Vec::new();
-        for partial in partials {
-            if !own.contains(&partial) {
-                own.push(partial);
+    /// The columns for aggregates that need these partials, each once. An aggregate that `before` could answer keeps its columns; another
+    /// one gets new ones, its own where it cannot share: partials that have not seen the same events do not go together.
+    pub(crate) fn new(
+        needed: impl Iterator<Item = Vec<Partial>>,
+        before: Option<&Self>,
+        generation: u32,
+    ) -> Self {
+        let mut own: Vec<(Partial, u32)> = Vec::new();
+        for partials in needed {
+            let origin = before.and_then(|before| before.origin_of(&partials)).unwrap_or(generation);
+            for partial in partials {
+                if !own.contains(&(partial, origin)) {
+                    own.push((partial, origin));
+                }
             }
         }
         // Stable: within a kind, as declared.
-        own.sort_by_key(|partial| partial.kind());
+        own.sort_by_key(|(partial, _)| partial.kind());
+        let (own, origins): (Vec<Partial>, Vec<u32>) = own.into_iter().unzip();
+        let has_twins = (1..own.len()).any(|at| own[..at].contains(&own[at]));
         let count = |kind| own.iter().filter(|partial| partial.kind() == kind).count();
         let (numbers, wide) = (count(CellKind::Number), count(CellKind::Wide));
         let sketches = own.iter().enumerate().filter_map(|(column, partial)| match *partial {
             Partial::Sketch(field, sketch) => Some(SketchColumn { column, field, sketch }),
             _ => None,
         });
-        Self { sketches: sketches.collect(), partials: own.into(), numbers, wide }
+        let sketches = sketches.collect();
+        Self { sketches, partials: own.into(), numbers, wide, origins: origins.into(), has_twins }
     }
 
     /// Those that are one number.
@@ -118,6 +133,47 @@ impl Columns {
     /// The place of a partial.
     pub fn find(&self, partial: Partial) -> Option<usize> {
         self.partials.iter().position(|own| *own == partial)
+    }
+
+    /// The earliest generation of which all the partials have columns.
+    pub(crate) fn origin_of(&self, partials: &[Partial]) -> Option<u32> {
+        let has = |partial: &Partial, origin: u32| {
+            self.partials.iter().zip(&self.origins).any(|(own, &since)| own == partial && since == origin)
+        };
+        let origins = self.origins.iter().copied();
+        origins.filter(|&origin| partials.iter().all(|partial| has(partial, origin))).min()
+    }
+
+    /// What tells the partials of `aggregate` from others of their kind, where there are several: the generation of their columns.
+    #[inline]
+    pub(crate) fn origin(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
+        if self.has_twins { self.origin_among_twins(aggregate, fields) } else { None }
+    }
+
+    #[cold]
+    fn origin_among_twins(&self, aggregate: Aggregate, fields: &[Field]) -> Option<u32> {
+        self.origin_of(&Partial::of(aggregate, fields))
+    }
+
+    /// The place of a partial; of several, the one of this generation.
+    #[inline]
+    pub(crate) fn find_since(&self, partial: Partial, origin: Option<u32>) -> Option<usize> {
+        match origin {
+            None => self.find(partial),
+            Some(origin) => (0..self.partials.len())
+                .find(|&at| self.partials[at] == partial && self.origins[at] == origin),
+        }
+    }
+
+    /// The place of a partial that has seen the same events as the column `at`.
+    pub(crate) fn find_beside(&self, partial: Partial, at: usize) -> Option<usize> {
+        self.find_since(partial, Some(self.origins[at]))
+    }
+
+    /// For each column, the place of the same one among those of `before`.
+    pub(crate) fn places_in(&self, before: &Self) -> Vec<Option<usize>> {
+        let place = |at: usize| before.find_since(self.partials[at], Some(self.origins[at]));
+        (0..self.partials.len()).map(place).collect()
     }
 
     /// Where a partial of `all` stands among the words of all of them.

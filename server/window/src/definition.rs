@@ -1,5 +1,6 @@
 //! Stream definitions: the words of STREAM.CREATE, checked and made canonical.
 
+mod alter;
 mod parse;
 #[cfg(test)]
 mod tests;

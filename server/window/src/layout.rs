@@ -50,6 +50,15 @@ pub struct Layout {
     pub skew_action: SkewAction,
     /// An entity whose newest event is older than this by the stream's clock is dead; `None`: never.
     pub death_ms: Option<i64>,
+    /// So is one whose record has an earlier layout and whose newest event is older than this, however long entities live now: it was dead
+    /// when this layout came.
+    pub dead_before_ms: i64,
+    /// How many layouts of the stream came before this one.
+    pub generation: u32,
+    /// The most that SKEW ever was: an event may be so far ahead of the clock in a ring.
+    ring_skew_ms: i64,
+    /// The generation in which each window was added.
+    window_origins: Box<[u32]>,
     windows: Box<[WindowSpec]>,
     aggregates: Box<[AggregateSpec]>,
 }
@@ -69,6 +78,19 @@ pub struct Tier {
     pub columns: Columns,
     /// The shapes the ring grows through: by capacity, then by count width.
     pub shapes: Box<[Shape]>,
+    /// What the layout before kept when this one came: records that are upgraded bring no older buckets along.
+    pub(crate) kept_since_ms: i64,
+}
+
+/// The layout of a stream before an ALTER, and the time of that.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'l> {
+    /// The layout.
+    pub layout: &'l Layout,
+    /// The stream's clock when every shard had the new one; `None`: the stream had none.
+    pub clock_ms: Option<i64>,
+    /// Whether every shard has it: until then an entity lives for the shorter of both times.
+    pub is_settled: bool,
 }
 
 /// One form of a tier's ring.
@@ -123,7 +145,12 @@ fn short_capacities() -> impl Iterator<Item = usize> {
 }
 
 impl Tier {
-    fn new(width_ms: i64, definition: &Definition) -> Result<Self, DefinitionError> {
+    fn new(
+        width_ms: i64,
+        definition: &Definition,
+        skew_ms: i64,
+        before: Option<Before<'_>>,
+    ) -> Result<Self, DefinitionError> {
         let own = || definition.windows.iter().filter(|window| window.width_ms == width_ms);
         let longest_ms = own()
             .map(|window| match window.length {
@@ -133,14 +160,20 @@ impl Tier {
             .max()
             .unwrap_or(0);
         let retain_ms = retain_ms(width_ms, definition);
-        let columns = Columns::new(
-            definition
-                .aggregates
-                .iter()
-                .filter(|spec| own().any(|window| spec.covers(window.length)))
-                .flat_map(|spec| Partial::of(spec.aggregate, &definition.fields)),
-        );
-        let slots = slots(width_ms, longest_ms, retain_ms, definition.skew_ms);
+        let specs = definition
+            .aggregates
+            .iter()
+            .filter(|spec| own().any(|window| spec.covers(window.length)))
+            .map(|spec| Partial::of(spec.aggregate, &definition.fields));
+        let old = before.and_then(|before| {
+            let tier = before.layout.tiers.iter().find(|tier| tier.width_ms == width_ms)?;
+            Some((before, tier))
+        });
+        let generation = before.map_or(0, |before| before.layout.generation + 1);
+        let columns = Columns::new(specs, old.map(|(_, tier)| &tier.columns), generation);
+        let kept_since_ms = old.and_then(|(before, tier)| Some(tier.kept_from_ms(before.clock_ms?)));
+        let kept_since_ms = kept_since_ms.unwrap_or(i64::MIN);
+        let slots = slots(width_ms, longest_ms, retain_ms, skew_ms);
         let full_bits: i128 = columns.iter().map(|column| i128::from(cell_bits(*column, width_ms, 64))).sum();
         let full_bytes = slots * full_bits / 8;
         if full_bytes > RECORD_BYTES_MAX as i128 {
@@ -150,12 +183,12 @@ impl Tier {
                 duration::format(width_ms),
                 duration::format(longest_ms),
                 duration::format(retain_ms),
-                duration::format(definition.skew_ms),
+                duration::format(skew_ms),
             )));
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
         let shapes = Self::shapes(&columns, width_ms, slots);
-        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes })
+        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes, kept_since_ms })
     }
 
     fn shapes(columns: &[Partial], width_ms: i64, slots: usize) -> Box<[Shape]> {
@@ -211,7 +244,7 @@ impl Tier {
 
     /// Whether every partial that `aggregate` needs is stored.
     pub fn holds(&self, aggregate: Aggregate, fields: &[Field]) -> bool {
-        Partial::of(aggregate, fields).into_iter().all(|partial| self.column(partial).is_some())
+        self.columns.origin_of(&Partial::of(aggregate, fields)).is_some()
     }
 
     /// Bytes of the full, dense ring while its counts are narrow.
@@ -255,6 +288,19 @@ impl Layout {
     /// # Errors
     /// When a full record would exceed [`RECORD_BYTES_MAX`], or TTL is shorter than what the windows need.
     pub fn compile(definition: &Definition) -> Result<Self, DefinitionError> {
+        Self::build(definition, None)
+    }
+
+    /// Compiles what an ALTER made of a definition. What the layout before it held goes on; what is new begins empty: see
+    /// [`upgrade`](crate::body::upgrade).
+    ///
+    /// # Errors
+    /// As [`Layout::compile`].
+    pub fn altered(definition: &Definition, before: Before<'_>) -> Result<Self, DefinitionError> {
+        Self::build(definition, Some(before))
+    }
+
+    fn build(definition: &Definition, before: Option<Before<'_>>) -> Result<Self, DefinitionError> {
         let mut widths: Vec<i64> = definition
             .windows
             .iter()
@@ -263,11 +309,35 @@ impl Layout {
             .collect();
         widths.sort_unstable();
         widths.dedup();
+        let old = before.map(|before| before.layout);
+        let ring_skew_ms = definition.skew_ms.max(old.map_or(0, |old| old.ring_skew_ms));
         let tiers = widths
             .into_iter()
-            .map(|width_ms| Tier::new(width_ms, definition))
+            .map(|width_ms| Tier::new(width_ms, definition, ring_skew_ms, before))
             .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
-        let lifetime = lifetime(definition);
+        let generation = old.map_or(0, |old| old.generation + 1);
+        let lifetime = lifetime(definition, old, generation);
+        let mut death_ms = death_ms(definition, &tiers)?;
+        let mut dead_before_ms = i64::MIN;
+        if let Some(before) = before {
+            let (was_ms, clock_ms) = (before.layout.death_ms, before.clock_ms);
+            let dead_ms = was_ms.zip(clock_ms).map(|(was_ms, clock_ms)| clock_ms.saturating_sub(was_ms));
+            dead_before_ms = dead_ms.unwrap_or(i64::MIN);
+            if !before.is_settled {
+                death_ms = death_ms.into_iter().chain(was_ms).min();
+            }
+        }
+        let window_origins = definition
+            .windows
+            .iter()
+            .map(|window| {
+                let old = old.and_then(|old| {
+                    let at = old.windows.iter().position(|old| old == window)?;
+                    Some(old.window_origins[at])
+                });
+                old.unwrap_or(generation)
+            })
+            .collect();
         let layout = Self {
             fields: definition.fields.clone().into_boxed_slice(),
             has_sketches: tiers
@@ -276,12 +346,16 @@ impl Layout {
                 .chain(&lifetime)
                 .any(|columns| !columns.sketches().is_empty()),
             lifetime,
+            generation,
+            dead_before_ms,
+            ring_skew_ms,
+            window_origins,
             features: features(definition, &tiers),
             clock: definition.clock,
             lateness_ms: definition.lateness_ms,
             skew_ms: definition.skew_ms,
             skew_action: definition.skew_action,
-            death_ms: death_ms(definition, &tiers)?,
+            death_ms,
             windows: definition.windows.clone().into_boxed_slice(),
             aggregates: definition.aggregates.clone().into_boxed_slice(),
             tiers,
@@ -367,6 +441,27 @@ impl Layout {
         self.windows.iter().find(|window| window.length == length)
     }
 
+    /// The generation since which a feature is complete: that in which its columns began, or in which its tier became long enough for
+    /// it.
+    pub fn complete_since(&self, feature: &Feature) -> u32 {
+        let Some(tier) = feature.tier else {
+            let partials = lifetime_partials(feature.aggregate, &self.fields);
+            return self.lifetime.as_ref().and_then(|columns| columns.origin_of(&partials)).unwrap_or(0);
+        };
+        let tier = &self.tiers[tier];
+        let columns = tier.columns.origin_of(&Partial::of(feature.aggregate, &self.fields)).unwrap_or(0);
+        let windows = self.windows.iter().zip(&self.window_origins);
+        let long_enough = windows
+            .filter(|(window, _)| {
+                window.width_ms == tier.width_ms
+                    && window.length != Length::All
+                    && window.length >= feature.length
+            })
+            .map(|(_, &origin)| origin)
+            .min();
+        columns.max(long_enough.unwrap_or(0))
+    }
+
     /// The tier of a bucket width.
     pub fn tier_of_width(&self, width_ms: i64) -> Option<usize> {
         self.tiers.iter().position(|tier| tier.width_ms == width_ms)
@@ -388,16 +483,21 @@ impl Layout {
     }
 }
 
-fn lifetime(definition: &Definition) -> Option<Columns> {
+fn lifetime(definition: &Definition, old: Option<&Layout>, generation: u32) -> Option<Columns> {
     definition.windows.iter().find(|window| window.length == Length::All)?;
-    let partials = definition
+    let needed = definition
         .aggregates
         .iter()
         .filter(|spec| spec.covers(Length::All))
-        .flat_map(|spec| Partial::of(spec.aggregate, &definition.fields))
-        // The body's newest event time says it already.
-        .filter(|partial| *partial != Partial::Newest);
-    Some(Columns::new(partials))
+        .map(|spec| lifetime_partials(spec.aggregate, &definition.fields));
+    Some(Columns::new(needed, old.and_then(|old| old.lifetime.as_ref()), generation))
+}
+
+/// What `all` stores for an aggregate. The body's newest event time says the newest already.
+fn lifetime_partials(aggregate: Aggregate, fields: &[Field]) -> Vec<Partial> {
+    let mut partials = Partial::of(aggregate, fields);
+    partials.retain(|&partial| partial != Partial::Newest);
+    partials
 }
 
 fn features(definition: &Definition, tiers: &[Tier]) -> Box<[Feature]> {

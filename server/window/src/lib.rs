@@ -34,7 +34,7 @@ pub mod words;
 pub use aggregate::{Aggregate, Length};
 pub use definition::{ClockMode, Definition, FieldType, SkewAction};
 pub use error::{Corrupt, DefinitionError, QueryError};
-pub use layout::{Layout, Tier};
+pub use layout::{Before, Layout, Tier};
 pub use query::{Feature, Options, Query};
 pub use range::RangeQuery;
 pub use read_time::{At, Edge, ReadTime, StreamTime, When};

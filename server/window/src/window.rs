@@ -25,7 +25,9 @@ pub fn evaluate<W: Words + ?Sized>(
     out.extend(features.iter().map(|feature| match (time.window(layout, feature), live) {
         (None, _) if !time.present => Value::Null,
         (_, None) => empty(layout, feature.aggregate),
-        (None, Some(words)) => Lifetime { layout, words }.value(feature.aggregate, time.t),
+        (None, Some(words)) => {
+            Lifetime { layout, words, aggregate: feature.aggregate }.value(feature.aggregate, time.t)
+        }
         (Some(window), Some(words)) => {
             let buckets = Buckets::new(layout, words, window.tier, window.from, window.to);
             buckets.value(feature.aggregate, window.length_ms, window.t)
@@ -182,6 +184,7 @@ fn finite(extreme: f64) -> Value {
 struct Lifetime<'a, W: ?Sized> {
     layout: &'a Layout,
     words: &'a W,
+    aggregate: Aggregate,
 }
 
 impl<W: Words + ?Sized> Lifetime<'_, W> {
@@ -191,7 +194,9 @@ impl<W: Words + ?Sized> Lifetime<'_, W> {
 
     fn word_at(&self, partial: Partial) -> usize {
         let lifetime = self.layout.lifetime.as_ref().expect("a feature of `all` has its partials");
-        1 + lifetime.word_at(lifetime.find(partial).expect("a feature of `all` has its partials"))
+        let origin = lifetime.origin(self.aggregate, &self.layout.fields);
+        1 + lifetime
+            .word_at(lifetime.find_since(partial, origin).expect("a feature of `all` has its partials"))
     }
 
     fn value(&self, aggregate: Aggregate, t: i64) -> Value {
@@ -254,21 +259,29 @@ pub(crate) struct Buckets<'a, W: ?Sized> {
     tier: usize,
     ring: Ring<'a>,
     runs: [(usize, usize); 2],
+    /// Which of several columns of a partial is meant.
+    origin: Option<u32>,
 }
 
 impl<'a, W: Words + ?Sized> Buckets<'a, W> {
     pub(crate) fn new(layout: &'a Layout, words: &'a W, tier: usize, from: i64, to: i64) -> Self {
         let ring = Ring::read(layout, words, tier);
         let runs = ring.runs(words, from, to);
-        Self { layout, words, tier, ring, runs }
+        Self { layout, words, tier, ring, runs, origin: None }
     }
 
     pub(crate) fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64) -> Value {
-        Merged::value(self, aggregate, length_ms, t)
+        match self.layout.tiers[self.tier].columns.origin(aggregate, &self.layout.fields) {
+            None => Merged::value(self, aggregate, length_ms, t),
+            origin => Merged::value(&Self { origin, ..*self }, aggregate, length_ms, t),
+        }
     }
 
     fn column(&self, partial: Partial) -> usize {
-        self.layout.tiers[self.tier].column(partial).expect("a feature's tier holds its partials")
+        self.layout.tiers[self.tier]
+            .columns
+            .find_since(partial, self.origin)
+            .expect("a feature's tier holds its partials")
     }
 
     /// The slots of the buckets, oldest first.

@@ -79,6 +79,56 @@ pub(super) const STREAM_CREATE: Command =
                 .optional(),
         ]);
 
+pub(super) const STREAM_ALTER: Command =
+    Row::new(CommandId::StreamAlter, "stream.alter", -3, Group::Stream)
+        .flags(&[Flag::Write, Flag::Denyoom])
+        .categories(&[Category::Stream])
+        .complexity(
+            "O(N) where N is the number of features, and a change of the catalogue on every shard; records follow later",
+        )
+        .summary("Changes a stream: what is kept goes on, what is added counts events from now on.")
+        .arguments(&[
+            STREAM,
+            Arg::one_of(
+                "change",
+                &[
+                    Arg::block(
+                        "add",
+                        &[
+                            Arg::string("field-type", "A field and its type, such as amount FLOAT.")
+                                .token("FIELDS")
+                                .optional()
+                                .multiple(),
+                            Arg::string("length[@bucket]", "A window.").token("WINDOWS").optional().multiple(),
+                            Arg::string("aggregate[:length...]", "An aggregate, or more windows for one.")
+                                .token("AGGREGATE")
+                                .optional()
+                                .multiple(),
+                        ],
+                        "What is added.",
+                    )
+                    .token("ADD"),
+                    Arg::block(
+                        "drop",
+                        &[
+                            Arg::string("length", "A window.").token("WINDOWS").optional().multiple(),
+                            Arg::string("aggregate[:length...]", "An aggregate, or some of its windows.")
+                                .token("AGGREGATE")
+                                .optional()
+                                .multiple(),
+                        ],
+                        "What is removed.",
+                    )
+                    .token("DROP"),
+                    Arg::string("option", "RETAIN, LATENESS, SKEW or TTL, and what STREAM.CREATE takes there, or NONE.")
+                        .token("SET")
+                        .multiple(),
+                ],
+                "One or more changes, made in one step.",
+            )
+            .multiple(),
+        ]);
+
 pub(super) const STREAM_DROP: Command = Row::new(CommandId::StreamDrop, "stream.drop", 2, Group::Stream)
     .flags(&[Flag::Write])
     .categories(&[Category::Stream, Category::Dangerous])
@@ -241,6 +291,40 @@ pub(super) const WINDOW_TOP: Command = Row::new(CommandId::WindowTop, "window.to
         Arg::string("feature", "A feature whose values are numbers, such as sum(amount):5m."),
         Arg::integer("k", "How many entities, 1 to 1,000."),
     ]);
+
+pub(super) const ENTITY_DEL: Command = Row::new(CommandId::EntityDel, "entity.del", -2, Group::Entity)
+    .flags(&[Flag::Write])
+    .categories(&[Category::Stream])
+    .keys(Keys::FIRST)
+    .complexity("O(1); O(N) without a stream, where N is the number of streams")
+    .summary("Removes an entity from a stream, or from all; replies from how many.")
+    .arguments(&[ENTITY, Arg::string("stream", "Name of the stream; all, if it is not given.").optional()]);
+
+pub(super) const ENTITY_SCAN: Command = Row::new(CommandId::EntityScan, "entity.scan", -3, Group::Entity)
+    .flags(&[Flag::Readonly])
+    .categories(&[Category::Stream])
+    .complexity(
+        "O(1) for every call; O(N) for a complete scan, where N is the number of entities of all streams",
+    )
+    .tips(&["nondeterministic_output"])
+    .summary("Walks over the entities of a stream, some at a time, as SCAN does.")
+    .arguments(&[
+        STREAM,
+        Arg::string("cursor", "0 to begin, then what the call before replied, until that is 0."),
+        Arg::string("pattern", "Only entities that match it are returned.").token("MATCH").optional(),
+        Arg::integer("count", "About how many to return in one call; 10 if it is not given.")
+            .token("COUNT")
+            .optional(),
+    ]);
+
+pub(super) const ENTITY_INFO: Command = Row::new(CommandId::EntityInfo, "entity.info", 3, Group::Entity)
+    .flags(&[Flag::Readonly, Flag::Fast])
+    .categories(&[Category::Stream])
+    .keys(Keys::FIRST)
+    .complexity("O(N) where N is the number of buckets that the entity's record holds")
+    .tips(&["nondeterministic_output"])
+    .summary("Shows the newest event of an entity, its memory, its buckets and when it dies; null if it is unknown.")
+    .arguments(&[ENTITY, STREAM]);
 
 const STREAM: Arg = Arg::string("stream", "Name of the stream.");
 const ENTITY: Arg = Arg::key("entity", "The entity that features belong to, such as user:42.");

@@ -1,6 +1,7 @@
 //! The naive model: a list of events, filters and folds. Written from the specification, not from the engine.
 
 use windrow_window::aggregate::{Aggregate, Spread};
+use windrow_window::column::Partial;
 use windrow_window::definition::{FieldType, SkewAction};
 use windrow_window::{ClockMode, Definition, Length, Value};
 
@@ -76,6 +77,12 @@ pub struct Model {
     events: Vec<Counted>,
     /// Ids of entities, and the clock when each was counted last.
     ids: Vec<((u8, u8), i64)>,
+    /// How many events were counted ever.
+    counted: usize,
+    /// What each width (0: `all`) stores, and with which layout of the stream it began.
+    stored: Vec<(i64, Partial, usize)>,
+    /// How many events had been counted when each layout came.
+    generations: Vec<usize>,
 }
 
 /// The options of a read that say when it looks.
@@ -105,6 +112,9 @@ pub struct Span {
 }
 
 struct Counted {
+    number: usize,
+    /// Widths that did not keep its bucket any more at an ALTER.
+    lost: Vec<i64>,
     entity: u8,
     ts: i64,
     values: Vec<Option<f64>>,
@@ -150,9 +160,77 @@ fn ceil(ts: i64, w: i64) -> i64 {
     -floor(-ts, w)
 }
 
+/// Since when all the partials are stored together.
+fn since(stored: &[(i64, Partial, usize)], w: i64, partials: &[Partial]) -> Option<usize> {
+    let starts = stored.iter().filter(|entry| entry.0 == w).map(|entry| entry.2);
+    starts.filter(|&start| partials.iter().all(|&partial| stored.contains(&(w, partial, start)))).min()
+}
+
 impl Model {
     pub fn new(definition: Definition) -> Self {
-        Self { definition, event_clock: None, newest: None, events: Vec::new(), ids: Vec::new() }
+        let stored = Self::store(&definition, &[], 0);
+        Self {
+            definition,
+            event_clock: None,
+            newest: None,
+            events: Vec::new(),
+            ids: Vec::new(),
+            counted: 0,
+            stored,
+            generations: vec![0],
+        }
+    }
+
+    /// What the definition's widths store: what they stored together before goes on together, the rest begins now.
+    fn store(
+        definition: &Definition,
+        before: &[(i64, Partial, usize)],
+        generation: usize,
+    ) -> Vec<(i64, Partial, usize)> {
+        let mut stored = Vec::new();
+        for spec in &definition.aggregates {
+            for window in definition.windows.iter().filter(|window| spec.covers(window.length)) {
+                let partials = Partial::of(spec.aggregate, &definition.fields);
+                let since = since(before, window.width_ms, &partials).unwrap_or(generation);
+                stored.extend(partials.into_iter().map(|partial| (window.width_ms, partial, since)));
+            }
+        }
+        stored
+    }
+
+    pub fn alter(&mut self, definition: Definition, now: i64) {
+        let clock = self.clock(now);
+        if let Some(clock) = clock {
+            let entities: Vec<u8> = self.events.iter().map(|event| event.entity).collect();
+            for entity in entities {
+                if self.is_dead(entity, clock) {
+                    self.events.retain(|event| event.entity != entity);
+                }
+            }
+        }
+        for (w, ..) in self.tiers() {
+            let Some(kept) = self.kept_from(w, now) else { continue };
+            for event in self.events.iter_mut().filter(|event| floor(event.ts, w) < kept) {
+                event.lost.push(w);
+            }
+        }
+        self.stored = Self::store(&definition, &self.stored, self.generations.len());
+        self.generations.push(self.counted);
+        self.definition = definition;
+    }
+
+    /// An event that is not too far ahead is received: the clock knows it, whatever becomes of it.
+    pub fn receive(&mut self, ts: i64) {
+        self.event_clock = self.event_clock.max(Some(ts));
+    }
+
+    /// True: the entity was there, and is gone.
+    pub fn delete(&mut self, entity: u8, now: i64) -> bool {
+        let is_there = self.clock(now).is_some_and(|clock| !self.is_dead(entity, clock));
+        if is_there {
+            self.events.retain(|event| event.entity != entity);
+        }
+        is_there
     }
 
     pub fn clock(&self, now: i64) -> Option<i64> {
@@ -226,7 +304,8 @@ impl Model {
         let ints = of_kind(FieldType::Int).map(|value| value.map(|value| value.int)).collect();
         let texts = of_kind(FieldType::String).map(|value| value.map(|value| value.text)).collect();
         self.newest = self.newest.max(Some(ts));
-        self.events.push(Counted { entity, ts, values, ints, texts });
+        self.events.push(Counted { number: self.counted, lost: Vec::new(), entity, ts, values, ints, texts });
+        self.counted += 1;
         if let Some(id) = id {
             self.ids.push(((entity, id), clock));
         }
@@ -316,7 +395,16 @@ impl Model {
         now: i64,
     ) -> Expected {
         let dead = self.clock(now).is_none_or(|clock| self.is_dead(entity, clock));
-        let within = |event: &&Counted| !dead && event.entity == entity && event.ts >= from && event.ts < to;
+        let partials = Partial::of(aggregate, &self.definition.fields);
+        // The newest event of all stands in every record.
+        let is_newest_of_all = w == 0 && aggregate == Aggregate::Since;
+        let generation =
+            if is_newest_of_all { 0 } else { since(&self.stored, w, &partials).expect("it is kept") };
+        let since = self.generations[generation];
+        let within = |event: &&Counted| {
+            let is_stored = event.number >= since && !event.lost.contains(&w);
+            !dead && event.entity == entity && is_stored && event.ts >= from && event.ts < to
+        };
         let events: Vec<&Counted> = self.events.iter().filter(within).collect();
         let is_int = |field: u8| self.definition.fields[usize::from(field)].kind == FieldType::Int;
         let floats = |field: u8| events.iter().filter_map(move |event| event.values[usize::from(field)]);

@@ -190,9 +190,6 @@ impl ChunkPool {
     /// Chooses the chunks that come next, as many as the budget has room for, and tells the helper.
     fn look_ahead(&mut self) {
         let room = self.limit.saturating_sub(self.used + self.free.len()).min(POPULATE_AHEAD);
-        if self.upcoming.len() == room {
-            return;
-        }
         while self.upcoming.len() > room {
             let number = self.upcoming.pop_back().expect("it has more than none");
             // A free one is released in its turn.
@@ -320,8 +317,9 @@ mod tests {
             while pool.release_one() {
                 while helper.populate_one().unwrap() {}
             }
-            assert_eq!(pool.taken_bytes(), 3 * crate::CHUNK_BYTES, "round {round}");
-            assert_eq!(pool.committed_bytes(), pool.taken_bytes());
+            assert_eq!(pool.taken_bytes(), FREE_KEPT * crate::CHUNK_BYTES, "round {round}");
+            let committed_bytes = pool.committed_bytes();
+            assert!(committed_bytes <= 3 * crate::CHUNK_BYTES, "round {round}: {committed_bytes} bytes");
             pool.set_bytes_max(usize::MAX);
         }
     }

@@ -22,7 +22,7 @@ use crate::shard::{Core, JobReply};
 
 pub(super) use join::{join, join_entity};
 pub(super) use range::{range, range_piece};
-pub(super) use row::{get, issue_row, mget, mget_entity};
+pub(super) use row::{get, issue_row, mget, mget_entity, read_one};
 pub(super) use top::top;
 pub(crate) use top::{TopQuestion, write_top};
 

@@ -108,6 +108,30 @@ pub(in super::super) fn issue_row(
     true
 }
 
+/// Issues a read of one entity whose reply is the command's.
+pub(in crate::commands) fn read_one(
+    core: &mut Core,
+    session: &mut Session,
+    read: &Rc<PreparedRead>,
+    time: ReadTime,
+    entity: &[u8],
+) -> Flow {
+    let owner = core.owner(entity);
+    if reads_here(core, session, owner) {
+        stage(core, session, owner, read, time, entity, None);
+        return Flow::Done;
+    }
+    if session.staged_elsewhere > 0 {
+        return Flow::AfterStaged;
+    }
+    if !core.links.has_credit(owner) {
+        return Flow::NoCredit;
+    }
+    let reply_to = session.remote_reply();
+    ask(core, session, owner, read, time, entity, reply_to);
+    Flow::Done
+}
+
 /// Whether a read of `owner`'s entity is done on this core, without a hop: unless a write of this connection to another shard is
 /// on its way. Then the read follows it through the ring, so that a connection reads its own writes.
 #[inline]

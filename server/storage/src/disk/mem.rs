@@ -35,6 +35,8 @@ struct State {
     unsynced: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
     capacity_bytes: Option<u64>,
+    /// As a file system that cannot allocate.
+    cannot_allocate: bool,
     /// Syncs that will still succeed, and how many after them are lost.
     syncs_to_lose: (u64, u64),
 }
@@ -62,6 +64,11 @@ impl MemDisk {
     /// An empty disk with a root directory.
     pub fn new() -> MemDisk {
         MemDisk::default()
+    }
+
+    /// Makes it a disk that cannot allocate zeros, which then must be written.
+    pub fn set_cannot_allocate(&self, cannot_allocate: bool) {
+        self.state().cannot_allocate = cannot_allocate;
     }
 
     /// From now on the files' lengths may not add up to more than this; `None`: no limit.
@@ -401,6 +408,9 @@ impl DiskFile for MemFile {
     }
 
     fn allocate_zeros(&self, len: u64) -> io::Result<bool> {
+        if self.disk.state().cannot_allocate {
+            return Ok(false);
+        }
         self.set_len(len)?;
         // The sectors change no earlier and no later than written ones would.
         super::write_all_at(self, &vec![0; index_of(len)?], 0)?;

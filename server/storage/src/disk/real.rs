@@ -99,7 +99,8 @@ impl DiskFile for RealFile {
         };
         match fallocate(&self.file, flags, 0, len) {
             Ok(()) => Ok(true),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            // Some file systems in user space and sandboxes say it in other words.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

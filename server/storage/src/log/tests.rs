@@ -252,6 +252,22 @@ fn a_clean_stop_leaves_nothing_to_carry_over() {
 }
 
 #[test]
+fn where_zeros_cannot_be_allocated_they_are_written() {
+    let mem = MemDisk::new();
+    mem.set_cannot_allocate(true);
+    let (_directory, mut log, mut syncer) = start(Arc::new(mem.clone()));
+    syncer.set_fill(SegmentFill::Allocate);
+    step_until_spare(&mut syncer);
+    let spare = bytes_of(&mem, Path::new("/data/log/00000001-0000-00000001.wal")).expect("there is a spare");
+    assert_eq!(spare.len() as u64, SEGMENT_BYTES);
+    for _ in 0..3 {
+        log.append(1, 1, &[3; 1900]).unwrap();
+    }
+    syncer.sync().unwrap();
+    assert_eq!(operations_of(&mem.crash(1)), 3);
+}
+
+#[test]
 fn an_unused_spare_of_the_epoch_before_is_recycled() {
     let mem = MemDisk::new();
     let (directory, log, mut syncer) = start(Arc::new(mem.clone()));

@@ -403,6 +403,8 @@ fn a_change_of_the_catalogue_is_durable_when_it_returns_and_outlives_starts() {
         name: "purchases".to_owned(),
         definition: "WINDOWS 5m".to_owned(),
         created_ms: 3,
+        settled: None,
+        older: Vec::new(),
     };
     let version = started.directory.update_catalogue(|catalogue| {
         catalogue.next_stream_id = 2;

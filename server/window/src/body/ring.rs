@@ -37,7 +37,7 @@ impl<'l> Ring<'l> {
     /// The slot of a bucket in a dense ring, counted back from the head's; the bucket is one of the N up to the head. No division:
     /// it is asked for every event.
     #[inline]
-    fn slot_of(&self, bucket: i64) -> usize {
+    pub(super) fn slot_of(&self, bucket: i64) -> usize {
         let back = self.head.wrapping_sub(bucket) as usize;
         debug_assert!(back < self.tier().slots, "bucket {bucket} is not in the ring of {}", self.head);
         if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back }
@@ -54,7 +54,7 @@ impl<'l> Ring<'l> {
     }
 
     /// The bucket of an entry of a short ring. Its tag holds the bucket's low 32 bits, and all lie within N of the head.
-    fn bucket_of_entry<W: Words + ?Sized>(&self, words: &W, entry: usize) -> i64 {
+    pub(super) fn bucket_of_entry<W: Words + ?Sized>(&self, words: &W, entry: usize) -> i64 {
         let tag = column::get(words, self.base, 32, entry) as u32;
         self.head.wrapping_sub(i64::from((self.head as u32).wrapping_sub(tag)))
     }
@@ -134,7 +134,7 @@ impl<'l> Ring<'l> {
         for (at, partial) in columns.wide() {
             let base = self.column_base(at);
             let count = |of| {
-                let at = columns.find(of).expect("moments stand beside their count");
+                let at = columns.find_beside(of, at).expect("moments stand beside their count");
                 self.cell(words, at, slot)
             };
             if let Some(new) = partial.add_wide(column::get_wide(words, base, slot), event, count) {
@@ -158,7 +158,7 @@ impl<'l> Ring<'l> {
         self.set_head_word(words, bucket);
     }
 
-    fn clear<W: WordsMut + ?Sized>(&self, words: &mut W, slot: usize) {
+    pub(super) fn clear<W: WordsMut + ?Sized>(&self, words: &mut W, slot: usize) {
         let columns = &self.tier().columns;
         for (at, partial) in columns.numbers().iter().enumerate() {
             self.set_cell(words, at, slot, partial.initial());
@@ -171,6 +171,11 @@ impl<'l> Ring<'l> {
                 self.set_cell(words, of.column, slot, 0);
             }
         }
+    }
+
+    /// Names the bucket of an entry of a short ring.
+    pub(super) fn set_tag<W: WordsMut + ?Sized>(&self, words: &mut W, entry: usize, bucket: i64) {
+        column::set(words, self.base, 32, entry, u64::from(bucket as u32));
     }
 
     fn set_head_word<W: WordsMut + ?Sized>(&mut self, words: &mut W, bucket: i64) {

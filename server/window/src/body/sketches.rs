@@ -279,6 +279,38 @@ pub(super) fn words_kept<W: Words + ?Sized>(layout: &Layout, words: &W, clock_ms
         .sum()
 }
 
+/// The words of the blocks that these references of a body name.
+pub(super) fn words_of<W: Words + ?Sized>(
+    layout: &Layout,
+    words: &W,
+    references: impl Iterator<Item = u32>,
+) -> usize {
+    let heap = super::heap(layout, words);
+    let blocks = references.filter(|reference| *reference != 0 && reference & INLINE == 0);
+    blocks.map(|reference| heap.block(words, reference).words).sum()
+}
+
+/// Fills the heap of `new`, whose cells still have the references of `old`, a body of another layout, with the blocks that they name.
+pub(super) fn adopt_all<O, N>(layout: &Layout, new: &mut N, old_layout: &Layout, old: &O)
+where
+    O: Words + ?Sized,
+    N: WordsMut + ?Sized,
+{
+    let to = super::heap(layout, new);
+    to.init(new);
+    for (cell, reference) in every_cell(layout, new) {
+        if reference & INLINE == 0 {
+            let moved = to.adopt(new, super::heap(old_layout, old), old, reference);
+            cell.set(new, moved);
+        }
+    }
+}
+
+fn every_cell<W: Words + ?Sized>(layout: &Layout, words: &W) -> Vec<(Cell, u32)> {
+    // Whether a bucket is kept does not matter: any clock will do.
+    cells(layout, words, 0).into_iter().map(|(cell, reference, _)| (cell, reference)).collect()
+}
+
 /// Fills the heap of `new`, whose cells still have the references of `old`, with the blocks of buckets that are kept at `clock_ms`. The
 /// sketches of others are forgotten.
 pub(super) fn compact<O, N>(layout: &Layout, old: &O, new: &mut N, clock_ms: i64)

@@ -210,3 +210,76 @@ proptest! {
         prop_assert_eq!(row.len(), layout.features.len());
     }
 }
+
+#[test]
+fn random_rings_are_what_a_list_of_events_says() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    let mut draw = move |n: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % n
+    };
+    let defs = [
+        (
+            "FIELDS x FLOAT WINDOWS 60s@1s 10m@10s AGGREGATE count sum(x) min(x) var_pop(x)",
+            "count:60s sum(x):60s min(x):60s count:10m sum(x):10m",
+            [(60_000i64, 1000i64), (600_000, 10_000)],
+        ),
+        (
+            "FIELDS x FLOAT WINDOWS 7s@1s 3m@1m AGGREGATE count sum(x) min(x) RETAIN 5s SKEW 3s REJECT",
+            "count:7s sum(x):7s min(x):7s count:3m sum(x):3m",
+            [(7_000, 1000), (180_000, 60_000)],
+        ),
+    ];
+    for round in 0..1000 {
+        let (text, features, tiers) = defs[round % 2];
+        let mut entity = Entity::new(text);
+        let start = -500_000 + draw(1_000_000) as i64;
+        let mut events: Vec<(i64, f64)> = Vec::new();
+        let mut clock = start;
+        let dense = draw(3) == 0;
+        for step in 0..150 {
+            let ts = match draw(12) {
+                0 => clock + draw(200_000) as i64,
+                1 if step > 2 => clock - draw(tiers[0].0 as u64) as i64,
+                2 => clock + tiers[0].0 + draw(4) as i64 * 1000,
+                3 if draw(20) == 0 => clock + 10_000_000 + draw(1 << 42) as i64,
+                4..=6 => clock,
+                _ => clock + draw(if dense { 1100 } else { 9000 }) as i64,
+            };
+            clock = clock.max(ts);
+            let value = draw(1000) as f64;
+            entity.event(ts, value);
+            events.push((ts, value));
+            let t = clock + 1;
+            let row = entity.read(features, t);
+            let window = |(len, w): (i64, i64)| {
+                let from = (t - len).div_euclid(w) * w;
+                let to = -((-t).div_euclid(w)) * w;
+                events.iter().filter(move |(ts, _)| (from..to).contains(ts)).copied().collect::<Vec<_>>()
+            };
+            let (a, b) = (window(tiers[0]), window(tiers[1]));
+            let sum = |l: &[(i64, f64)]| Value::Float(l.iter().map(|e| e.1).sum());
+            let min = a.iter().map(|e| e.1).fold(f64::INFINITY, f64::min);
+            assert_eq!(
+                row,
+                [Value::Int(a.len() as i64), sum(&a), Value::Float(min), Value::Int(b.len() as i64), sum(&b)],
+                "round {round} step {step}"
+            );
+            super::verify(&entity.layout, entity.words.as_slice()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn looking_ahead_in_words_of_another_layout_does_not_panic() {
+    let layout = layout("FIELDS x FLOAT WINDOWS 60s@1s AGGREGATE count sum(x)");
+    let dense = layout.tiers[0].shapes.len() as u64 - 1;
+    let mut words = vec![0u64; 400];
+    let at = layout.tiers_at();
+    // A head that is another stream's f64 (-5e-324), or i64 near its minimum.
+    words[at] = 0x8000_0000_0000_0001;
+    words[at + 1] = dense;
+    super::touched(&layout, words.as_slice(), 1_700_000_000_000, |_| ());
+}

@@ -1,5 +1,6 @@
 //! Parsing the arguments of STREAM.CREATE.
 
+use super::alter::Named;
 use super::{
     AGGREGATES_MAX, AggregateSpec, ClockMode, DEFAULT_WIDTHS_MS, Definition, FIELDS_MAX, Field, FieldType,
     RetainSpec, SkewAction, TIERS_MAX, WINDOWS_MAX, WindowSpec,
@@ -70,7 +71,7 @@ impl Definition {
     }
 }
 
-fn fail<T>(message: String) -> Result<T, DefinitionError> {
+pub(super) fn fail<T>(message: String) -> Result<T, DefinitionError> {
     Err(DefinitionError(message))
 }
 
@@ -98,12 +99,7 @@ impl<'a> Sections<'a> {
                 return fail(format!("{section} is given twice"));
             }
             let start = at + 1;
-            at = start;
-            while at < args.len() && !ends_section(section, args, at) {
-                // A field is a name and a type, and the name may be a keyword.
-                at += if section == "FIELDS" { 2 } else { 1 };
-            }
-            at = at.min(args.len());
+            at = section_end(section, args, start, |word| keyword(word).is_some());
             found.push((section, &args[start..at]));
         }
         Ok(Self { found })
@@ -134,13 +130,31 @@ impl<'a> Sections<'a> {
 }
 
 fn keyword(word: &[u8]) -> Option<&'static str> {
-    SECTIONS.into_iter().find(|section| word.eq_ignore_ascii_case(section.as_bytes()))
+    keyword_among(&SECTIONS, word)
 }
 
-fn ends_section(section: &str, args: &[&[u8]], at: usize) -> bool {
-    let names_a_field =
-        section == "FIELDS" && args.get(at + 1).is_some_and(|word| parse_type(word).is_some());
-    !names_a_field && keyword(args[at]).is_some()
+pub(super) fn keyword_among(keywords: &[&'static str], word: &[u8]) -> Option<&'static str> {
+    keywords.iter().copied().find(|keyword| word.eq_ignore_ascii_case(keyword.as_bytes()))
+}
+
+/// Where the words of a section end that begin at `start`: before the first that `ends` it. A field is a name and a type, and the name
+/// may be a keyword.
+pub(super) fn section_end(
+    section: &str,
+    args: &[&[u8]],
+    start: usize,
+    ends: impl Fn(&[u8]) -> bool,
+) -> usize {
+    let mut at = start;
+    while at < args.len() {
+        let names_a_field =
+            section == "FIELDS" && args.get(at + 1).is_some_and(|word| parse_type(word).is_some());
+        if !names_a_field && ends(args[at]) {
+            break;
+        }
+        at += if section == "FIELDS" { 2 } else { 1 };
+    }
+    at.min(args.len())
 }
 
 /// `[A-Za-z_][A-Za-z0-9_.-]{0,63}`
@@ -269,32 +283,7 @@ fn parse_aggregates(
     windows: &[WindowSpec],
 ) -> Result<Vec<AggregateSpec>, DefinitionError> {
     let mut specs: Vec<AggregateSpec> = Vec::new();
-    for word in words {
-        let mut parts = word.split(|&byte| byte == b':');
-        let aggregate = Aggregate::parse(parts.next().unwrap_or_default(), fields)?;
-        if specs.iter().any(|spec| spec.aggregate == aggregate) {
-            return fail(format!("aggregate {} is given twice", aggregate.text(fields)));
-        }
-        let mut lengths = Vec::new();
-        for part in parts {
-            let length = Length::parse(part)
-                .filter(|length| windows.iter().any(|window| window.length == *length))
-                .ok_or_else(|| {
-                    DefinitionError(format!(
-                        "{} in {} is none of the stream's windows",
-                        quote(part),
-                        quote(word)
-                    ))
-                })?;
-            if !aggregate.applies_to(length) {
-                return fail(format!("{}: {}", quote(word), aggregate.why_not()));
-            }
-            if lengths.contains(&length) {
-                return fail(format!("window {length} stands twice in {}", quote(word)));
-            }
-            lengths.push(length);
-        }
-        let lengths = (!lengths.is_empty()).then_some(lengths);
+    for (aggregate, lengths) in parse_named(words, fields, windows)? {
         let spec = AggregateSpec { aggregate, lengths };
         if !windows.iter().any(|window| spec.covers(window.length)) {
             return fail(format!(
@@ -317,6 +306,51 @@ fn parse_aggregates(
         }
     }
     Ok(specs)
+}
+
+/// Parses aggregates, each with the windows of `definition` that it is limited to.
+pub(super) fn parse_aggregate_words(
+    words: &[&[u8]],
+    fields: &[Field],
+    definition: &Definition,
+) -> Result<Vec<Named>, DefinitionError> {
+    parse_named(words, fields, &definition.windows)
+}
+
+fn parse_named(
+    words: &[&[u8]],
+    fields: &[Field],
+    windows: &[WindowSpec],
+) -> Result<Vec<Named>, DefinitionError> {
+    let mut named: Vec<Named> = Vec::new();
+    for word in words {
+        let mut parts = word.split(|&byte| byte == b':');
+        let aggregate = Aggregate::parse(parts.next().unwrap_or_default(), fields)?;
+        if named.iter().any(|(other, _)| *other == aggregate) {
+            return fail(format!("aggregate {} is given twice", aggregate.text(fields)));
+        }
+        let mut lengths = Vec::new();
+        for part in parts {
+            let length = Length::parse(part)
+                .filter(|length| windows.iter().any(|window| window.length == *length))
+                .ok_or_else(|| {
+                    DefinitionError(format!(
+                        "{} in {} is none of the stream's windows",
+                        quote(part),
+                        quote(word)
+                    ))
+                })?;
+            if !aggregate.applies_to(length) {
+                return fail(format!("{}: {}", quote(word), aggregate.why_not()));
+            }
+            if lengths.contains(&length) {
+                return fail(format!("window {length} stands twice in {}", quote(word)));
+            }
+            lengths.push(length);
+        }
+        named.push((aggregate, (!lengths.is_empty()).then_some(lengths)));
+    }
+    Ok(named)
 }
 
 fn parse_skew(sections: &Sections<'_>, clock: ClockMode) -> Result<(i64, SkewAction), DefinitionError> {

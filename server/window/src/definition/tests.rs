@@ -233,3 +233,76 @@ fn a_full_record_beyond_the_limit_says_what_takes_the_room() {
     let error = parse("FIELDS x FLOAT WINDOWS 10h@1s 30d@1m AGGREGATE sum(x) count").unwrap_err();
     assert!(error.contains("buckets of 1s take") && error.contains("buckets of 1m take"), "{error}");
 }
+
+fn alter(text: &str, words: &str) -> Result<Definition, String> {
+    let words: Vec<&[u8]> = words.split_ascii_whitespace().map(str::as_bytes).collect();
+    parse(text).unwrap().altered(&words).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_alter_makes_what_creating_the_stream_so_would_have_made() {
+    for (before, words, after) in [
+        (
+            "WINDOWS 5m AGGREGATE count",
+            "add fields add FLOAT windows 1h aggregate sum(add):1h",
+            "FIELDS add FLOAT WINDOWS 5m 1h AGGREGATE count sum(add):1h",
+        ),
+        (
+            "WINDOWS 5m 1h AGGREGATE count rate:1h",
+            "DROP WINDOWS 60m AGGREGATE rate",
+            "WINDOWS 5m AGGREGATE count",
+        ),
+        (
+            "WINDOWS 5m 1h AGGREGATE count rate:1h",
+            "ADD AGGREGATE rate:5m",
+            "WINDOWS 5m 1h AGGREGATE count rate",
+        ),
+        (
+            "WINDOWS 5m 1h AGGREGATE count rate",
+            "DROP AGGREGATE rate:5m",
+            "WINDOWS 5m 1h AGGREGATE count rate:1h",
+        ),
+        (
+            "WINDOWS 5m AGGREGATE count LATENESS 1m TTL 1d",
+            "SET TTL NONE LATENESS 2m SKEW 5s REJECT ADD WINDOWS all",
+            "WINDOWS 5m all AGGREGATE count LATENESS 2m SKEW 5s REJECT",
+        ),
+    ] {
+        let altered = alter(before, words).unwrap();
+        assert_eq!(altered.difference(&parse(after).unwrap()), None, "{words}");
+        let declared = parse(before).unwrap().altered_to(&parse(after).unwrap()).unwrap();
+        assert_eq!(altered.difference(&declared), None, "{words}");
+    }
+}
+
+#[test]
+fn an_alter_that_cannot_be_says_why() {
+    for (words, part) in [
+        ("ADD", "ADD takes FIELDS, WINDOWS, AGGREGATE"),
+        ("ADD WINDOWS", "nothing behind it"),
+        ("DROP FIELDS a", "DROP takes WINDOWS, AGGREGATE"),
+        ("RENAME x", "is not ADD, DROP or SET"),
+        ("ADD AGGREGATE sum(a) BACKFILL", "BACKFILL is not available"),
+        ("ADD AGGREGATE count", "has count already"),
+        ("DROP AGGREGATE max(a)", "has no max(a)"),
+        ("DROP WINDOWS 5m", "without a window"),
+        ("DROP AGGREGATE count", "AGGREGATE is missing"),
+        ("SET TTL 1s", "TTL 1s is shorter"),
+        ("SET CLOCK EVENT", "SET takes RETAIN"),
+        ("SET SKEW NONE", "SKEW cannot be NONE"),
+        ("ADD FIELDS a INT", "'a'"),
+    ] {
+        let error = alter("FIELDS a FLOAT WINDOWS 5m AGGREGATE count", words).unwrap_err();
+        assert!(error.contains(part), "{words}: {error}");
+    }
+    let stream = parse("FIELDS a FLOAT WINDOWS 5m AGGREGATE count").unwrap();
+    for (wanted, part) in [
+        ("WINDOWS 5m AGGREGATE count", "field 'a' cannot be removed"),
+        ("FIELDS a INT WINDOWS 5m AGGREGATE count", "type of field 'a'"),
+        ("FIELDS a FLOAT WINDOWS 5m@1s AGGREGATE count", "bucket width of window 5m"),
+        ("FIELDS a FLOAT WINDOWS 5m AGGREGATE count CLOCK EVENT", "CLOCK"),
+    ] {
+        let error = stream.altered_to(&parse(wanted).unwrap()).unwrap_err();
+        assert!(error.contains(part), "{wanted}: {error}");
+    }
+}

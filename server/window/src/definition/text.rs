@@ -73,7 +73,7 @@ impl Definition {
         })
     }
 
-    fn aggregates_text(&self) -> String {
+    pub(super) fn aggregates_text(&self) -> String {
         self.aggregates.iter().fold("AGGREGATE".to_owned(), |mut text, spec| {
             let _ = write!(text, " {}", spec.aggregate.text(&self.fields));
             for length in spec.lengths.iter().flatten() {
