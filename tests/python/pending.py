@@ -6,8 +6,7 @@ list. So nothing is skipped in silence, and nothing stays switched off once it w
 
 import pytest
 
-PENDING = {
-}
+PENDING = {}
 
 
 def marks(*names):
