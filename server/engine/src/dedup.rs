@@ -27,7 +27,7 @@ use crate::catalogue::{Catalogue, StreamId};
 use crate::slot::SLOT_GROUPS;
 use generation::Generation;
 use group::Group;
-use sources::Sources;
+use sources::{FIRST_BYTES, Sources};
 
 /// Most bytes of an id; the fewest are 1.
 pub const ID_BYTES_MAX: usize = 1024;
@@ -135,12 +135,25 @@ impl Dedup {
     }
 
     /// How many bytes it takes at most to remember an id.
-    fn growth_bytes(&self, stream: StreamId, group: u8, fingerprint: u64, clock_ms: i64) -> usize {
+    fn growth_bytes(
+        &self,
+        stream: StreamId,
+        group: u8,
+        mark: Mark,
+        clock_ms: i64,
+        dedup_ms: Option<i64>,
+    ) -> usize {
+        let id = mark.id.zip(dedup_ms);
         match self.group(stream, group) {
-            Some(group) => group.growth_bytes(fingerprint, clock_ms),
+            Some(group) => {
+                let id_bytes = id.map_or(0, |(id, dedup_ms)| group.growth_bytes(id, clock_ms, dedup_ms));
+                id_bytes + mark.source.map_or(0, |source| group.sources.growth_bytes(source.source))
+            }
             None => {
                 let groups = if self.streams.contains_key(&stream) { 0 } else { size_of::<Groups>() };
-                groups + size_of::<Group>() + Generation::new_bytes()
+                let id_bytes = if id.is_some() { Generation::new_bytes() } else { 0 };
+                let source_bytes = if mark.source.is_some() { FIRST_BYTES } else { 0 };
+                groups + size_of::<Group>() + id_bytes + source_bytes
             }
         }
     }

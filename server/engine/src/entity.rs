@@ -196,9 +196,13 @@ impl ShardReader {
     ) -> Result<(Option<EntityInfo>, u64), AskOwner> {
         let key = Key { hash: entity.hash, stream: stream.id.0, entity: entity.name };
         let read = self.reader.read(participant, &key, |record| {
-            (info(catalogue, stream, &Body(record), now_ms), record.position())
+            let is_known = catalogue.as_of(LayoutId(record.layout())).is_some();
+            is_known.then(|| (info(catalogue, stream, &Body(record), now_ms), record.position()))
         });
-        Ok(read.map_err(|_contended| AskOwner)?.unwrap_or((None, 0)))
+        match read.map_err(|_contended| AskOwner)? {
+            Some(known) => known.ok_or(AskOwner),
+            None => Ok((None, 0)),
+        }
     }
 
     /// The next slice of a walk over the records of this shard: adds the entities of `stream` that are not dead.

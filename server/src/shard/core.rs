@@ -305,7 +305,8 @@ impl Core {
                 let pairs = *from as usize..*to as usize;
                 let read = engine.range(&self.catalogue, stream, entity, hint, plan, pairs, &mut self.pairs);
                 if read == Err(Superseded) {
-                    return self.refuse_superseded(out);
+                    // The array's header was sent: it gets as many elements as it promised.
+                    return (*from..*to).for_each(|_| self.refuse_superseded(out));
                 }
             }
             ReadWhat::Entity => {
@@ -347,7 +348,7 @@ impl Core {
             ReadWhat::Entity => {
                 let (info, position) =
                     reader.entity_info(participant, &self.catalogue, stream, entity, self.now_ms)?;
-                if !self.may_show(owner, position) {
+                if !self.may_show_read(owner, position) {
                     return Err(AskOwner);
                 }
                 self.counters.reads += 1;
@@ -356,12 +357,20 @@ impl Core {
             }
         };
         // The owner knows when to answer.
-        if !self.may_show(owner, position) {
+        if !self.may_show_read(owner, position) {
             return Err(AskOwner);
         }
         self.counters.reads += 1;
         self.write_answer(stream, what, proto, time, out);
         Ok(())
+    }
+
+    /// Whether what was read of another shard's entity may be shown. That there is nothing (position 0) may be the work of a removal
+    /// that is not safe yet: under `always` its owner tells.
+    #[inline]
+    fn may_show_read(&self, owner: usize, position: u64) -> bool {
+        let is_miss = position == 0 && self.config.appendfsync == AppendFsync::Always;
+        !is_miss && self.may_show(owner, position)
     }
 
     /// Whether what an operation of another shard made may be shown: nothing that a power loss could take back.

@@ -206,7 +206,39 @@ fn a_second_server_does_not_get_the_directory() {
     start_on(config(1), Arc::new(disk)).shutdown().unwrap();
 }
 
-/// A disk in memory whose log files cannot be read while a gate is closed.
+#[test]
+fn under_always_no_core_shows_a_removal_that_is_not_durable() {
+    let disk = GatedDisk::default();
+    let running = start_on(Config { appendfsync: AppendFsync::Always, ..config(4) }, Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    client.ask("EVENT.ADD e s * v 1").assert_ok();
+    // Connections are dealt to all shards.
+    let others: Vec<Client> = (0..8).map(|_| Client::connect(&running)).collect();
+    disk.close_log();
+    let removal = std::thread::spawn(move || client.ask("ENTITY.DEL e"));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let (sender, replies) = std::sync::mpsc::channel();
+    let readers: Vec<_> = others
+        .into_iter()
+        .map(|mut other| {
+            let sender = sender.clone();
+            std::thread::spawn(move || sender.send(other.ask("WINDOW.GET e s count:1h")).unwrap())
+        })
+        .collect();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    for reply in replies.try_iter() {
+        assert_eq!(reply, Reply::Array(vec![Reply::Int(1)]), "a power loss would bring the entity back");
+    }
+    disk.open_log();
+    assert_eq!(removal.join().unwrap(), Reply::Int(1));
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    for reply in replies.try_iter() {
+        assert_eq!(reply, Reply::Array(vec![Reply::Int(0)]));
+    }
+}
+
+/// A disk in memory whose log files can be neither read nor synced while a gate is closed.
 #[derive(Clone, Default)]
 struct GatedDisk {
     disk: MemDisk,
@@ -232,7 +264,8 @@ impl GatedDisk {
 impl Disk for GatedDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(path, mode)?;
-        let is_log = path.extension().is_some_and(|extension| extension == "wal");
+        // Under the name that it is prepared with, too.
+        let is_log = path.to_str().is_some_and(|path| path.contains(".wal"));
         Ok(if is_log { Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) }) } else { file })
     }
 
@@ -285,6 +318,8 @@ impl DiskFile for GatedFile {
     }
 
     fn sync_data(&self) -> std::io::Result<()> {
+        let closed = self.gate.0.lock().unwrap();
+        drop(self.gate.1.wait_while(closed, |closed| *closed).unwrap());
         self.file.sync_data()
     }
 }

@@ -55,14 +55,14 @@ impl Shard {
         Some(outcome)
     }
 
-    /// Whether there is memory to remember the event's id. What it takes is taken from the records' budget.
+    /// Whether there is memory to remember the event's id and its source. What it takes is taken from the records' budget.
     pub(crate) fn has_room_to_remember(&mut self, stream: &Stream, op: &Op<'_>) -> bool {
-        let Some(fingerprint) = op.mark.id else { return true };
-        if self.maxmemory_bytes == 0 {
+        if self.maxmemory_bytes == 0 || (op.mark.id.is_none() && op.mark.source.is_none()) {
             return true;
         }
         let group = group_of(hash_slot(op.entity));
-        let growth_bytes = self.dedup.growth_bytes(stream.id, group, fingerprint, op.clock_ms);
+        let dedup_ms = stream.definition.dedup_ms;
+        let growth_bytes = self.dedup.growth_bytes(stream.id, group, op.mark, op.clock_ms, dedup_ms);
         if growth_bytes == 0 {
             return true;
         }

@@ -29,23 +29,33 @@ impl Group {
     }
 
     /// Whether an id of an event stamped `clock_ms` goes to the newest generation; otherwise a new one begins.
+    ///
+    /// One that began under a longer DEDUP would keep an id for too long.
     #[inline]
-    fn is_newest_open(&self, clock_ms: i64) -> bool {
-        self.generations.last().is_some_and(|newest| clock_ms.max(self.clock_ms) < newest.end_ms)
+    fn is_newest_open(&self, clock_ms: i64, dedup_ms: i64) -> bool {
+        let clock_ms = clock_ms.max(self.clock_ms);
+        self.generations.last().is_some_and(|newest| {
+            clock_ms < newest.end_ms && newest.end_ms <= clock_ms.saturating_add(dedup_ms)
+        })
     }
 
     /// How many bytes room for the id takes at most.
     #[inline]
-    pub(super) fn growth_bytes(&self, fingerprint: u64, clock_ms: i64) -> usize {
+    pub(super) fn growth_bytes(&self, fingerprint: u64, clock_ms: i64, dedup_ms: i64) -> usize {
         match self.generations.last() {
-            Some(newest) if self.is_newest_open(clock_ms) => newest.growth_bytes(fingerprint),
+            Some(newest) if self.is_newest_open(clock_ms, dedup_ms) => newest.growth_bytes(fingerprint),
             _ => Generation::new_bytes(),
         }
     }
 
     /// Adds an id. Room is made as needed.
     pub(super) fn insert(&mut self, fingerprint: u64, clock_ms: i64, dedup_ms: i64) {
-        if !self.is_newest_open(clock_ms) {
+        if !self.is_newest_open(clock_ms, dedup_ms) {
+            let now_ms = clock_ms.max(self.clock_ms);
+            if let Some(newest) = self.generations.last_mut() {
+                // Where DEDUP has become shorter, what it holds was counted by now.
+                newest.end_ms = newest.end_ms.min(now_ms.saturating_add(1));
+            }
             // Generations begin at multiples of DEDUP, so that they do not depend on who came first.
             let begins_ms = clock_ms.max(self.clock_ms).div_euclid(dedup_ms) * dedup_ms;
             self.generations.push(Generation::new(begins_ms.saturating_add(dedup_ms)));
@@ -153,5 +163,16 @@ mod tests {
         group.observe(1_000);
         assert!(group.contains(1, 2_000, 10 * DEDUP_MS) && !group.contains(1, 2_000, DEDUP_MS));
         assert!(!group.contains(1, 1_120, DEDUP_MS / 5));
+    }
+
+    #[test]
+    fn ids_that_come_after_dedup_became_shorter_are_kept_at_most_twice_the_shorter() {
+        let mut group = Group::new();
+        group.insert(1, 1_000, 100 * DEDUP_MS);
+        group.observe(1_000);
+        group.insert(2, 1_010, DEDUP_MS);
+        group.observe(1_010);
+        assert!(group.contains(2, 1_110, DEDUP_MS) && !group.contains(2, 1_211, DEDUP_MS));
+        assert!(group.contains(1, 1_100, DEDUP_MS) && !group.contains(1, 1_211, DEDUP_MS));
     }
 }

@@ -8,6 +8,12 @@ pub const SEQ_MAX: u64 = u64::MAX - 1;
 
 const NONE: u64 = u64::MAX;
 
+/// Room for so many sources is made at first.
+pub(super) const FIRST_SOURCES: usize = 4;
+
+/// Bytes of the room that is made at first.
+pub(super) const FIRST_BYTES: usize = FIRST_SOURCES * size_of::<Source>();
+
 /// How far a source has come.
 #[derive(Clone, Copy, Debug)]
 struct Source {
@@ -82,6 +88,16 @@ impl Sources {
             && self.0[at].undecided == seq
         {
             self.0[at].undecided = NONE;
+        }
+    }
+
+    /// How many bytes room for the source takes at most.
+    pub(super) fn growth_bytes(&self, fingerprint: u64) -> usize {
+        let is_new = self.find(fingerprint).is_err();
+        if is_new && self.0.len() == self.0.capacity() {
+            (2 * self.0.capacity()).max(FIRST_SOURCES) * size_of::<Source>()
+        } else {
+            0
         }
     }
 
@@ -161,5 +177,16 @@ mod tests {
         assert_eq!(sources.judge(u64::MAX, 1), Turn::Full);
         sources.refused(u64::MAX, 1);
         assert_eq!((sources.len(), sources.judge(5, 2)), (SOURCES_MAX, Turn::Now));
+    }
+
+    #[test]
+    fn the_room_for_a_new_source_is_told_before_it_is_taken() {
+        let mut sources = Sources::default();
+        for fingerprint in 0..1_000 {
+            let (before, growth) = (sources.bytes(), sources.growth_bytes(fingerprint));
+            sources.counted(fingerprint, 1);
+            assert!(sources.bytes() <= before + growth, "{fingerprint}: {before} and {growth}");
+            assert_eq!(sources.growth_bytes(fingerprint), 0, "it is known");
+        }
     }
 }
