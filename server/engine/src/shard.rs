@@ -345,10 +345,12 @@ impl Shard {
             }
             Mode::Replay { .. } => op.starts_anew,
         };
+        // A dead one stays as it is until an event is counted: with another layout it might not be dead any more.
         if let (Some(old), Some(body)) = (place, body)
+            && !dead
             && body.0.layout() != stream.layout_id.0
         {
-            match self.upgrade(stream, old, dead) {
+            match self.upgrade(stream, old) {
                 Ok(upgraded) => place = Some(upgraded),
                 Err(error) => return self.refuse_for_memory(layout, &error),
             }
@@ -407,24 +409,19 @@ impl Shard {
         Outcome::OutOfMemory
     }
 
-    /// Gives a record the layout that its stream has now; a dead one is emptied.
+    /// Gives the record of an entity that is alive the layout that its stream has now.
     #[cold]
     #[inline(never)]
-    fn upgrade(&mut self, stream: &Stream, place: Handle, dead: bool) -> Result<Handle, MemoryError> {
+    fn upgrade(&mut self, stream: &Stream, place: Handle) -> Result<Handle, MemoryError> {
         let record = self.store.record(place);
         let before_bytes = record.slot_bytes();
         let header_words = before_bytes / size_of::<u64>() - record.body_words();
         let from = LayoutId(record.layout());
         let upgrade = stream.upgrade(from, stream.layout_id).expect("a record has a layout of its stream");
         let target = upgrade.target(&Body(record));
-        let words = if dead { stream.layout.words_min() } else { target.words };
-        self.eviction.wanted_words = header_words + words;
-        let upgraded = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
-            if dead {
-                body::init(&stream.layout, &mut BodyMut(new));
-            } else {
-                upgrade.copy(&Body(old), &mut BodyMut(new), &target);
-            }
+        self.eviction.wanted_words = header_words + target.words;
+        let upgraded = self.store.relocate(place, stream.layout_id.0, target.words, |old, new| {
+            upgrade.copy(&Body(old), &mut BodyMut(new), &target);
         })?;
         let after_bytes = self.store.record(upgraded).slot_bytes();
         let stats = self.stats.entry(stream.id).or_default();
@@ -433,7 +430,7 @@ impl Shard {
     }
 
     /// Makes a record with room for the event, or makes room in the one that is there, and counts what memory that took, also where
-    /// it is refused in the end: a record that grew has grown.
+    /// it is refused in the end: a record that grew has grown. One without events is not kept then.
     #[cold]
     #[inline(never)]
     fn make_place(
@@ -447,20 +444,27 @@ impl Shard {
         let bytes_of = |store: &Store, place: Option<Handle>| {
             place.map_or(0, |place| store.record(place).slot_bytes() as u64)
         };
+        let is_outdated = |place: &Handle| dead && self.store.record(*place).layout() != stream.layout_id.0;
+        let place = if let Some(outdated) = place.filter(is_outdated) {
+            self.remove_counted(stream.id, outdated);
+            None
+        } else {
+            place
+        };
         let before_bytes = bytes_of(&self.store, place);
-        let is_new = place.is_none();
-        let (mut place, fitted) = self.place(stream, key, place, dead, event);
-        if is_new
-            && fitted.is_err()
-            && let Some(empty) = place.take()
-        {
-            // Of an entity that does not come to be: nobody may count it.
-            self.store.remove(empty);
-        }
+        let starts_anew = place.is_none() || dead;
+        let (place, fitted) = self.place(stream, key, place, dead, event);
         let after_bytes = bytes_of(&self.store, place);
         let stats = self.stats.entry(stream.id).or_default();
         stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
         stats.bytes = stats.bytes + after_bytes - before_bytes;
+        if starts_anew
+            && fitted.is_err()
+            && let Some(empty) = place
+        {
+            // Of an entity that does not come to be: nobody may count it, and no later layout may bring it to life.
+            self.remove_counted(stream.id, empty);
+        }
         fitted.map(|()| place.expect("an event is placed in a record"))
     }
 
@@ -559,7 +563,7 @@ impl Shard {
                         && !self.is_tight()
                     {
                         // So that other cores can read it. Without memory for it, it waits for its next event.
-                        upgraded += usize::from(self.upgrade(stream, place, false).is_ok());
+                        upgraded += usize::from(self.upgrade(stream, place).is_ok());
                     }
                 }
             }
