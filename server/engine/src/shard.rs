@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
-use windrow_window::Layout;
-use windrow_window::body::{self, Event, Fit, Placements};
+use windrow_window::body::{self, Event, Fit, Growth, Placements};
 use windrow_window::definition::FIELDS_MAX;
+use windrow_window::{Layout, Words};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::dedup::Dedup;
@@ -139,6 +139,17 @@ const RECORD_WORDS_MAX: usize = CHUNK_BYTES / size_of::<u64>();
 
 /// So often, replay frees what no one reads any more: no tick does it.
 const REPLAYED_PER_COLLECTION: usize = 64;
+
+/// Words of a body once it has grown: never less than the least, so that a record that is too large for a slot is refused.
+fn words_wanted<W: Words + ?Sized>(
+    layout: &Layout,
+    body: &W,
+    growth: &Growth,
+    body_words_max: usize,
+) -> usize {
+    let wanted = body::words_grown(layout, body, growth);
+    wanted.ample.min(body_words_max).max(wanted.least)
+}
 
 impl Shard {
     /// A shard without records. Those who read it are the participants of `domain`.
@@ -469,7 +480,8 @@ impl Shard {
     }
 
     /// Finds or makes a record with room for the event, and its places in it. Gives the record, as far as there is one, and the memory's
-    /// error if it was refused. A record that grew for nothing is as it was to everyone who reads it.
+    /// error if it was refused. A record that grew for nothing is as it was to everyone who reads it, and one with sketches does not
+    /// grow for nothing.
     fn place(
         &mut self,
         stream: &Stream,
@@ -503,13 +515,33 @@ impl Shard {
             match body::fit(layout, &body, event, &mut self.placements) {
                 Fit::Ready => return (Some(place), Ok(())),
                 Fit::Late => unreachable!("the event was not late before there was room"),
-                Fit::Grow(growth) => {
-                    let wanted = body::words_grown(layout, &body, &growth);
-                    // Never less than the least: a record that is too large for a slot is refused.
-                    let words = wanted.ample.min(RECORD_WORDS_MAX - key.record_words(0)).max(wanted.least);
+                Fit::Grow(mut growth) => {
+                    let body_words_max = RECORD_WORDS_MAX - key.record_words(0);
+                    let mut words = words_wanted(layout, &body, &growth, body_words_max);
+                    // Growing forgets sketches that are not kept any more, and the replay does not see an event that is refused. So
+                    // all but the last step is done beside the record.
+                    let mut beside: Option<Vec<u64>> = None;
+                    while layout.has_sketches && !growth.is_last() && words <= body_words_max {
+                        let mut larger = vec![0; words];
+                        match &beside {
+                            Some(before) => body::grow(layout, &before[..], &mut larger[..], &growth),
+                            None => body::grow(layout, &body, &mut larger[..], &growth),
+                        }
+                        let Fit::Grow(next) = body::fit(layout, &larger[..], event, &mut self.placements)
+                        else {
+                            break;
+                        };
+                        growth = next;
+                        words = words_wanted(layout, &larger[..], &growth, body_words_max);
+                        beside = Some(larger);
+                    }
                     self.eviction.wanted_words = key.record_words(words);
                     let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
-                        body::grow(layout, &Body(old), &mut BodyMut(new), &growth);
+                        let new = &mut BodyMut(new);
+                        match &beside {
+                            Some(before) => body::grow(layout, &before[..], new, &growth),
+                            None => body::grow(layout, &Body(old), new, &growth),
+                        }
                     });
                     match grown {
                         Ok(grown) => place = grown,
