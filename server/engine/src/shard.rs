@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
-use windrow_window::Layout;
-use windrow_window::body::{self, Event, Fit, Placements};
+use windrow_window::body::{self, Event, Fit, Growth, Placements};
 use windrow_window::definition::FIELDS_MAX;
+use windrow_window::{Layout, Words};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::dedup::Dedup;
@@ -139,6 +139,17 @@ const RECORD_WORDS_MAX: usize = CHUNK_BYTES / size_of::<u64>();
 
 /// So often, replay frees what no one reads any more: no tick does it.
 const REPLAYED_PER_COLLECTION: usize = 64;
+
+/// Words of a body once it has grown: never less than the least, so that a record that is too large for a slot is refused.
+fn words_wanted<W: Words + ?Sized>(
+    layout: &Layout,
+    body: &W,
+    growth: &Growth,
+    body_words_max: usize,
+) -> usize {
+    let wanted = body::words_grown(layout, body, growth);
+    wanted.ample.min(body_words_max).max(wanted.least)
+}
 
 impl Shard {
     /// A shard without records. Those who read it are the participants of `domain`.
@@ -345,10 +356,12 @@ impl Shard {
             }
             Mode::Replay { .. } => op.starts_anew,
         };
+        // A dead one stays as it is until an event is counted: with another layout it might not be dead any more.
         if let (Some(old), Some(body)) = (place, body)
+            && !dead
             && body.0.layout() != stream.layout_id.0
         {
-            match self.upgrade(stream, old, dead) {
+            match self.upgrade(stream, old) {
                 Ok(upgraded) => place = Some(upgraded),
                 Err(error) => return self.refuse_for_memory(layout, &error),
             }
@@ -407,24 +420,19 @@ impl Shard {
         Outcome::OutOfMemory
     }
 
-    /// Gives a record the layout that its stream has now; a dead one is emptied.
+    /// Gives the record of an entity that is alive the layout that its stream has now.
     #[cold]
     #[inline(never)]
-    fn upgrade(&mut self, stream: &Stream, place: Handle, dead: bool) -> Result<Handle, MemoryError> {
+    fn upgrade(&mut self, stream: &Stream, place: Handle) -> Result<Handle, MemoryError> {
         let record = self.store.record(place);
         let before_bytes = record.slot_bytes();
         let header_words = before_bytes / size_of::<u64>() - record.body_words();
         let from = LayoutId(record.layout());
         let upgrade = stream.upgrade(from, stream.layout_id).expect("a record has a layout of its stream");
         let target = upgrade.target(&Body(record));
-        let words = if dead { stream.layout.words_min() } else { target.words };
-        self.eviction.wanted_words = header_words + words;
-        let upgraded = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
-            if dead {
-                body::init(&stream.layout, &mut BodyMut(new));
-            } else {
-                upgrade.copy(&Body(old), &mut BodyMut(new), &target);
-            }
+        self.eviction.wanted_words = header_words + target.words;
+        let upgraded = self.store.relocate(place, stream.layout_id.0, target.words, |old, new| {
+            upgrade.copy(&Body(old), &mut BodyMut(new), &target);
         })?;
         let after_bytes = self.store.record(upgraded).slot_bytes();
         let stats = self.stats.entry(stream.id).or_default();
@@ -433,7 +441,7 @@ impl Shard {
     }
 
     /// Makes a record with room for the event, or makes room in the one that is there, and counts what memory that took, also where
-    /// it is refused in the end: a record that grew has grown.
+    /// it is refused in the end: a record that grew has grown. One without events is not kept then.
     #[cold]
     #[inline(never)]
     fn make_place(
@@ -447,25 +455,33 @@ impl Shard {
         let bytes_of = |store: &Store, place: Option<Handle>| {
             place.map_or(0, |place| store.record(place).slot_bytes() as u64)
         };
+        let is_outdated = |place: &Handle| dead && self.store.record(*place).layout() != stream.layout_id.0;
+        let place = if let Some(outdated) = place.filter(is_outdated) {
+            self.remove_counted(stream.id, outdated);
+            None
+        } else {
+            place
+        };
         let before_bytes = bytes_of(&self.store, place);
-        let is_new = place.is_none();
-        let (mut place, fitted) = self.place(stream, key, place, dead, event);
-        if is_new
-            && fitted.is_err()
-            && let Some(empty) = place.take()
-        {
-            // Of an entity that does not come to be: nobody may count it.
-            self.store.remove(empty);
-        }
+        let starts_anew = place.is_none() || dead;
+        let (place, fitted) = self.place(stream, key, place, dead, event);
         let after_bytes = bytes_of(&self.store, place);
         let stats = self.stats.entry(stream.id).or_default();
         stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
         stats.bytes = stats.bytes + after_bytes - before_bytes;
+        if starts_anew
+            && fitted.is_err()
+            && let Some(empty) = place
+        {
+            // Of an entity that does not come to be: nobody may count it, and no later layout may bring it to life.
+            self.remove_counted(stream.id, empty);
+        }
         fitted.map(|()| place.expect("an event is placed in a record"))
     }
 
     /// Finds or makes a record with room for the event, and its places in it. Gives the record, as far as there is one, and the memory's
-    /// error if it was refused. A record that grew for nothing is as it was to everyone who reads it.
+    /// error if it was refused. A record that grew for nothing is as it was to everyone who reads it, and one with sketches does not
+    /// grow for nothing.
     fn place(
         &mut self,
         stream: &Stream,
@@ -499,13 +515,33 @@ impl Shard {
             match body::fit(layout, &body, event, &mut self.placements) {
                 Fit::Ready => return (Some(place), Ok(())),
                 Fit::Late => unreachable!("the event was not late before there was room"),
-                Fit::Grow(growth) => {
-                    let wanted = body::words_grown(layout, &body, &growth);
-                    // Never less than the least: a record that is too large for a slot is refused.
-                    let words = wanted.ample.min(RECORD_WORDS_MAX - key.record_words(0)).max(wanted.least);
+                Fit::Grow(mut growth) => {
+                    let body_words_max = RECORD_WORDS_MAX - key.record_words(0);
+                    let mut words = words_wanted(layout, &body, &growth, body_words_max);
+                    // Growing forgets sketches that are not kept any more, and the replay does not see an event that is refused. So
+                    // all but the last step is done beside the record.
+                    let mut beside: Option<Vec<u64>> = None;
+                    while layout.has_sketches && !growth.is_last() && words <= body_words_max {
+                        let mut larger = vec![0; words];
+                        match &beside {
+                            Some(before) => body::grow(layout, &before[..], &mut larger[..], &growth),
+                            None => body::grow(layout, &body, &mut larger[..], &growth),
+                        }
+                        let Fit::Grow(next) = body::fit(layout, &larger[..], event, &mut self.placements)
+                        else {
+                            break;
+                        };
+                        growth = next;
+                        words = words_wanted(layout, &larger[..], &growth, body_words_max);
+                        beside = Some(larger);
+                    }
                     self.eviction.wanted_words = key.record_words(words);
                     let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
-                        body::grow(layout, &Body(old), &mut BodyMut(new), &growth);
+                        let new = &mut BodyMut(new);
+                        match &beside {
+                            Some(before) => body::grow(layout, &before[..], new, &growth),
+                            None => body::grow(layout, &Body(old), new, &growth),
+                        }
                     });
                     match grown {
                         Ok(grown) => place = grown,
@@ -559,7 +595,7 @@ impl Shard {
                         && !self.is_tight()
                     {
                         // So that other cores can read it. Without memory for it, it waits for its next event.
-                        upgraded += usize::from(self.upgrade(stream, place, false).is_ok());
+                        upgraded += usize::from(self.upgrade(stream, place).is_ok());
                     }
                 }
             }

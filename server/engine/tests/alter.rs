@@ -2,10 +2,82 @@
 
 use windrow_engine::alter::Altered;
 use windrow_engine::catalogue::Created;
-use windrow_engine::{Catalogue, HashKey, form, op};
-use windrow_window::{Definition, Feature};
+use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form, op};
+use windrow_memory::Domain;
+use windrow_window::{Definition, Feature, Query, Value};
 
 const NAME: &[u8] = b"s";
+const HASH_KEY: HashKey = HashKey([5, 6]);
+const NOW_MS: i64 = 1_700_000_000_000;
+
+/// A shard, and the log of what its owner counted.
+struct World {
+    catalogue: Catalogue,
+    shard: Shard,
+    log: Vec<Vec<u8>>,
+}
+
+fn fresh_shard() -> Shard {
+    let (domain, _) = Domain::with_participants(0);
+    let config = ShardConfig { hash_key: HASH_KEY, maxmemory_bytes: 0, reserved_bytes: 256 << 20 };
+    Shard::new(config, &domain).unwrap()
+}
+
+impl World {
+    fn new(text: &str) -> Self {
+        Self { catalogue: created(text), shard: fresh_shard(), log: Vec::new() }
+    }
+
+    fn alter(&mut self, words: &str) {
+        self.catalogue = altered(&self.catalogue, words, NOW_MS).settled(NOW_MS).unwrap();
+        self.shard.adopt(&self.catalogue);
+    }
+
+    fn event(&mut self, entity: &[u8], ts: i64) -> Outcome {
+        let stream = self.catalogue.stream(NAME).unwrap();
+        let mut bytes = Vec::new();
+        let text = ts.to_string();
+        form::encode_add(&mut bytes, stream, entity, [text.as_bytes()].into_iter(), NOW_MS, &HASH_KEY)
+            .unwrap();
+        let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
+        let position = self.log.len() as u64 + 1;
+        let outcome = self.shard.apply(&self.catalogue, &bytes, hint, NOW_MS, position);
+        if outcome.counted() {
+            if self.shard.started_anew() {
+                op::mark_anew(&mut bytes);
+            }
+            self.log.push(bytes);
+        } else if self.shard.moved_clock() {
+            op::mark_noted(&mut bytes);
+            self.log.push(bytes);
+        }
+        outcome
+    }
+
+    fn restart(&mut self) {
+        self.catalogue = restarted(&self.catalogue);
+        self.shard = fresh_shard();
+        for (index, op) in self.log.iter().enumerate() {
+            self.shard.replay(&self.catalogue, op, index as u64 + 1).unwrap();
+        }
+    }
+
+    fn row(&self, entity: &[u8], features: &str) -> Vec<Value> {
+        let stream = self.catalogue.stream(NAME).unwrap();
+        let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
+        let time = query.read_time(&stream.layout, stream.times(NOW_MS)).unwrap();
+        let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
+        let mut row = Vec::new();
+        self.shard.read(&self.catalogue, stream, entity, hint, &query, time, &mut row).unwrap();
+        row
+    }
+
+    fn is_known(&self, entity: &[u8]) -> bool {
+        let stream = self.catalogue.stream(NAME).unwrap();
+        let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
+        self.shard.entity_info(&self.catalogue, stream, entity, hint, NOW_MS).is_some()
+    }
+}
 
 fn created(text: &str) -> Catalogue {
     let definition = Definition::parse_text("s", text).unwrap();
@@ -102,4 +174,42 @@ fn a_dropped_stream_takes_all_its_layouts_with_it() {
     assert!(catalogue.as_of(id).is_some() && catalogue.by_layout(id).is_some());
     let dropped = catalogue.dropped(NAME).unwrap();
     assert!(dropped.as_of(id).is_none() && dropped.by_layout(id).is_none());
+}
+
+#[test]
+fn a_refused_event_does_not_bring_a_dead_entity_back_under_a_layout_without_death() {
+    let text = "WINDOWS 1s@1s all AGGREGATE count LATENESS 1s CLOCK EVENT TTL 5s";
+    let mut world = World::new(text);
+    let start_ms = NOW_MS - 100_000;
+    assert_eq!(world.event(b"e", start_ms), Outcome::Ok);
+    assert_eq!(world.event(b"other", start_ms + 10_000), Outcome::Ok);
+    world.alter("SET TTL NONE");
+    assert_eq!(world.event(b"e", start_ms + 1_000), Outcome::Late);
+    assert!(!world.is_known(b"e"), "it is as dead as it was");
+    assert_eq!(world.event(b"e", start_ms + 10_000), Outcome::Ok);
+    assert!(world.shard.started_anew(), "the log must say so");
+    let (row, entities) = (world.row(b"e", "count:all count:1s"), world.shard.entities());
+    assert_eq!((&row[..], entities), (&[Value::Int(1), Value::Int(1)][..], 2));
+    world.restart();
+    assert_eq!((world.row(b"e", "count:all count:1s"), world.shard.entities()), (row, entities));
+}
+
+#[test]
+fn an_event_refused_for_memory_does_not_bring_a_dead_entity_back_under_a_layout_without_death() {
+    let mut world = World::new("WINDOWS 1s@1s all AGGREGATE count CLOCK EVENT TTL 5s");
+    let start_ms = NOW_MS - 100_000;
+    assert_eq!(world.event(b"e", start_ms), Outcome::Ok);
+    assert_eq!(world.event(b"other", start_ms + 10_000), Outcome::Ok);
+    // The new record has another size, for which no memory has been taken yet.
+    world.alter("SET TTL NONE ADD WINDOWS 1m@1s 1h@1m 1d@1h");
+    world.shard.set_maxmemory_bytes(1);
+    assert_eq!(world.event(b"e", start_ms + 10_000), Outcome::OutOfMemory);
+    assert!(!world.is_known(b"e"), "it is as dead as it was");
+    world.shard.set_maxmemory_bytes(0);
+    assert_eq!(world.event(b"e", start_ms + 10_000), Outcome::Ok);
+    assert!(world.shard.started_anew(), "the log must say so");
+    let (row, entities) = (world.row(b"e", "count:all count:1s"), world.shard.entities());
+    assert_eq!((&row[..], entities), (&[Value::Int(1), Value::Int(1)][..], 2));
+    world.restart();
+    assert_eq!((world.row(b"e", "count:all count:1s"), world.shard.entities()), (row, entities));
 }

@@ -84,6 +84,13 @@ pub struct Growth {
     clock_ms: i64,
 }
 
+impl Growth {
+    /// Whether the event finds its places once the body has grown so: only behind a ring's growth may more be wanted.
+    pub fn is_last(&self) -> bool {
+        self.ring.is_none()
+    }
+}
+
 /// How many words a body that grows wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
