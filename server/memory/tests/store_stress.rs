@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 use windrow_memory::{
-    CHUNK_BYTES, Contended, Cursor, Domain, Handle, Key, Participant, Reader, Record, Scan, Store,
+    CHUNK_BYTES, Contended, Cursor, Domain, Edit, Handle, Key, Participant, Reader, Record, Scan, Store,
 };
 
 /// These are there throughout; as many again come and go.
@@ -37,8 +37,7 @@ fn with_key<R>(entity: u64, run: impl FnOnce(&Key<'_>) -> R) -> R {
 }
 
 /// Word 0: the entity. Word 1: its block, or 0. All others, and those of the block: the position.
-fn write(store: &mut Store, handle: Handle, entity: u64, position: u64) {
-    let mut edit = store.edit(handle);
+fn write(mut edit: Edit<'_>, entity: u64, position: u64) {
     edit.set_position(position);
     edit.set(0, entity);
     for index in 2..edit.body_words() {
@@ -67,7 +66,7 @@ fn owner(mut store: Store, acknowledged: &Acknowledged, mut participant: Partici
         let found = with_key(entity, |key| store.find(key));
         let handle = match found {
             None => with_key(entity, |key| {
-                let filled = |edit: &mut windrow_memory::Edit<'_>| {
+                let filled = |edit: &mut Edit<'_>| {
                     edit.set_position(position);
                     edit.set(0, entity);
                     (2..edit.body_words()).for_each(|index| edit.set(index, position));
@@ -95,14 +94,16 @@ fn owner(mut store: Store, acknowledged: &Acknowledged, mut participant: Partici
                     handle
                 };
                 if store.record(handle).get(1) == 0 && (random >> 44).is_multiple_of(16) {
+                    // Linked and written in one edit: between two, readers would see the block of neither.
                     let block = store.allocate_block(8).expect("there is memory");
-                    store.edit(handle).set(1, block.to_word());
-                    write(&mut store, handle, entity, position);
+                    let mut edit = store.edit(handle);
+                    edit.set(1, block.to_word());
+                    write(edit, entity, position);
                 }
                 handle
             }
         };
-        write(&mut store, handle, entity, position);
+        write(store.edit(handle), entity, position);
         acknowledged.0[entity as usize].store(position, Ordering::Release);
         if operation % TICK == 0 {
             store.evacuate(16, |_, _| ());
