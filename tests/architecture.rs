@@ -13,11 +13,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("windrow-memory", &[]),
     ("windrow-storage", &[]),
     ("windrow-engine", &["windrow-window", "windrow-memory"]),
+    ("windrow-durability", &["windrow-engine", "windrow-storage", "windrow-memory", "windrow-window"]),
     ("windrow-client", &[]),
     ("windrow-bench", &["windrow-client"]),
     (
         "windrow-server",
         &[
+            "windrow-durability",
             "windrow-engine",
             "windrow-storage",
             "windrow-protocol",
