@@ -58,7 +58,7 @@ pub struct LoadArgs {
     /// Count of entities.
     #[arg(long, short = 'e', default_value_t = 1_000_000)]
     entities: u64,
-    /// How often each entity occurs: uniform, or zipf:<theta>.
+    /// How often each entity occurs: uniform, zipf:<theta>, or hot:<entities>:<share of the traffic>.
     #[arg(long, default_value_t = Distribution::Uniform)]
     distribution: Distribution,
     /// What keys begin with.
@@ -76,6 +76,9 @@ pub struct LoadArgs {
     /// Time before the measuring, in seconds.
     #[arg(long, default_value_t = 2.0)]
     warmup: f64,
+    /// Seconds of the warm-up in which the rate of an open loop rises to what it is.
+    #[arg(long, default_value_t = 0.0, requires = "rate")]
+    ramp: f64,
     /// Longest wait for replies after the end, in seconds.
     #[arg(long, default_value_t = 10.0)]
     drain: f64,
@@ -120,6 +123,7 @@ impl LoadArgs {
                 connections: self.background_connections,
             }),
             warmup: seconds("warmup", self.warmup)?,
+            ramp: seconds("ramp", self.ramp)?,
             duration: seconds("duration", self.duration)?,
             drain: seconds("drain", self.drain)?,
             requests: self.requests,
@@ -340,6 +344,7 @@ impl TargetsArgs {
                 rate: None,
                 background: None,
                 warmup: seconds("warmup", self.warmup)?,
+                ramp: Duration::ZERO,
                 duration: seconds("duration", self.duration)?,
                 drain: TARGETS_DRAIN,
                 requests: None,

@@ -1,6 +1,6 @@
 //! What a run found out.
 
-use crate::replies::Verdicts;
+use crate::replies::{Outcomes, Verdicts};
 use crate::workload::{Request, Workload};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -112,6 +112,9 @@ pub struct Summary {
     pub errors: u64,
     /// The first of them.
     pub first_error: Option<String>,
+    /// What became of events, where that is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<Outcomes>,
     /// A reply as it came, where replies are not known beforehand.
     pub sample: Option<String>,
 }
@@ -168,9 +171,9 @@ impl Summary {
     pub fn new(measured: &Measured, workload: &Workload, machine: Machine) -> Self {
         let Machine { seconds, server, generator } = machine;
         let kinds: Vec<_> = measured.kinds.iter().zip(&workload.requests).collect();
-        let total = Figures::of(&kinds[..workload.foreground], seconds);
+        let total = Figures::of(&kinds[..workload.foreground()], seconds);
         let each = kinds.iter().map(|&kind| (kind.1.name.clone(), Figures::of(&[kind], seconds)));
-        let alone = kinds.len() == workload.foreground;
+        let alone = kinds.len() == workload.foreground();
         let cpu_s = server.map(|server| server.cpu_s).filter(|&cpu_s| cpu_s > 0.0 && alone);
         Self {
             seconds,
@@ -182,6 +185,7 @@ impl Summary {
             unfinished: measured.unfinished,
             errors: measured.verdicts.errors,
             first_error: measured.verdicts.first_error.clone(),
+            outcomes: Some(measured.verdicts.outcomes).filter(|outcomes| outcomes.total() > 0),
             sample: measured.verdicts.sample.clone(),
         }
     }

@@ -11,7 +11,9 @@ pub use mode::Mode;
 pub use script::LIBRARY as SCRIPT_LIBRARY;
 pub use windrow::{STREAM, STREAM_DEFINITION};
 
+use crate::entities::Distribution;
 use crate::error::BenchError;
+use crate::models::{Offsets, Texts};
 use crate::replies::Expect;
 use crate::template::{KeyFormat, Piece, Template};
 
@@ -60,17 +62,32 @@ pub struct Request {
     pub expects: Vec<Expect>,
     /// Events or rows in it.
     pub operations: u64,
+    /// Share of these that are one sent before, byte for byte.
+    pub duplicate_share: f64,
 }
 
 /// What a run sends.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// One kind of request, or events and reads.
+    /// The kinds of requests: those that are measured, then the background.
     pub requests: Vec<Request>,
-    /// Share of the second kind; 0 without one.
-    pub second_share: f64,
-    /// How many of the kinds are what is measured; the rest is background.
-    pub foreground: usize,
+    /// The share of each measured kind; together 1.
+    pub shares: Vec<f64>,
+    /// The spaces of names beside the entities of a run, that requests draw from.
+    pub spaces: Vec<Space>,
+    /// The drawn values that requests replay.
+    pub texts: Vec<Texts>,
+    /// The drawn moves of event times that requests replay.
+    pub offsets: Vec<Offsets>,
+}
+
+/// Names that requests draw from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Space {
+    /// How many.
+    pub count: u64,
+    /// How often each occurs.
+    pub distribution: Distribution,
 }
 
 impl Workload {
@@ -84,8 +101,13 @@ impl Workload {
             Mode::Mixed(_) => vec![request(target, Mode::Events, key)?, request(target, Mode::Reads, key)?],
             mode => vec![request(target, mode, key)?],
         };
-        let second_share = if let Mode::Mixed(share) = mode { share } else { 0.0 };
-        Ok(Self { foreground: requests.len(), requests, second_share })
+        let shares = if let Mode::Mixed(share) = mode { vec![1.0 - share, share] } else { vec![1.0] };
+        Ok(Self { shares, ..Self::of_all(requests) })
+    }
+
+    /// How many of the kinds are what is measured; the rest is background.
+    pub fn foreground(&self) -> usize {
+        self.shares.len()
     }
 
     /// Requests that give each entity an event in each of its newest `buckets`, one request an entity; or its
@@ -109,7 +131,13 @@ impl Workload {
             Target::Ts => time_series::fill(&mut template, &times),
         };
         let expects = for_target(target, expects);
-        Ok(Self::of(Request { name: "fill".to_owned(), template, expects, operations: buckets }))
+        Ok(Self::of(Request {
+            name: "fill".to_owned(),
+            template,
+            expects,
+            operations: buckets,
+            duplicate_share: 0.0,
+        }))
     }
 
     /// Requests of Windrow that give so many entities an event each, all at one time: EVENT.ADD for one, EVENT.MADD
@@ -122,11 +150,21 @@ impl Workload {
             rows => windrow::madd(&mut template, rows, Piece::Text(&time)),
         };
         let name = "step".to_owned();
-        Self::of(Request { name, template, expects: vec![expect], operations: rows as u64 })
+        Self::of(Request {
+            name,
+            template,
+            expects: vec![expect],
+            operations: rows as u64,
+            duplicate_share: 0.0,
+        })
     }
 
     fn of(request: Request) -> Self {
-        Self { requests: vec![request], second_share: 0.0, foreground: 1 }
+        Self { shares: vec![1.0], ..Self::of_all(vec![request]) }
+    }
+
+    fn of_all(requests: Vec<Request>) -> Self {
+        Self { requests, shares: Vec::new(), spaces: Vec::new(), texts: Vec::new(), offsets: Vec::new() }
     }
 
     /// The same with another workload's requests behind it, as background.
@@ -168,7 +206,7 @@ fn request(target: Target, mode: Mode, key: &KeyFormat) -> Result<Request, Bench
         }),
     };
     let expects = for_target(target, expects);
-    Ok(Request { name: mode.to_string(), template, expects, operations: rows as u64 })
+    Ok(Request { name: mode.to_string(), template, expects, operations: rows as u64, duplicate_share: 0.0 })
 }
 
 /// The replies to so many commands, or groups of commands.

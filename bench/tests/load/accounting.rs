@@ -24,6 +24,7 @@ fn load() -> Load {
         rate: None,
         background: None,
         warmup: Duration::ZERO,
+        ramp: Duration::ZERO,
         duration: Duration::from_secs(1),
         drain: Duration::from_secs(20),
         requests: None,
