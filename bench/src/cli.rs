@@ -169,6 +169,12 @@ pub struct RunArgs {
     /// Requests under way on each connection; in an open loop, the most [default: 1, open loop 64].
     #[arg(long, short = 'P')]
     pipeline: Option<usize>,
+    /// Send what this file describes instead: streams, names, kinds of requests with rates, values and times (see bench/workloads).
+    #[arg(long, conflicts_with_all = ["mode", "pipeline", "connections", "threads", "entities", "distribution", "rate", "background", "fill", "requests"])]
+    pub workload: Option<PathBuf>,
+    /// Multiplies all rates of the workload file.
+    #[arg(long, default_value_t = 1.0, requires = "workload")]
+    pub scale: f64,
     /// Bind the generator to this core.
     #[arg(long)]
     pub core: Option<usize>,
@@ -184,7 +190,12 @@ impl RunArgs {
     ///
     /// A time that is none.
     pub fn plan(&self) -> Result<(Server, Mode, Load, bool), String> {
-        let server = Server {
+        Ok((self.server(), self.mode, self.load.load(self.pipeline)?, self.load.fill))
+    }
+
+    /// Whom to measure.
+    pub fn server(&self) -> Server {
+        Server {
             addr: self.addr.clone(),
             target: self.target,
             greeting: Greeting {
@@ -193,8 +204,7 @@ impl RunArgs {
                 resp3: self.resp3,
             },
             pid: self.server_pid,
-        };
-        Ok((server, self.mode, self.load.load(self.pipeline)?, self.load.fill))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! are copied from templates whose variable parts have fixed width, replies are compared with the expected
 //! bytes before anything is parsed, and nothing is allocated per request.
 
+pub mod acceptance;
 pub mod arrivals;
 pub mod cli;
 pub mod compare;

@@ -8,7 +8,8 @@ use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, TargetsArgs};
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
 use windrow_bench::workload::FILL_BUCKETS;
-use windrow_bench::{compare, cpu, interrupt, report, run, targets};
+use windrow_bench::workload_file::WorkloadFile;
+use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, targets};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -32,10 +33,13 @@ fn main() -> ExitCode {
 
 /// True: all replies came and were right.
 fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
-    let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
     if let Some(core) = args.core {
         cpu::pin(core)?;
     }
+    if let Some(path) = &args.workload {
+        return run_file(args, path);
+    }
+    let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
     run::prepare(&server)?;
     if fill {
         let filled = run::fill(&server, mode, &load, FILL_BUCKETS)?;
@@ -56,6 +60,25 @@ fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
     print!("{}", report::summary(&title, &summary));
     write_json(args.load.json.as_deref(), &summary)?;
     Ok(summary.is_clean())
+}
+
+/// True: all replies came and were right, and every bound of the file was kept.
+fn run_file(args: &RunArgs, path: &Path) -> Result<bool, BenchError> {
+    let mut file = WorkloadFile::read(path)?;
+    if !(args.scale.is_finite() && args.scale > 0.0) {
+        return Err(BenchError::Settings(format!("--scale {}: it must be above 0", args.scale)));
+    }
+    file.scale_rates(args.scale);
+    let server = args.server();
+    run::create_streams(&server, &file)?;
+    run::fill_file(&server, &file)?;
+    let summary = run::measure_file(&server, &file)?;
+    let title = format!("{} on {}, rates times {}", file.title, server.addr, args.scale);
+    print!("{}", report::summary(&title, &summary));
+    let verdicts = acceptance::judge(&file, &summary);
+    print!("{}", acceptance::lines(&verdicts));
+    write_json(args.load.json.as_deref(), &summary)?;
+    Ok(summary.is_clean() && acceptance::all_kept(&verdicts))
 }
 
 fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {

@@ -135,8 +135,10 @@ impl Texts {
 pub struct TimeModel {
     /// Share of events that come late.
     pub late_share: f64,
-    /// By how much on average: exponential, in milliseconds.
+    /// By how much on average, in milliseconds, if that is exponential.
     pub late_mean_ms: f64,
+    /// By how much at most, in milliseconds, if all delays up to it are alike. Given instead of the mean.
+    pub late_max_ms: f64,
     /// Share of events from clocks that are ahead.
     pub ahead_share: f64,
     /// By how much at most: uniform, in milliseconds.
@@ -151,15 +153,16 @@ impl TimeModel {
 
     fn check(&self) -> Result<(), BenchError> {
         let shares = [self.late_share, self.ahead_share];
-        let moves = [self.late_mean_ms, self.ahead_max_ms];
+        let moves = [self.late_mean_ms, self.late_max_ms, self.ahead_max_ms];
         let is_good = shares.iter().all(|share| (0.0..=1.0).contains(share))
             && shares.iter().sum::<f64>() <= 1.0
+            && (self.late_mean_ms == 0.0 || self.late_max_ms == 0.0)
             && moves.iter().all(|ms| (0.0..=MOVE_MS_MAX).contains(ms));
         if is_good {
             return Ok(());
         }
         Err(BenchError::Settings(format!(
-            "time: shares of late and early events are from 0 to 1, together at most 1, and no move is longer than {MOVE_MS_MAX} ms: {self:?}"
+            "time: shares of late and early events are from 0 to 1, together at most 1, late_mean_ms and late_max_ms exclude each other, and no move is longer than {MOVE_MS_MAX} ms: {self:?}"
         )))
     }
 }
@@ -184,8 +187,8 @@ impl Offsets {
         let drawn = (0..DRAWN).map(|_| {
             let choice: f64 = rng.random();
             if choice < model.late_share {
-                let gap: f64 = Exp1.sample(&mut rng);
-                -((model.late_mean_ms * gap).min(MOVE_MS_MAX) as i64)
+                let gap: f64 = if model.late_max_ms > 0.0 { rng.random() } else { Exp1.sample(&mut rng) };
+                -(((model.late_mean_ms + model.late_max_ms) * gap).min(MOVE_MS_MAX) as i64)
             } else if choice < model.late_share + model.ahead_share {
                 (model.ahead_max_ms * rng.random::<f64>()) as i64
             } else {
@@ -264,8 +267,13 @@ mod tests {
 
     #[test]
     fn shares_of_late_and_early_events_are_as_asked() {
-        let model =
-            TimeModel { late_share: 0.2, late_mean_ms: 5_000.0, ahead_share: 0.1, ahead_max_ms: 1_000.0 };
+        let model = TimeModel {
+            late_share: 0.2,
+            late_mean_ms: 5_000.0,
+            ahead_share: 0.1,
+            ahead_max_ms: 1_000.0,
+            ..TimeModel::default()
+        };
         let mut offsets = Offsets::new(&model, 1).unwrap();
         let drawn: Vec<i64> = (0..DRAWN).map(|_| offsets.next()).collect();
         let share = |test: fn(&i64) -> bool| drawn.iter().filter(|ms| test(ms)).count() as f64 / DRAWN as f64;
@@ -281,5 +289,16 @@ mod tests {
     fn shares_above_one_are_refused() {
         let model = TimeModel { late_share: 0.7, ahead_share: 0.7, ..TimeModel::default() };
         assert!(Offsets::new(&model, 1).is_err());
+    }
+
+    #[test]
+    fn uniform_delays_have_a_most() {
+        let model = TimeModel { late_share: 1.0, late_max_ms: 1_000.0, ..TimeModel::default() };
+        let mut offsets = Offsets::new(&model, 1).unwrap();
+        let drawn: Vec<i64> = (0..DRAWN).map(|_| offsets.next()).collect();
+        assert!(drawn.iter().all(|ms| (-1_000..=0).contains(ms)));
+        let mean = drawn.iter().sum::<i64>() as f64 / drawn.len() as f64;
+        assert!((mean + 500.0).abs() < 10.0, "{mean}");
+        assert!(Offsets::new(&TimeModel { late_mean_ms: 5.0, ..model }, 1).is_err());
     }
 }

@@ -175,6 +175,24 @@ pub fn prepare(server: &Server) -> Result<(), BenchError> {
     Ok(())
 }
 
+/// Creates the streams of a workload file; those that are there with the same definition stay.
+///
+/// # Errors
+///
+/// The server refuses.
+pub fn create_streams(server: &Server, file: &WorkloadFile) -> Result<(), BenchError> {
+    if server.target != Target::Windrow {
+        return Ok(());
+    }
+    let mut control = Control::connect(&server.addr, &server.greeting)?;
+    for stream in &file.stream {
+        let words = stream.definition.split_whitespace();
+        let args: Vec<&str> = ["STREAM.CREATE", &stream.name].into_iter().chain(words).collect();
+        control.expect(&args)?;
+    }
+    Ok(())
+}
+
 /// Gives each entity an event in each of its newest `buckets`.
 ///
 /// # Errors
@@ -215,12 +233,7 @@ fn sweep(server: &Server, workload: &Workload, load: &Load, title: &str) -> Resu
     if summary.is_clean() {
         return Ok(summary);
     }
-    Err(BenchError::Server(format!(
-        "{title}: {} wrong replies, {} missing; the first: {}",
-        summary.errors,
-        summary.unfinished,
-        summary.first_error.unwrap_or_else(|| "none".to_owned())
-    )))
+    Err(unclean(title, &summary))
 }
 
 /// Runs a mode against a server.
@@ -252,11 +265,49 @@ pub fn measure(server: &Server, mode: Mode, load: &Load) -> Result<Summary, Benc
 /// As [`measure`].
 pub fn measure_file(server: &Server, file: &WorkloadFile) -> Result<Summary, BenchError> {
     let load = file.load()?;
-    let workload = file.workload()?;
-    let schedule = file.schedule()?;
-    // The entities of a file are names as all others are: a space that nobody draws from stands in front.
-    let sources = EntitySource::for_threads(Distribution::Uniform, 1, load.threads, load.seed)?;
-    execute(server, &workload, &load, &schedule, sources, &format!("{} {}", file.title, server.addr))
+    let workload = file.workload(&file.request)?;
+    let title = format!("{} {}", file.title, server.addr);
+    execute(server, &workload, &load, &file.schedule()?, no_entities(&load)?, &title)
+}
+
+/// Sends what a workload file wants sent before its run.
+///
+/// # Errors
+///
+/// As [`measure`]; wrong replies too, since what follows would measure something else.
+pub fn fill_file(server: &Server, file: &WorkloadFile) -> Result<(), BenchError> {
+    for plan in &file.fill {
+        let load = Load {
+            connections: SWEEP_CONNECTIONS,
+            pipeline: SWEEP_PIPELINE,
+            threads: 1,
+            warmup: Duration::ZERO,
+            ramp: Duration::ZERO,
+            requests: plan.requests,
+            ..file.load()?
+        };
+        let workload = file.workload(std::slice::from_ref(plan))?;
+        let title = format!("fill {} {}", plan.name, server.addr);
+        let schedule = Schedule { groups: vec![load.connections], lanes: Vec::new() };
+        let summary = execute(server, &workload, &load, &schedule, no_entities(&load)?, &title)?;
+        if !summary.is_clean() {
+            return Err(unclean(&title, &summary));
+        }
+    }
+    Ok(())
+}
+
+/// The entities of a file are names as all others are: a space that nobody draws from stands in front.
+fn no_entities(load: &Load) -> Result<Vec<EntitySource>, BenchError> {
+    EntitySource::for_threads(Distribution::Uniform, 1, load.threads, load.seed)
+}
+
+fn unclean(title: &str, summary: &Summary) -> BenchError {
+    let first = summary.first_error.as_deref().unwrap_or("none");
+    BenchError::Server(format!(
+        "{title}: {} wrong replies, {} missing; the first: {first}",
+        summary.errors, summary.unfinished
+    ))
 }
 
 /// Which connections there are, and which requests are due on them when.

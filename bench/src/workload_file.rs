@@ -34,11 +34,26 @@ pub struct WorkloadFile {
     pub stream: Vec<StreamDefinition>,
     /// Spaces of names: of entities, and of values of STRING fields.
     pub names: BTreeMap<String, Names>,
+    /// Sent before the run, one after the other, each in a closed loop: so many `requests` of it.
+    #[serde(default)]
+    pub fill: Vec<RequestPlan>,
     /// What is sent.
     pub request: Vec<RequestPlan>,
     /// Connections and times.
     #[serde(default)]
     pub load: LoadPlan,
+    /// What the server's memory must be, where its process is known.
+    pub memory: Option<MemoryBound>,
+}
+
+/// A bound of the memory that came since the server was empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryBound {
+    /// For each of these names.
+    pub names: String,
+    /// So many bytes.
+    pub bytes_max: f64,
 }
 
 /// A stream.
@@ -127,6 +142,8 @@ pub struct RequestPlan {
     pub options: Vec<String>,
     /// What its latency must be.
     pub accept: Option<Accept>,
+    /// Of a fill: how many.
+    pub requests: Option<u64>,
 }
 
 fn one() -> usize {
@@ -266,7 +283,21 @@ impl WorkloadFile {
                 "either every [[request]] has a rate (open loop), or none (closed loop)".to_owned(),
             );
         }
-        for request in &self.request {
+        for fill in &self.fill {
+            if fill.requests.is_none_or(|requests| requests == 0) || fill.rate.is_some() {
+                return complain(format!(
+                    "fill {}: it has a count of requests, and no rate: it goes as fast as the server answers",
+                    fill.name
+                ));
+            }
+        }
+        if let Some(request) = self.request.iter().find(|request| request.requests.is_some()) {
+            return complain(format!("request {}: only a [[fill]] has a count of requests", request.name));
+        }
+        if let Some(memory) = &self.memory {
+            self.space(&memory.names, "memory")?;
+        }
+        for request in self.request.iter().chain(&self.fill) {
             let RequestPlan { name, rate, share, connections, rows, duplicate_share, command, .. } = request;
             let is_amount = |number: &f64| number.is_finite() && *number > 0.0;
             if rate.is_some() && share.is_some() {
@@ -290,7 +321,8 @@ impl WorkloadFile {
             if is_read && (!request.values.is_empty() || request.id || *duplicate_share > 0.0) {
                 return complain(format!("request {name}: a read has no values, ids or duplicates"));
             }
-            if !is_read && !(request.features.is_empty() && request.options.is_empty()) {
+            let has_read_words = !request.features.is_empty() || !request.options.is_empty();
+            if !is_read && has_read_words {
                 return complain(format!("request {name}: an event has no features or options"));
             }
             if *command == CommandName::Top && request.features.len() != 1 {
@@ -299,7 +331,8 @@ impl WorkloadFile {
             self.space(&request.entities, name)?;
         }
         self.load()?;
-        self.workload()?;
+        self.workload(&self.request)?;
+        self.workload(&self.fill)?;
         Ok(())
     }
 
@@ -373,12 +406,12 @@ impl WorkloadFile {
         Ok(schedule)
     }
 
-    /// What is sent.
+    /// These kinds of requests of the file.
     ///
     /// # Errors
     ///
     /// Names or values that are described wrongly.
-    pub fn workload(&self) -> Result<Workload, BenchError> {
+    pub fn workload(&self, plans: &[RequestPlan]) -> Result<Workload, BenchError> {
         // The space in front is the run's own, of which nothing here draws.
         let mut formats = vec![KeyFormat::new("", 1, 1).expect("one digit tells one apart")];
         let mut spaces = Vec::new();
@@ -402,8 +435,8 @@ impl WorkloadFile {
             texts: Vec::new(),
             offsets: Vec::new(),
         };
-        let total_share: f64 = self.request.iter().map(|request| request.share.unwrap_or(1.0)).sum();
-        for plan in &self.request {
+        let total_share: f64 = plans.iter().map(|request| request.share.unwrap_or(1.0)).sum();
+        for plan in plans {
             let request = self.request(plan, &formats, &mut workload)?;
             workload.requests.push(request);
             workload.shares.push(plan.share.unwrap_or(1.0) / total_share);
@@ -603,7 +636,7 @@ mod tests {
     "#;
 
     fn sent(file: &WorkloadFile, request: usize) -> String {
-        let workload = file.workload().unwrap();
+        let workload = file.workload(&file.request).unwrap();
         let spaces = std::iter::repeat_n(EntitySource::sequential(7, 50), 1 + workload.spaces.len());
         let mut draw = Draw::with(spaces.collect(), workload.texts, workload.offsets, 0);
         draw.set_now_ms(1_700_000_000_000);
@@ -646,6 +679,29 @@ mod tests {
             "WINDOW.MGET 2 e07 e08 s count:1h"
         );
         assert_eq!(sent(&file("top", "rows = 9\nfeatures = ['count:1h']"), 0), "WINDOW.TOP s count:1h 9");
+    }
+
+    #[test]
+    fn a_fill_has_a_count_and_no_rate() {
+        let fill = "[[fill]]\nname = 'f'\ncommand = 'add'\nstream = 'rides'\nentities = 'zone'\n";
+        let with = |more: &str| {
+            WorkloadFile::parse(&FILE.replace(
+                "[[request]]\n        name = \"events\"",
+                &format!("{fill}{more}\n[[request]]\nname = \"events\""),
+            ))
+        };
+        assert_eq!(with("requests = 10").unwrap().fill[0].requests, Some(10));
+        for more in ["", "requests = 0", "requests = 10\nrate = 5"] {
+            assert!(with(more).unwrap_err().to_string().contains("fill f"), "{more}");
+        }
+    }
+
+    #[test]
+    fn every_file_that_comes_with_the_generator_is_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let count = files.inspect(|path| drop(WorkloadFile::read(path).unwrap())).count();
+        assert!(count >= 5, "only {count} files");
     }
 
     #[test]
