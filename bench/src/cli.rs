@@ -2,10 +2,13 @@
 
 use crate::arrivals::Spacing;
 use crate::compare::Comparison;
-use crate::contender::{Contender, Programs};
+use crate::contender::{Contender, Programs, SERVER_CORE};
 use crate::control::Greeting;
+use crate::cpu;
 use crate::entities::Distribution;
+use crate::error::BenchError;
 use crate::run::{Background, Load, Server};
+use crate::scenario::{self, Scale, Scenario};
 use crate::targets::{Plan, Row};
 use crate::workload::{Mode, Target};
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +43,8 @@ pub enum Command {
     Run(RunArgs),
     /// Start several servers and give them the same load in turns: medians and ratios.
     Compare(CompareArgs),
+    /// Run a known production shape against a Windrow of its own, and say whether its bounds were kept.
+    Scenario(ScenarioArgs),
     /// Measure what Windrow is to reach, row by row: against contenders in turns, or against a bound.
     Targets(TargetsArgs),
     /// Answer +OK to every command: what the machine allows a server that does no work.
@@ -365,6 +370,53 @@ impl TargetsArgs {
             open_loop_scale: self.open_loop_scale,
             programs: self.programs.programs(&self.windrow_args),
         })
+    }
+}
+
+/// `windrow-bench scenario`
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    /// Which.
+    name: Scenario,
+    /// What its rates are multiplied with; auto: the largest of some parts at which its bounds are kept.
+    #[arg(long, default_value_t = Scale::Fixed(1.0))]
+    scale: Scale,
+    /// Measured seconds [default: as the file says].
+    #[arg(long, short = 'd')]
+    duration: Option<f64>,
+    /// The Windrow binary.
+    #[arg(long, default_value = "windrow")]
+    windrow_bin: PathBuf,
+    /// Further arguments of Windrow, split at spaces. With one shard, it is bound to core 0.
+    #[arg(long, default_value = "--shards 1", allow_hyphen_values = true)]
+    windrow_args: String,
+    /// Write the results to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl ScenarioArgs {
+    /// The run described.
+    ///
+    /// # Errors
+    ///
+    /// A time that is none.
+    pub fn plan(&self) -> Result<scenario::Plan, BenchError> {
+        let mut file = self.name.file()?;
+        if let Some(duration) = self.duration {
+            seconds("duration", duration).map_err(BenchError::Settings)?;
+            file.load.duration = duration;
+        }
+        let words: Vec<String> = self.windrow_args.split_whitespace().map(str::to_owned).collect();
+        let is_one_shard = words.windows(2).any(|pair| pair == ["--shards", "1"]);
+        let core = (is_one_shard && cpu::cores() >= 2).then_some(SERVER_CORE);
+        let programs = Programs {
+            windrow_bin: self.windrow_bin.clone(),
+            windrow_args: words,
+            redis_bin: PathBuf::new(),
+            redis_args: Vec::new(),
+        };
+        Ok(scenario::Plan { file, scale: self.scale, programs, core })
     }
 }
 

@@ -21,6 +21,7 @@ pub mod progress;
 pub mod replies;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod server_process;
 pub mod spread;
 pub mod targets;

@@ -4,18 +4,19 @@ use clap::Parser;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, TargetsArgs};
+use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, ScenarioArgs, TargetsArgs};
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
 use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
-use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, targets};
+use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, targets};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run_one(&args),
         Command::Compare(args) => run_comparison(&args),
         Command::Targets(args) => run_targets(&args),
+        Command::Scenario(args) => run_scenario(&args),
         Command::Null(args) => NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| true),
     };
     match outcome {
@@ -108,6 +109,15 @@ fn run_targets(args: &TargetsArgs) -> Result<bool, BenchError> {
         eprintln!("WRONG: {complaint}");
     }
     Ok(outcome.complaints.is_empty())
+}
+
+fn run_scenario(args: &ScenarioArgs) -> Result<bool, BenchError> {
+    let plan = args.plan()?;
+    interrupt::end_servers_on_signals()?;
+    let outcome = scenario::run(&plan)?;
+    print!("{}", scenario::text(&outcome));
+    write_json(args.json.as_deref(), &outcome)?;
+    Ok(outcome.is_kept())
 }
 
 fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {
