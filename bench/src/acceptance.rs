@@ -76,7 +76,14 @@ mod tests {
 
     fn figures() -> Figures {
         let latency = Latency { p99_us: 2_900.0, p999_us: 9_000.0, ..Latency::default() };
-        Figures { operations: 950, rate_per_s: 950.0, requests: 950, requests_timed: 1_000, latency }
+        Figures {
+            operations: 950,
+            rate_per_s: 950.0,
+            requests: 950,
+            requests_timed: 1_000,
+            latency,
+            curve: Vec::new(),
+        }
     }
 
     #[test]

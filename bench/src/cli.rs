@@ -9,6 +9,7 @@ use crate::entities::Distribution;
 use crate::error::BenchError;
 use crate::run::{Background, Load, Server};
 use crate::scenario::{self, Scale, Scenario};
+use crate::sweep::{self, Axis};
 use crate::targets::{Plan, Row};
 use crate::workload::{Mode, Target};
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +44,8 @@ pub enum Command {
     Run(RunArgs),
     /// Start several servers and give them the same load in turns: medians and ratios.
     Compare(CompareArgs),
+    /// Change one property of the load at a time and measure how cost grows: CSV, and an HTML report with plots.
+    Sweep(SweepArgs),
     /// Run a known production shape against a Windrow of its own, and say whether its bounds were kept.
     Scenario(ScenarioArgs),
     /// Measure what Windrow is to reach, row by row: against contenders in turns, or against a bound.
@@ -368,6 +371,60 @@ impl TargetsArgs {
             large_entities: self.large_entities,
             idle_connections: self.idle_connections,
             open_loop_scale: self.open_loop_scale,
+            programs: self.programs.programs(&self.windrow_args),
+        })
+    }
+}
+
+/// `windrow-bench sweep`
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// What is changed, one after the other.
+    #[arg(long, value_delimiter = ',', default_values = ["pipeline", "connections", "entities", "shards", "rate"])]
+    axes: Vec<Axis>,
+    /// Who takes part.
+    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "lua", "plain", "null"])]
+    contenders: Vec<Contender>,
+    /// Modes, as for run.
+    #[arg(long, short = 'm', value_delimiter = ',', default_values_t = [Mode::Events, Mode::Reads])]
+    mode: Vec<Mode>,
+    /// Rounds of each point.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The largest count of entities; 10M take some 20 GB with every contender.
+    #[arg(long, default_value_t = 1_000_000)]
+    entities_max: u64,
+    /// Further arguments of Windrow, split at spaces; it gets --shards 1, but where shards are what is changed.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    windrow_args: String,
+    /// Write the points to this file as CSV.
+    #[arg(long, default_value = "sweep.csv")]
+    pub csv: PathBuf,
+    /// Write the report to this file.
+    #[arg(long, default_value = "sweep.html")]
+    pub html: PathBuf,
+    /// What to start.
+    #[command(flatten)]
+    programs: ProgramArgs,
+    /// What is not changed.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+impl SweepArgs {
+    /// The sweep described.
+    ///
+    /// # Errors
+    ///
+    /// A time that is none.
+    pub fn plan(&self) -> Result<sweep::Plan, String> {
+        Ok(sweep::Plan {
+            axes: self.axes.clone(),
+            contenders: self.contenders.clone(),
+            modes: self.mode.clone(),
+            rounds: self.rounds,
+            entities_max: self.entities_max,
+            load: self.load.load(None)?,
             programs: self.programs.programs(&self.windrow_args),
         })
     }

@@ -24,6 +24,7 @@ pub mod run;
 pub mod scenario;
 pub mod server_process;
 pub mod spread;
+pub mod sweep;
 pub mod targets;
 pub mod template;
 pub mod worker;

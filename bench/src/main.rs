@@ -4,18 +4,19 @@ use clap::Parser;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, ScenarioArgs, TargetsArgs};
+use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, ScenarioArgs, SweepArgs, TargetsArgs};
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
 use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
-use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, targets};
+use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, sweep, targets};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run_one(&args),
         Command::Compare(args) => run_comparison(&args),
         Command::Targets(args) => run_targets(&args),
+        Command::Sweep(args) => run_sweep(&args),
         Command::Scenario(args) => run_scenario(&args),
         Command::Null(args) => NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| true),
     };
@@ -109,6 +110,18 @@ fn run_targets(args: &TargetsArgs) -> Result<bool, BenchError> {
         eprintln!("WRONG: {complaint}");
     }
     Ok(outcome.complaints.is_empty())
+}
+
+fn run_sweep(args: &SweepArgs) -> Result<bool, BenchError> {
+    let plan = args.plan().map_err(BenchError::Settings)?;
+    interrupt::end_servers_on_signals()?;
+    let outcome = sweep::run(&plan)?;
+    for (path, text) in [(&args.csv, sweep::csv(&outcome)?), (&args.html, sweep::html(&outcome)?)] {
+        std::fs::write(path, text).map_err(BenchError::io(format!("write {}", path.display())))?;
+        println!("{}", path.display());
+    }
+    write_json(args.load.json.as_deref(), &outcome)?;
+    Ok(outcome.is_clean())
 }
 
 fn run_scenario(args: &ScenarioArgs) -> Result<bool, BenchError> {

@@ -132,7 +132,12 @@ pub struct Figures {
     pub requests_timed: u64,
     /// Percentiles of their latency.
     pub latency: Latency,
+    /// The same as a curve: quantile and microseconds, each point halving what is left above it.
+    pub curve: Vec<(f64, f64)>,
 }
+
+/// The curve ends where one in 2²⁰ is left.
+const CURVE_POINTS_MAX: i32 = 20;
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -162,8 +167,19 @@ impl Figures {
             requests,
             requests_timed: latency.len(),
             latency: Latency::of(&latency),
+            curve: curve(&latency),
         }
     }
+}
+
+/// Quantiles 0, 1/2, 3/4, … as long as at least one request is left above.
+fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
+    #[expect(clippy::cast_precision_loss, reason = "latencies and counts are below 2^53")]
+    let points = (0..=CURVE_POINTS_MAX)
+        .map(|halvings| 0.5_f64.powi(halvings))
+        .take_while(|above| latency.len() as f64 * above >= 1.0)
+        .map(|above| (1.0 - above, latency.value_at_quantile(1.0 - above) as f64 / 1000.0));
+    points.collect()
 }
 
 impl Summary {
