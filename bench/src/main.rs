@@ -11,6 +11,28 @@ use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
 use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, sweep, targets};
 
+/// Bounds were missed, and nothing else was wrong.
+const MISSED_EXIT_CODE: u8 = 3;
+
+/// What came of a run.
+enum Verdict {
+    Good,
+    /// Replies were wrong or missing.
+    Wrong,
+    /// Bounds of the workload file were not kept.
+    Missed,
+}
+
+impl Verdict {
+    fn of(is_clean: bool, is_kept: bool) -> Self {
+        match (is_clean, is_kept) {
+            (false, _) => Self::Wrong,
+            (true, false) => Self::Missed,
+            (true, true) => Self::Good,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run_one(&args),
@@ -18,13 +40,19 @@ fn main() -> ExitCode {
         Command::Targets(args) => run_targets(&args),
         Command::Sweep(args) => run_sweep(&args),
         Command::Scenario(args) => run_scenario(&args),
-        Command::Null(args) => NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| true),
+        Command::Null(args) => {
+            NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| Verdict::Good)
+        }
     };
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => {
             eprintln!("windrow-bench: some replies were wrong or missing; the figures above do not count");
             ExitCode::FAILURE
+        }
+        Ok(Verdict::Missed) => {
+            eprintln!("windrow-bench: every reply was right, and not every bound was kept");
+            ExitCode::from(MISSED_EXIT_CODE)
         }
         Err(error) => {
             eprintln!("windrow-bench: {error}");
@@ -33,8 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// True: all replies came and were right.
-fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
+fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
     if let Some(core) = args.core {
         cpu::pin(core)?;
     }
@@ -61,11 +88,10 @@ fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
     );
     print!("{}", report::summary(&title, &summary));
     write_json(args.load.json.as_deref(), &summary)?;
-    Ok(summary.is_clean())
+    Ok(Verdict::of(summary.is_clean(), true))
 }
 
-/// True: all replies came and were right, and every bound of the file was kept.
-fn run_file(args: &RunArgs, path: &Path) -> Result<bool, BenchError> {
+fn run_file(args: &RunArgs, path: &Path) -> Result<Verdict, BenchError> {
     let mut file = WorkloadFile::read(path)?;
     if !(args.scale.is_finite() && args.scale > 0.0) {
         return Err(BenchError::Settings(format!("--scale {}: it must be above 0", args.scale)));
@@ -80,10 +106,10 @@ fn run_file(args: &RunArgs, path: &Path) -> Result<bool, BenchError> {
     let verdicts = acceptance::judge(&file, &summary);
     print!("{}", acceptance::lines(&verdicts));
     write_json(args.load.json.as_deref(), &summary)?;
-    Ok(summary.is_clean() && acceptance::all_kept(&verdicts))
+    Ok(Verdict::of(summary.is_clean(), acceptance::all_kept(&verdicts)))
 }
 
-fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
+fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     let comparison = args.comparison().map_err(BenchError::Settings)?;
     // Before the comparison, which leaves this thread fewer cores.
     let setup = comparison.describe();
@@ -95,10 +121,10 @@ fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
     write_json(args.load.json.as_deref(), &lines)?;
     let complaints = report::complaints(&lines);
     eprint!("{complaints}");
-    Ok(complaints.is_empty())
+    Ok(Verdict::of(complaints.is_empty(), true))
 }
 
-fn run_targets(args: &TargetsArgs) -> Result<bool, BenchError> {
+fn run_targets(args: &TargetsArgs) -> Result<Verdict, BenchError> {
     let plan = args.plan().map_err(BenchError::Settings)?;
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
@@ -109,10 +135,10 @@ fn run_targets(args: &TargetsArgs) -> Result<bool, BenchError> {
     for complaint in &outcome.complaints {
         eprintln!("WRONG: {complaint}");
     }
-    Ok(outcome.complaints.is_empty())
+    Ok(Verdict::of(outcome.complaints.is_empty(), true))
 }
 
-fn run_sweep(args: &SweepArgs) -> Result<bool, BenchError> {
+fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
     let plan = args.plan().map_err(BenchError::Settings)?;
     interrupt::end_servers_on_signals()?;
     let outcome = sweep::run(&plan)?;
@@ -121,16 +147,17 @@ fn run_sweep(args: &SweepArgs) -> Result<bool, BenchError> {
         println!("{}", path.display());
     }
     write_json(args.load.json.as_deref(), &outcome)?;
-    Ok(outcome.is_clean())
+    Ok(Verdict::of(outcome.is_clean(), true))
 }
 
-fn run_scenario(args: &ScenarioArgs) -> Result<bool, BenchError> {
+fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
     let plan = args.plan()?;
     interrupt::end_servers_on_signals()?;
     let outcome = scenario::run(&plan)?;
     print!("{}", scenario::text(&outcome));
     write_json(args.json.as_deref(), &outcome)?;
-    Ok(outcome.is_kept())
+    let is_clean = outcome.attempts.iter().all(|attempt| attempt.summary.is_clean());
+    Ok(Verdict::of(is_clean, outcome.is_kept()))
 }
 
 fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {
