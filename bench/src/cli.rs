@@ -296,7 +296,7 @@ impl ProgramArgs {
 #[derive(Debug, Args)]
 #[command(after_help = TARGETS_HELP)]
 pub struct TargetsArgs {
-    /// Rows to measure [default: all but C8].
+    /// Rows to measure [default: all but C8, D2 and D3].
     #[arg(long, value_delimiter = ',', ignore_case = true)]
     rows: Vec<Row>,
     /// Rounds of each line.
@@ -305,7 +305,7 @@ pub struct TargetsArgs {
     /// Count of entities, all buckets full.
     #[arg(long, short = 'e', default_value_t = 1_000_000)]
     entities: u64,
-    /// Count of entities of row C8.
+    /// Count of entities of rows C8, D2 and D3.
     #[arg(long, default_value_t = 10_000_000)]
     large_entities: u64,
     /// Measured time of each round, in seconds.
@@ -339,7 +339,7 @@ pub struct TargetsArgs {
 
 const TARGETS_HELP: &str = "\
 Servers keep their data in temporary directories (TMPDIR): Windrow's log takes about 3 GB for 1M entities, and 30 GB \
-for the 10M of row C8, which also takes 9 GB of memory. Without C8, all rows take about 10 minutes.";
+for the 10M of rows C8, D2 and D3, which also take 9 GB of memory. Without these, all rows take about 10 minutes.";
 
 impl TargetsArgs {
     /// The plan described.
@@ -441,6 +441,9 @@ pub struct ScenarioArgs {
     /// Measured seconds [default: as the file says].
     #[arg(long, short = 'd')]
     duration: Option<f64>,
+    /// Entities of capacity.
+    #[arg(long, default_value_t = 10_000_000)]
+    entities: u64,
     /// The Windrow binary.
     #[arg(long, default_value = "windrow")]
     windrow_bin: PathBuf,
@@ -458,8 +461,19 @@ impl ScenarioArgs {
     /// # Errors
     ///
     /// A time that is none.
-    pub fn plan(&self) -> Result<scenario::Plan, BenchError> {
-        let mut file = self.name.file()?;
+    pub fn plan(&self) -> Result<ScenarioPlan, BenchError> {
+        let Some(mut file) = self.name.file()? else {
+            let mut line = vec!["targets".to_owned(), "--rows".to_owned(), "capacity,D2,D3".to_owned()];
+            line.extend(["--large-entities".to_owned(), self.entities.to_string()]);
+            line.extend(self.duration.map(|duration| format!("--duration={duration}")));
+            line.push(format!("--windrow-bin={}", self.windrow_bin.display()));
+            if let Scale::Fixed(scale) = self.scale {
+                line.push(format!("--open-loop-scale={scale}"));
+            }
+            let targets =
+                TargetsOnly::try_parse_from(line).map_err(|error| BenchError::Settings(error.to_string()))?;
+            return Ok(ScenarioPlan::Rows(targets.args.plan().map_err(BenchError::Settings)?));
+        };
         if let Some(duration) = self.duration {
             seconds("duration", duration).map_err(BenchError::Settings)?;
             file.load.duration = duration;
@@ -473,8 +487,23 @@ impl ScenarioArgs {
             redis_bin: PathBuf::new(),
             redis_args: Vec::new(),
         };
-        Ok(scenario::Plan { file, scale: self.scale, programs, core })
+        Ok(ScenarioPlan::File(scenario::Plan { file, scale: self.scale, programs, core }))
     }
+}
+
+/// A scenario is a workload file, or rows of the targets.
+#[derive(Clone, Debug)]
+pub enum ScenarioPlan {
+    /// A file.
+    File(scenario::Plan),
+    /// Rows.
+    Rows(Plan),
+}
+
+#[derive(Debug, Parser)]
+struct TargetsOnly {
+    #[command(flatten)]
+    args: TargetsArgs,
 }
 
 /// `windrow-bench null`

@@ -4,7 +4,9 @@ use clap::Parser;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, ScenarioArgs, SweepArgs, TargetsArgs};
+use windrow_bench::cli::{
+    Cli, Command, CompareArgs, RunArgs, ScenarioArgs, ScenarioPlan, SweepArgs, TargetsArgs,
+};
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
 use windrow_bench::workload::FILL_BUCKETS;
@@ -125,13 +127,16 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
 }
 
 fn run_targets(args: &TargetsArgs) -> Result<Verdict, BenchError> {
-    let plan = args.plan().map_err(BenchError::Settings)?;
+    run_rows(&args.plan().map_err(BenchError::Settings)?, args.json.as_deref())
+}
+
+fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<Verdict, BenchError> {
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
-    let outcome = targets::run(&plan)?;
+    let outcome = targets::run(plan)?;
     println!("{}\n", setup.trim_end());
     print!("{}", targets::table(&outcome.findings));
-    write_json(args.json.as_deref(), &outcome)?;
+    write_json(json, &outcome)?;
     for complaint in &outcome.complaints {
         eprintln!("WRONG: {complaint}");
     }
@@ -151,7 +156,10 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
 }
 
 fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
-    let plan = args.plan()?;
+    let plan = match args.plan()? {
+        ScenarioPlan::Rows(plan) => return run_rows(&plan, args.json.as_deref()),
+        ScenarioPlan::File(plan) => plan,
+    };
     interrupt::end_servers_on_signals()?;
     let outcome = scenario::run(&plan)?;
     print!("{}", scenario::text(&outcome));
