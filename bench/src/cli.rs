@@ -220,7 +220,7 @@ impl RunArgs {
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Who takes part, in the order of each round; ratios are of the first.
-    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "plain", "null"])]
+    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "hash", "lua", "plain", "null"])]
     contenders: Vec<Contender>,
     /// Modes to compare, as for run.
     #[arg(long, short = 'm', value_delimiter = ',', default_values_t = [Mode::Events, Mode::Reads])]
@@ -383,7 +383,7 @@ pub struct SweepArgs {
     #[arg(long, value_delimiter = ',', default_values = ["pipeline", "connections", "entities", "shards", "rate"])]
     axes: Vec<Axis>,
     /// Who takes part.
-    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "lua", "plain", "null"])]
+    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "hash", "lua", "plain", "null"])]
     contenders: Vec<Contender>,
     /// Modes, as for run.
     #[arg(long, short = 'm', value_delimiter = ',', default_values_t = [Mode::Events, Mode::Reads])]

@@ -169,7 +169,7 @@ pub fn prepare(server: &Server) -> Result<(), BenchError> {
             ["STREAM.CREATE", STREAM].into_iter().chain(STREAM_DEFINITION.split(' ')).collect()
         }
         Target::Lua => vec!["FUNCTION", "LOAD", "REPLACE", SCRIPT_LIBRARY],
-        Target::Redis | Target::Ts | Target::Null => return Ok(()),
+        Target::Redis | Target::Hash | Target::Ts | Target::Null => return Ok(()),
     };
     Control::connect(&server.addr, &server.greeting)?.expect(&args)?;
     Ok(())

@@ -12,6 +12,9 @@ const SEQ_DIGITS: usize = 8;
 /// `10.00` to `99.99`.
 const AMOUNT_BYTES: usize = 5;
 
+/// Digits of a Unix time in minutes, from 1989 to 2160.
+const MINUTE_DIGITS: usize = 8;
+
 /// Digits of an event's id.
 const ID_DIGITS: usize = 16;
 
@@ -27,6 +30,11 @@ pub enum Piece<'a> {
     /// Milliseconds since 1970, that much before now.
     TimeMs {
         /// How long before now.
+        back_ms: u64,
+    },
+    /// Minutes since 1970, that much before now.
+    Minute {
+        /// How long before now, in milliseconds.
         back_ms: u64,
     },
     /// A number that no other event of this thread has (within 10⁸ events).
@@ -53,6 +61,7 @@ enum Fill {
     NextEntity,
     SameEntity,
     TimeMs { back_ms: u64 },
+    Minute { back_ms: u64 },
     Seq,
     Amount,
     Name(usize),
@@ -136,6 +145,7 @@ impl Template {
             Piece::NextKey | Piece::SameKey => self.names[self.space].bytes(),
             Piece::Name(space) => self.names[*space].bytes(),
             Piece::TimeMs { .. } | Piece::Moved(_) => TIME_DIGITS,
+            Piece::Minute { .. } => MINUTE_DIGITS,
             Piece::Seq => SEQ_DIGITS,
             Piece::Amount => AMOUNT_BYTES,
             Piece::Drawn { width, .. } => *width,
@@ -152,6 +162,7 @@ impl Template {
             }
             Piece::Name(space) => (Fill::Name(space), self.prefix_of(space)),
             Piece::TimeMs { back_ms } => (Fill::TimeMs { back_ms }, TIME_DIGITS),
+            Piece::Minute { back_ms } => (Fill::Minute { back_ms }, MINUTE_DIGITS),
             Piece::Moved(offsets) => (Fill::Moved(offsets), TIME_DIGITS),
             Piece::Seq => (Fill::Seq, SEQ_DIGITS),
             Piece::Amount => (Fill::Amount, AMOUNT_BYTES),
@@ -210,6 +221,9 @@ impl Template {
                 Fill::SameEntity => write_digits(place, draw.entity),
                 Fill::TimeMs { back_ms: 0 } => place.copy_from_slice(&draw.now_digits),
                 Fill::TimeMs { back_ms } => write_digits(place, draw.now_ms.saturating_sub(back_ms)),
+                Fill::Minute { back_ms } => {
+                    write_digits(place, draw.now_ms.saturating_sub(back_ms) / 60_000);
+                }
                 Fill::Seq => {
                     draw.seq += 1;
                     write_digits(place, draw.seq % 10_u64.pow(8));

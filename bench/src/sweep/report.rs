@@ -118,9 +118,10 @@ fn plots(axis: Axis, points: &[&Point]) -> Result<Vec<String>, BenchError> {
 
 /// A line for each contender; one contender has one colour in all plots.
 fn series(points: &[&Point], of: impl Fn(&Point) -> Vec<(f64, f64)>) -> Vec<Series> {
-    const ORDER: [Contender; 6] = [
+    const ORDER: [Contender; 7] = [
         Contender::Windrow,
         Contender::Zset,
+        Contender::Hash,
         Contender::Lua,
         Contender::Ts,
         Contender::Plain,

@@ -1,5 +1,6 @@
 //! What is sent: the same work in the words of each server.
 
+mod hash;
 mod mode;
 mod plain;
 mod script;
@@ -36,6 +37,8 @@ pub enum Target {
     Windrow,
     /// The sorted-set pattern: an event is ZADD, ZREMRANGEBYSCORE and EXPIRE; a read is ZRANGEBYSCORE and a sum.
     Redis,
+    /// A hash of buckets: an event is HINCRBYFLOAT, HINCRBY, HDEL of the bucket that left the window, EXPIRE; a read is HGETALL.
+    Hash,
     /// Redis (7 or later) with a hash of buckets, which functions in Lua add to and sum up.
     Lua,
     /// RedisTimeSeries: an event is TS.ADD, a read is TS.RANGE with an aggregation.
@@ -47,7 +50,7 @@ pub enum Target {
 impl Target {
     /// SET and GET are commands of it.
     fn is_redis(self) -> bool {
-        matches!(self, Self::Redis | Self::Lua | Self::Ts)
+        matches!(self, Self::Redis | Self::Hash | Self::Lua | Self::Ts)
     }
 }
 
@@ -127,6 +130,7 @@ impl Workload {
         let expects = match target {
             Target::Windrow | Target::Null => vec![windrow::fill(&mut template, &times)],
             Target::Redis => sorted_set::fill(&mut template, &times),
+            Target::Hash => hash::fill(&mut template, buckets),
             Target::Lua => vec![script::fill(&mut template, &times)],
             Target::Ts => time_series::fill(&mut template, &times),
         };
@@ -195,12 +199,14 @@ fn request(target: Target, mode: Mode, key: &KeyFormat) -> Result<Request, Bench
         Mode::Events | Mode::Pipelined(_) | Mode::Madd(_) => each(rows, || match target {
             Target::Windrow | Target::Null => vec![windrow::event(&mut template, NOW)],
             Target::Redis => sorted_set::event(&mut template),
+            Target::Hash => hash::event(&mut template),
             Target::Lua => vec![script::event(&mut template)],
             Target::Ts => vec![time_series::event(&mut template, NOW)],
         }),
         Mode::Reads | Mode::Mget(_) => each(rows, || match target {
             Target::Windrow | Target::Null => vec![windrow::read(&mut template)],
             Target::Redis => vec![sorted_set::read(&mut template)],
+            Target::Hash => vec![hash::read(&mut template)],
             Target::Lua => vec![script::read(&mut template)],
             Target::Ts => vec![time_series::read(&mut template)],
         }),
@@ -283,6 +289,22 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_of_buckets_is_kept_by_the_client() {
+        let event = of(Target::Hash, Mode::Events);
+        assert_eq!(
+            sent(&event),
+            [
+                "HINCRBYFLOAT user:0000007 s28333333 10.37",
+                "HINCRBY user:0000007 c28333333 1",
+                "HDEL user:0000007 s28333273 c28333273",
+                "EXPIRE user:0000007 3660"
+            ]
+        );
+        assert_eq!((event.expects.len(), event.operations), (4, 1));
+        assert_eq!(sent(&of(Target::Hash, Mode::Reads)), ["HGETALL user:0000007"]);
+    }
+
+    #[test]
     fn functions_in_lua_are_called_with_pairs_of_time_and_amount() {
         let event = of(Target::Lua, Mode::Events);
         assert_eq!(sent(&event), ["FCALL bench_add 1 user:0000007 1700000000000 10.37"]);
@@ -304,7 +326,7 @@ mod tests {
 
     #[test]
     fn landmarks_are_the_same_for_every_kind_of_redis() {
-        for target in [Target::Redis, Target::Lua, Target::Ts] {
+        for target in [Target::Redis, Target::Hash, Target::Lua, Target::Ts] {
             assert_eq!(
                 sent(&of(target, Mode::PipelinedSet(2))),
                 ["SET user:0000007 10.37", "SET user:0000008 10.74"]
@@ -333,14 +355,16 @@ mod tests {
         for (target, first, last) in [
             (Target::Windrow, "1699996460000 10.37", "user:0000007 1700000000000 "),
             (Target::Redis, "ZADD user:0000007 1699996460000 ", "1700000000000 1700000000000-00000060:"),
+            (Target::Hash, "HINCRBYFLOAT user:0000007 s28333274 10.37", "EXPIRE user:0000007 3660"),
             (Target::Lua, "FCALL bench_add 1 user:0000007 1699996460000 10.37", " 1700000000000 "),
         ] {
             let fill =
                 Workload::fill(target, Mode::Events, &key, FILL_BUCKETS).unwrap().requests.swap_remove(0);
             let commands = sent(&fill);
             assert_eq!((commands.len(), fill.operations), (fill.expects.len(), FILL_BUCKETS));
-            assert!(commands[0].contains(first) && commands[0].contains(last), "{}", commands[0]);
-            assert!(!commands[0].contains("user:0000008"));
+            let whole = commands.join(" ");
+            assert!(commands[0].contains(first) && whole.contains(last), "{whole}");
+            assert!(!whole.contains("user:0000008"));
         }
     }
 
