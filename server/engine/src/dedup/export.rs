@@ -68,7 +68,13 @@ impl Dedup {
     }
 
     /// Takes a group over that was exported: false if there is one already.
-    pub(crate) fn import_group(&mut self, stream: StreamId, group: u8, clock_ms: i64, ends_ms: &[i64]) -> bool {
+    pub(crate) fn import_group(
+        &mut self,
+        stream: StreamId,
+        group: u8,
+        clock_ms: i64,
+        ends_ms: &[i64],
+    ) -> bool {
         let is_new = self.group(stream, group).is_none();
         if is_new {
             self.change(stream, group, |group| *group = Group::of(clock_ms, ends_ms));
@@ -77,12 +83,23 @@ impl Dedup {
     }
 
     /// Takes the ids of a generation over, in ascending order.
-    pub(crate) fn import_ids(&mut self, stream: StreamId, group: u8, generation: usize, fingerprints: &[u64]) {
+    pub(crate) fn import_ids(
+        &mut self,
+        stream: StreamId,
+        group: u8,
+        generation: usize,
+        fingerprints: &[u64],
+    ) {
         self.change(stream, group, |group| group.fill(generation, fingerprints));
     }
 
     /// Takes a source over.
-    pub(crate) fn import_source(&mut self, stream: StreamId, group: u8, SourceSeq { source, seq }: SourceSeq) {
+    pub(crate) fn import_source(
+        &mut self,
+        stream: StreamId,
+        group: u8,
+        SourceSeq { source, seq }: SourceSeq,
+    ) {
         self.change(stream, group, |group| group.sources.counted(source, seq));
     }
 }
@@ -90,7 +107,14 @@ impl Dedup {
 #[cfg(test)]
 impl Dedup {
     /// Whether an id is remembered at `clock_ms`.
-    pub(crate) fn remembers(&self, stream: StreamId, group: u8, id: u64, clock_ms: i64, dedup_ms: i64) -> bool {
+    pub(crate) fn remembers(
+        &self,
+        stream: StreamId,
+        group: u8,
+        id: u64,
+        clock_ms: i64,
+        dedup_ms: i64,
+    ) -> bool {
         self.group(stream, group).is_some_and(|group| group.contains(id, clock_ms, dedup_ms))
     }
 

@@ -39,8 +39,14 @@ impl Generation {
         let mut parts = Vec::new();
         divide(fingerprints, 0, depth_max.min(DEPTH_MAX), &mut parts);
         let depth = parts.iter().map(|&(_, depth)| depth).max().unwrap_or(0);
-        let mut generation =
-            Self { end_ms, tables: Vec::new(), directory: Vec::new(), depth, count: fingerprints.len(), bytes: 0 };
+        let mut generation = Self {
+            end_ms,
+            tables: Vec::new(),
+            directory: Vec::new(),
+            depth,
+            count: fingerprints.len(),
+            bytes: 0,
+        };
         for (part, table_depth) in parts {
             let table = Table::of(part, table_depth);
             generation.bytes += table.bytes();
@@ -237,7 +243,12 @@ mod tests {
             assert!(taken.is_sorted_by(|a, b| a < b));
             let mut made = Generation::of(0, &taken);
             assert_eq!(made.count(), count as usize);
-            assert!(made.bytes() <= 2 * generation.bytes(), "{} and {} bytes", made.bytes(), generation.bytes());
+            assert!(
+                made.bytes() <= 2 * generation.bytes(),
+                "{} and {} bytes",
+                made.bytes(),
+                generation.bytes()
+            );
             // It goes on like any other.
             for number in count + 1..=count + 10_000 {
                 made.grow(fingerprint(number));

@@ -59,16 +59,7 @@ struct GroupImport {
 impl Import {
     /// Into the shard `own`, what shard `from` exported for an image that ends, for its log, at the packed position `end`.
     pub fn new(own: Share, from: Share, records: Records, end: u64) -> Self {
-        Self {
-            own,
-            from,
-            records,
-            end,
-            has_head: false,
-            counted: None,
-            has_usage: false,
-            group: None,
-        }
+        Self { own, from, records, end, has_head: false, counted: None, has_usage: false, group: None }
     }
 
     /// Takes the next piece, as it was exported.
@@ -125,7 +116,9 @@ impl Import {
     fn head(&mut self, section: &mut Section<'_>) -> Result<(), StateError> {
         let version = section.u32()?;
         if version != VERSION {
-            return Err(section.corrupt(format!("version {version} is not {VERSION}, the one this server reads")));
+            return Err(
+                section.corrupt(format!("version {version} is not {VERSION}, the one this server reads"))
+            );
         }
         let share = Share { shard: section.u16()?, shards: section.u16()? };
         if share != self.from {
@@ -143,7 +136,8 @@ impl Import {
     ) -> Result<(), StateError> {
         self.end_of_group(shard);
         let (stream, group) = section.of()?;
-        let is_next = self.group.as_ref().is_none_or(|before| (before.stream, before.group) < (stream, group));
+        let is_next =
+            self.group.as_ref().is_none_or(|before| (before.stream, before.group) < (stream, group));
         if !is_next || !self.from.owns(group) {
             return Err(section.corrupt(format!("group {group} of stream {} out of turn", stream.0)));
         }
@@ -204,11 +198,14 @@ impl Import {
 
     fn sources(&mut self, shard: &mut Shard, section: &mut Section<'_>) -> Result<(), StateError> {
         let (stream, number) = section.of()?;
-        let is_next = self.group.as_ref().is_some_and(|group| {
-            (group.stream, group.group) == (stream, number) && !group.has_sources
-        });
+        let is_next = self
+            .group
+            .as_ref()
+            .is_some_and(|group| (group.stream, group.group) == (stream, number) && !group.has_sources);
         let Some(group) = self.group.as_mut().filter(|_| is_next) else {
-            return Err(section.corrupt(format!("sources of group {number} of stream {} out of turn", stream.0)));
+            return Err(
+                section.corrupt(format!("sources of group {number} of stream {} out of turn", stream.0))
+            );
         };
         group.has_sources = true;
         let mut before = None;
@@ -237,7 +234,8 @@ impl Import {
         if position > self.end {
             return Err(section.corrupt(format!("counters that have seen {position}, behind {}", self.end)));
         }
-        let is_mine = if self.own.shards == self.from.shards { self.own == self.from } else { self.own.shard == 0 };
+        let is_mine =
+            if self.own.shards == self.from.shards { self.own == self.from } else { self.own.shard == 0 };
         let mut before = None;
         for _ in 0..section.items(COUNTERS_BYTES, STREAMS_MAX)? {
             let (stream, flags) = (next_stream(section, &mut before)?, section.u32()?);
@@ -365,7 +363,8 @@ impl Shard {
         words: &[u64],
     ) -> Result<bool, StateError> {
         let wrong = |reason: &str| StateError::Record { reason: reason.to_owned() };
-        let copied = CopiedRecord::new(words).ok_or_else(|| wrong("it has no head, or no room for its key"))?;
+        let copied =
+            CopiedRecord::new(words).ok_or_else(|| wrong("it has no head, or no room for its key"))?;
         let mut entity = Vec::new();
         copied.copy_entity(&mut entity);
         if !own.owns(group_of(hash_slot(&entity))) {

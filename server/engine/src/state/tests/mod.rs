@@ -341,12 +341,7 @@ impl World {
 }
 
 /// Gives a shard what it owns of an image.
-fn import(
-    engine: &mut Shard,
-    catalogue: &Catalogue,
-    image: &Image,
-    own: Share,
-) -> Result<(), StateError> {
+fn import(engine: &mut Shard, catalogue: &Catalogue, image: &Image, own: Share) -> Result<(), StateError> {
     let shards = image.parts.len() as u16;
     for (shard, part) in image.parts.iter().enumerate() {
         for words in &part.records {
