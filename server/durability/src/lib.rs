@@ -19,5 +19,5 @@ pub mod snapshot;
 
 pub use catalogue::CatalogueStore;
 pub use group::{LogGroup, OUTCOME_UNKNOWN, Refusal};
-pub use snapshot::{Snapshot, SnapshotPlan};
 pub use release::{AppendFsync, LogState, SYNC_LAG_MAX_MS};
+pub use snapshot::{Snapshot, SnapshotPlan};

@@ -33,7 +33,7 @@ use windrow_engine::{Cursor, HashKey, ShardReader, StreamId, StreamUsage};
 use windrow_memory::{Participant, SCAN_ROWS_MAX};
 use windrow_storage::image::{ImageError, ImageHeader, ImageWriter, TableEntry, remove_image};
 use windrow_storage::manifest::ImageEntry;
-use windrow_storage::{Disk, Position};
+use windrow_storage::Disk;
 
 use chunks::ChunkBuffers;
 use question::{Asked, Told};
@@ -86,7 +86,10 @@ pub struct Snapshot {
 #[derive(Debug)]
 enum Phase {
     Start,
-    Walk { cursor: Cursor, failures: usize },
+    Walk {
+        cursor: Cursor,
+        failures: usize,
+    },
     Rest,
     State(ExportCursor),
     Finish,
@@ -132,7 +135,11 @@ impl Snapshot {
     ///
     /// # Panics
     /// If there are no shards.
-    pub fn begin(images: (Arc<dyn Disk>, PathBuf), plan: SnapshotPlan, readers: Vec<ShardReader>) -> Snapshot {
+    pub fn begin(
+        images: (Arc<dyn Disk>, PathBuf),
+        plan: SnapshotPlan,
+        readers: Vec<ShardReader>,
+    ) -> Snapshot {
         assert!(!readers.is_empty() && readers.len() <= usize::from(u16::MAX), "{} shards", readers.len());
         let (disk, dir) = images;
         Snapshot {
