@@ -95,6 +95,7 @@ pub enum CommandId {
     Memory,
     Dbsize,
     Time,
+    Flushall,
     Shutdown,
 }
 

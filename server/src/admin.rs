@@ -28,6 +28,8 @@ pub(crate) enum AdminMessage {
     Alter { name: Vec<u8>, args: Vec<Vec<u8>>, asker: Asker },
     /// STREAM.DROP.
     Drop { name: Vec<u8>, asker: Asker },
+    /// FLUSHALL.
+    Flush { asker: Asker },
     /// A shard uses another version of the catalogue now, or has its records: look again.
     ShardMoved,
     /// No shard runs any more.
@@ -82,6 +84,10 @@ impl Admin {
                 }
                 AdminMessage::Drop { name, asker } => {
                     let outcome = self.drop(&name);
+                    self.answer(asker, outcome);
+                }
+                AdminMessage::Flush { asker } => {
+                    let outcome = self.flush();
                     self.answer(asker, outcome);
                 }
                 // Late for a change that is not waited for any more.
@@ -146,6 +152,14 @@ impl Admin {
         match self.shared.catalogue().dropped(name) {
             Some(catalogue) => self.change(catalogue),
             None => Err(format!("ERR no such stream '{}'", String::from_utf8_lossy(name))),
+        }
+    }
+
+    /// Every stream begins anew under another id: what the old ones had goes as it does after STREAM.DROP.
+    fn flush(&mut self) -> Result<(), String> {
+        match self.shared.catalogue().flushed(self.shared.clock.now_ms()) {
+            Some(catalogue) => self.change(catalogue),
+            None => Ok(()),
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     server::MEMORY,
     server::DBSIZE,
     server::TIME,
+    server::FLUSHALL,
     server::SHUTDOWN,
 ];
 

@@ -145,6 +145,7 @@ fn run_at_once(
         CommandId::Memory => memory::memory(&mut call),
         CommandId::Dbsize => server::dbsize(&mut call),
         CommandId::Time => server::time(&mut call),
+        CommandId::Flushall => server::flushall(&mut call),
         CommandId::Shutdown => server::shutdown(&mut call),
     };
     if session.is_silent() {

@@ -1,11 +1,13 @@
-//! COMMAND, DBSIZE, TIME, SHUTDOWN.
+//! COMMAND, DBSIZE, TIME, FLUSHALL, SHUTDOWN.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use windrow_protocol::{command, reply};
 
+use super::stream::{ask_admin, asker};
 use super::{Call, Flow, is};
+use crate::admin::AdminMessage;
 
 /// `COMMAND [COUNT|DOCS|INFO|LIST|GETKEYS ...]`
 pub(super) fn command(call: &mut Call<'_>) -> Flow {
@@ -41,6 +43,16 @@ pub(super) fn time(call: &mut Call<'_>) -> Flow {
     reply::bulk(out, since.as_secs().to_string().as_bytes());
     reply::bulk(out, since.subsec_micros().to_string().as_bytes());
     Flow::Done
+}
+
+/// `FLUSHALL [ASYNC|SYNC]`: memory is given back in the background in either case.
+pub(super) fn flushall(call: &mut Call<'_>) -> Flow {
+    let rest = call.request.skip(1);
+    if rest.len() > 1 || !rest.iter().all(|arg| is(arg, "ASYNC") || is(arg, "SYNC")) {
+        return call.syntax_error();
+    }
+    let asker = asker(call);
+    ask_admin(call, AdminMessage::Flush { asker })
 }
 
 /// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`: the log is synced in every case.

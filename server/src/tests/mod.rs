@@ -4,6 +4,7 @@ mod catalogue;
 mod clients;
 mod durability;
 mod entities;
+mod flush;
 mod harness;
 mod order;
 mod reads;

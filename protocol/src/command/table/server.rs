@@ -132,6 +132,22 @@ pub(super) const TIME: Command = Row::new(CommandId::Time, "time", 1, Group::Ser
     .tips(&["nondeterministic_output"])
     .summary("Replies the server's clock: Unix seconds and microseconds.");
 
+pub(super) const FLUSHALL: Command = Row::new(CommandId::Flushall, "flushall", -1, Group::Server)
+    .flags(&[Flag::Write])
+    .categories(&[Category::Keyspace, Category::Dangerous])
+    .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+    .complexity("O(N) where N is the number of streams; memory is given back in the background")
+    .summary("Removes all entities and what is remembered to count events once. The streams stay, empty.")
+    .arguments(&[Arg::one_of(
+        "flush-type",
+        &[
+            Arg::keyword("async", "ASYNC", "Memory is given back in the background, as always."),
+            Arg::keyword("sync", "SYNC", "Accepted for clients written for Redis."),
+        ],
+        "How memory is given back.",
+    )
+    .optional()]);
+
 pub(super) const SHUTDOWN: Command = Row::new(CommandId::Shutdown, "shutdown", -1, Group::Server)
     .flags(ADMIN)
     .complexity("O(1)")
