@@ -32,7 +32,7 @@ pub use directory::DataDir;
 pub use disk::{Disk, DiskFile};
 pub use error::{LogDamage, StorageError};
 pub use log::{Idle, LogSyncer, LogWatch, Progress, ShardLog, SpareState};
-pub use manifest::{Catalogue, LayoutEntry, Manifest, Settled, StreamEntry};
+pub use manifest::{Catalogue, ImageEntry, LayoutEntry, Manifest, Settled, StreamEntry};
 pub use options::{OnCorruption, Retention, SegmentFill, StorageOptions};
 pub use poison::Poison;
 pub use position::Position;
