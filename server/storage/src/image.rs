@@ -55,6 +55,7 @@
 mod error;
 mod files;
 mod format;
+mod publish;
 mod reader;
 mod writer;
 
@@ -67,5 +68,6 @@ pub use format::{
     CHUNK_GRANULES, ChunkEntry, GRANULE_BYTES, IMAGE_FORMAT, ImageHeader, STATE_BYTES_MAX, TABLE_BYTES_MAX,
     TableEntry,
 };
+pub use publish::{IMAGES_KEPT_MIN, Published};
 pub use reader::ImageReader;
 pub use writer::{ImageSummary, ImageWriter};
