@@ -17,7 +17,7 @@ const LOSSES: u64 = 4;
 fn start(disk: Arc<dyn Disk>) -> Result<DataDir, StorageError> {
     let options = StorageOptions { segment_bytes: 8192, first_segment_bytes: 8192, ..StorageOptions::new(1) };
     let recovery = Recovery::open(disk, Path::new(DIR), options, 1)?;
-    Ok(recovery.replay(&mut |_| Ok(()), &mut |_, _| {})?.start(SHARDS, 0)?.directory)
+    Ok(recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {})?.start(SHARDS, 0)?.directory)
 }
 
 fn words_of(image: u64, shard: u16) -> Vec<u64> {
