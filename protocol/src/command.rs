@@ -96,6 +96,9 @@ pub enum CommandId {
     Dbsize,
     Time,
     Flushall,
+    Save,
+    Bgsave,
+    Lastsave,
     Shutdown,
 }
 

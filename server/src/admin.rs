@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use windrow_durability::CatalogueStore;
@@ -14,6 +14,7 @@ use windrow_engine::Catalogue;
 use windrow_engine::alter::Altered;
 use windrow_engine::catalogue::Created;
 use windrow_protocol::reply;
+use windrow_storage::ImageEntry;
 use windrow_window::Definition;
 
 use crate::connection::ConnectionId;
@@ -30,6 +31,10 @@ pub(crate) enum AdminMessage {
     Drop { name: Vec<u8>, asker: Asker },
     /// FLUSHALL.
     Flush { asker: Asker },
+    /// The number of the next image.
+    NextImage { answer: Sender<Result<u64, String>> },
+    /// An image is on disk, and the log durable up to its ends: name it. The answer is how many there are now.
+    PublishImage { entry: Box<ImageEntry>, answer: Sender<Result<usize, String>> },
     /// A shard uses another version of the catalogue now, or has its records: look again.
     ShardMoved,
     /// No shard runs any more.
@@ -89,6 +94,15 @@ impl Admin {
                 AdminMessage::Flush { asker } => {
                     let outcome = self.flush();
                     self.answer(asker, outcome);
+                }
+                AdminMessage::NextImage { answer } => {
+                    let number = self.store.directory().next_image().map_err(|error| error.to_string());
+                    let _ = answer.send(number);
+                }
+                AdminMessage::PublishImage { entry, answer } => {
+                    let kept = self.shared.config().images_kept;
+                    // The snapshot thread may have gone with the server.
+                    let _ = answer.send(self.publish_image(*entry, kept));
                 }
                 // Late for a change that is not waited for any more.
                 AdminMessage::ShardMoved => {}
@@ -153,6 +167,19 @@ impl Admin {
             Some(catalogue) => self.change(catalogue),
             None => Err(format!("ERR no such stream '{}'", String::from_utf8_lossy(name))),
         }
+    }
+
+    /// Names an image in the manifest; gives how many it names now.
+    fn publish_image(&mut self, entry: ImageEntry, kept: usize) -> Result<usize, String> {
+        let directory = self.store.directory();
+        let published = directory.publish_image(entry, kept).map_err(|error| error.to_string())?;
+        for image in published.given_up {
+            tracing::debug!("image {image} is too old, or not whole: it goes");
+        }
+        if let Some(warning) = published.warning {
+            tracing::warn!("{warning}");
+        }
+        Ok(directory.manifest().images.len())
     }
 
     /// Every stream begins anew under another id: what the old ones had goes as it does after STREAM.DROP.

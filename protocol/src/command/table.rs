@@ -41,6 +41,9 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     server::DBSIZE,
     server::TIME,
     server::FLUSHALL,
+    server::SAVE,
+    server::BGSAVE,
+    server::LASTSAVE,
     server::SHUTDOWN,
 ];
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use windrow_engine::op::{OP_BYTES_MAX, mark_anew, mark_noted};
-use windrow_storage::{Poison, ShardLog, StorageError};
+use windrow_storage::{Poison, Position, ShardLog, StorageError};
 
 use crate::release::{AppendFsync, LogState, releasable};
 
@@ -184,6 +184,13 @@ impl LogGroup {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.written + self.count
+    }
+
+    /// The position of the last operation added.
+    #[inline]
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::unpack(self.epoch_start + self.end())
     }
 
     /// The position, packed with its epoch, of the next operation to be added.

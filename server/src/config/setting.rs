@@ -230,9 +230,7 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Number,
         get: |c| c.save_s.to_string(),
         // `CONFIG SET save ""` turns it off in Redis.
-        set: |c, text| {
-            number(if text.is_empty() { "0" } else { text }, 0, SECONDS_MAX).map(|n| c.save_s = n)
-        },
+        set: |c, text| number(if text.is_empty() { "0" } else { text }, 0, SECONDS_MAX).map(|n| c.save_s = n),
     },
     Setting {
         name: "save-operations",

@@ -6,6 +6,7 @@ mod durability;
 mod entities;
 mod flush;
 mod harness;
+mod images;
 mod order;
 mod reads;
 mod redis;
