@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use windrow_durability::CatalogueStore;
 use windrow_engine::Catalogue;
@@ -51,6 +51,11 @@ pub(crate) struct Asker {
 /// How often the wait for shards looks whether the server ends.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How often it is looked for log that may go, and when there is more of it.
+const RETAIN_EVERY: Duration = Duration::from_secs(1);
+/// See [`RETAIN_EVERY`].
+const RETAIN_SOON: Duration = Duration::from_millis(10);
+
 /// The admin thread's state.
 pub(crate) struct Admin {
     shared: Arc<Shared>,
@@ -58,22 +63,31 @@ pub(crate) struct Admin {
     messages: Receiver<AdminMessage>,
     /// What came while shards were waited for. Bounded by the number of clients: each has one command here at most.
     postponed: VecDeque<AdminMessage>,
+    /// When log files are looked through next.
+    retain_at: Instant,
 }
 
 impl Admin {
     pub(crate) fn new(shared: Arc<Shared>, store: CatalogueStore, messages: Receiver<AdminMessage>) -> Self {
-        Admin { shared, store, messages, postponed: VecDeque::new() }
+        Admin { shared, store, messages, postponed: VecDeque::new(), retain_at: Instant::now() }
     }
 
     /// Runs until [`AdminMessage::Stop`].
     pub(crate) fn run(mut self) -> CatalogueStore {
         loop {
+            if Instant::now() >= self.retain_at {
+                self.retain();
+            }
             let message = match self.postponed.pop_front() {
                 Some(message) => message,
-                None => match self.messages.recv() {
-                    Ok(message) => message,
-                    Err(_) => return self.store,
-                },
+                None => {
+                    match self.messages.recv_timeout(self.retain_at.saturating_duration_since(Instant::now()))
+                    {
+                        Ok(message) => message,
+                        Err(RecvTimeoutError::Timeout) => continue,
+                        Err(RecvTimeoutError::Disconnected) => return self.store,
+                    }
+                }
             };
             match message {
                 AdminMessage::Create { definition, asker } => {
@@ -169,6 +183,23 @@ impl Admin {
         }
     }
 
+    /// Gives back log that nothing needs, as the settings say; a bounded amount.
+    fn retain(&mut self) {
+        let config = self.shared.config();
+        let now_ms = self.shared.clock.now_ms();
+        let directory = self.store.directory();
+        directory.files().set_retention(config.retention());
+        let has_more = match directory.retain(now_ms) {
+            Ok(retained) => retained.more,
+            Err(error) => {
+                // Nothing is lost by it; a log that has failed says so elsewhere.
+                tracing::debug!("log files could not be given back: {error}");
+                false
+            }
+        };
+        self.retain_at = Instant::now() + if has_more { RETAIN_SOON } else { RETAIN_EVERY };
+    }
+
     /// Names an image in the manifest; gives how many it names now.
     fn publish_image(&mut self, entry: ImageEntry, kept: usize) -> Result<usize, String> {
         let directory = self.store.directory();
@@ -179,7 +210,10 @@ impl Admin {
         if let Some(warning) = published.warning {
             tracing::warn!("{warning}");
         }
-        Ok(directory.manifest().images.len())
+        let images = directory.manifest().images.len();
+        // It may have set log free.
+        self.retain_at = Instant::now();
+        Ok(images)
     }
 
     /// Every stream begins anew under another id: what the old ones had goes as it does after STREAM.DROP.

@@ -50,7 +50,7 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
         tracing::warn!("{warning}");
     }
     shared.set_poison(directory.poison().clone());
-    shared.note_images(directory.manifest());
+    shared.note_files(directory.files(), directory.manifest());
     let mut syncers = Vec::with_capacity(shard_count);
     let readers: Arc<[ShardReader]> = shards.iter().map(Shard::reader).collect();
     let populators = shards.iter().map(Shard::populator).collect();

@@ -154,6 +154,7 @@ impl Server {
             segment_bytes: config.log_segment_bytes,
             first_segment_bytes: config.log_segment_bytes.min(FIRST_SEGMENT_BYTES),
             fill: sync_thread::fill_for(config.appendfsync),
+            retention: config.retention(),
             ..StorageOptions::new(random_word()?)
         };
         let hash_key = u128::from(random_word()?) << 64 | u128::from(random_word()?);

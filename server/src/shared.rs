@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use windrow_engine::Catalogue;
-use windrow_storage::{Manifest, Poison};
+use windrow_storage::{LogFiles, Manifest, Poison};
 
 use crate::admin::AdminMessage;
 use crate::anew::Anew;
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) saving: Saving,
     pub(crate) anew: Anew,
     poison: OnceLock<Poison>,
+    /// Once there is a log.
+    log_files: OnceLock<LogFiles>,
     pub(crate) ending: Ending,
     /// Forty hexadecimal digits, new at each start.
     pub(crate) run_id: String,
@@ -74,6 +76,7 @@ impl Shared {
             saving: Saving::new(parts.save_requests),
             anew: Anew::default(),
             poison: OnceLock::new(),
+            log_files: OnceLock::new(),
             ending: Ending::default(),
             run_id: parts.run_id,
             port: parts.port,
@@ -148,8 +151,15 @@ impl Shared {
         self.loading.operations.load(Ordering::Relaxed)
     }
 
-    /// Notes which images there are, when what is behind the newest has been loaded.
-    pub(crate) fn note_images(&self, manifest: &Manifest) {
+    /// The books of the log's files, once there is a log.
+    pub(crate) fn log_files(&self) -> Option<&LogFiles> {
+        self.log_files.get()
+    }
+
+    /// Notes which images and which log there are, when what is behind the newest image has been loaded.
+    pub(crate) fn note_files(&self, files: &LogFiles, manifest: &Manifest) {
+        let is_first = self.log_files.set(files.clone()).is_ok();
+        debug_assert!(is_first, "a server loads once");
         self.saving.note_found(manifest.images.last().map(NewestImage::of), manifest.images.len());
         // All that was loaded from the log.
         self.saving.note_saved(self.catalogue_version());

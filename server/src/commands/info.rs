@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
 use windrow_protocol::reply;
+use windrow_storage::LogFiles;
 
 use super::connection::REDIS_VERSION;
 use super::memory::{MemoryReport, resident_bytes};
@@ -131,6 +132,8 @@ fn persistence(call: &Call<'_>, text: &mut String) {
         "aof_last_write_status" => if shared.log_failure().is_none() { "ok" } else { "err" },
         "log_written_ops" => written,
         "log_durable_ops" => durable,
+        "log_bytes" => shared.log_files().map_or(0, LogFiles::bytes),
+        "log_segments" => shared.log_files().map_or(0, LogFiles::segments),
     );
     images(call, text);
     if let Some(reason) = shared.log_failure() {

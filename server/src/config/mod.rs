@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use windrow_memory::STORE_BYTES_MIN;
+use windrow_storage::Retention;
 use windrow_window::duration::DAY_MS;
 
 pub use example::example_toml;
@@ -155,6 +156,16 @@ impl Config {
     /// Reads settings from a TOML file over the present values.
     pub fn load_file(&mut self, path: &std::path::Path) -> Result<(), String> {
         file::load(self, path)
+    }
+
+    /// Which log is kept beyond what a start needs.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            keep_ms: self.log_retention_ms.unsigned_abs(),
+            keep_bytes: self.log_retention_bytes,
+            max_bytes: self.log_max_bytes,
+        }
     }
 
     /// What the settings must fulfil together.

@@ -14,6 +14,7 @@ use crate::clock::uptime_ms;
 /// A server that ends writes its last image in so long, or does without it: the log has everything.
 const LAST_IMAGE_MS_MAX: u64 = 60_000;
 const NO_END: u64 = u64::MAX;
+const NOTHING_SAVED: u64 = u64::MAX;
 
 /// A message to the snapshot thread.
 pub(crate) enum SaveRequest {
@@ -40,6 +41,8 @@ pub(crate) enum EndWith {
 /// Images, as all threads see them.
 pub(crate) struct Saving {
     requests: Mutex<Sender<SaveRequest>>,
+    /// No more log can be prepared: an image may set some free.
+    is_log_full: AtomicBool,
     /// One image is written at a time: whoever sets this has the turn.
     is_running: AtomicBool,
     /// Somebody waits for the one that is written.
@@ -49,6 +52,8 @@ pub(crate) struct Saving {
     pub(crate) progress: SaveProgress,
     /// Changes since the beginning of time, of which the newest image holds so many: see [`Saving::note_saved`].
     saved_changes: AtomicU64,
+    /// And the one before it.
+    saved_before: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -101,11 +106,13 @@ impl Saving {
     pub(crate) fn new(requests: Sender<SaveRequest>) -> Self {
         Saving {
             requests: Mutex::new(requests),
+            is_log_full: AtomicBool::new(false),
             is_running: AtomicBool::new(false),
             is_hurried: AtomicBool::new(false),
             end_by_ms: AtomicU64::new(NO_END),
             progress: SaveProgress::default(),
             saved_changes: AtomicU64::new(0),
+            saved_before: AtomicU64::new(NOTHING_SAVED),
             known: Mutex::new(Known::default()),
         }
     }
@@ -171,7 +178,21 @@ impl Saving {
 
     /// The newest image holds so many changes.
     pub(crate) fn note_saved(&self, changes: u64) {
-        self.saved_changes.store(changes, Release);
+        self.saved_before.store(self.saved_changes.swap(changes, AcqRel), Release);
+    }
+
+    /// Whether the newest image and the one before it hold the same: another one would set no log free.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.saved_before.load(Acquire) == self.saved_changes.load(Acquire)
+    }
+
+    /// Whether no more log can be prepared: the disk is full, or the log has the size that it may have.
+    pub(crate) fn note_log_full(&self, is_full: bool) {
+        self.is_log_full.store(is_full, Release);
+    }
+
+    pub(super) fn is_log_full(&self) -> bool {
+        self.is_log_full.load(Acquire)
     }
 
     /// Changes that the newest image does not hold, of so many.

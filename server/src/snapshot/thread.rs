@@ -61,6 +61,10 @@ fn is_due(shared: &Shared, last: Instant) -> bool {
         return false;
     }
     let unsaved = shared.unsaved_changes();
+    // What a start needs reaches back to the second newest image, so it may take two to set log free.
+    if shared.saving.is_log_full() && (unsaved > 0 || !shared.saving.is_repeated()) {
+        return true;
+    }
     let by_time = last.elapsed() >= Duration::from_secs(config.save_s);
     let by_operations = config.save_operations > 0 && unsaved >= config.save_operations;
     unsaved > 0 && (by_time || by_operations)
