@@ -48,7 +48,7 @@ pub(super) fn measure_log(session: &mut Session<'_>) -> Result<(), BenchError> {
         &["--appendfsync", "everysec"],
         &["--appendfsync", "always"],
     ] {
-        let args = [&["--shards", "1"][..], args].concat();
+        let args = [&["--shards", "1", "--save", "0"][..], args].concat();
         members
             .push(session.start(crate::contender::Contender::Windrow, &args)?.map_err(BenchError::Server)?);
     }
