@@ -8,13 +8,16 @@
 //! | [`group`] | the operations of a tick, written to the log as one frame |
 //! | [`release`] | when a write's reply may leave: the rule of `appendfsync` |
 //! | [`catalogue`] | the catalogue in the manifest |
+//! | [`snapshot`] | an image of all shards' memory, made while they go on |
 //! | [`replay`] | operations of the log, dealt to the shards that own their entities |
 
 pub mod catalogue;
 pub mod group;
 pub mod release;
 pub mod replay;
+pub mod snapshot;
 
 pub use catalogue::CatalogueStore;
 pub use group::{LogGroup, OUTCOME_UNKNOWN, Refusal};
 pub use release::{AppendFsync, LogState, SYNC_LAG_MAX_MS};
+pub use snapshot::{Snapshot, SnapshotPlan};
