@@ -10,6 +10,7 @@ use crate::{Idle, OnCorruption, StreamEntry};
 
 mod image;
 mod survey;
+mod table;
 
 const DIR: &str = "/data";
 const LOG_DIR: &str = "/data/log";
