@@ -315,7 +315,8 @@ fn under_no_sync_at_all_an_image_is_published_only_when_the_log_behind_it_is_dur
 fn log_that_no_start_needs_goes_and_the_rest_is_enough() {
     for shards in [1, 3] {
         let disk = MemDisk::new();
-        let settings = Config { log_segment_bytes: 64 << 10, log_retention_ms: 0, save_s: 0, ..config(shards) };
+        let settings =
+            Config { log_segment_bytes: 64 << 10, log_retention_ms: 0, save_s: 0, ..config(shards) };
         let running = start_on(settings.clone(), Arc::new(disk.clone()));
         let mut client = Client::connect(&running);
         client.ask(STREAM).assert_ok();
@@ -379,9 +380,7 @@ fn at_its_greatest_size_the_log_refuses_writes_until_images_set_some_free() {
     let mut client = Client::connect(&running);
     assert_eq!(client.ask("WINDOW.GET e s count:1d"), Reply::Array(vec![Reply::Int(counted)]));
     for _ in 0..20_000 {
-        eventually("writing goes on", || {
-            client.ask("EVENT.ADD e s * v 1") == Reply::Simple("OK".to_owned())
-        });
+        eventually("writing goes on", || client.ask("EVENT.ADD e s * v 1") == Reply::Simple("OK".to_owned()));
     }
     assert!(number(&mut client, "log_bytes") <= 512 << 10);
     assert_eq!(client.ask("WINDOW.GET e s count:1d"), Reply::Array(vec![Reply::Int(counted + 20_000)]));
