@@ -31,9 +31,9 @@ use windrow_engine::copy::{CopiedRow, Copies};
 use windrow_engine::state::{ExportCursor, Share, encode_usage};
 use windrow_engine::{Cursor, HashKey, ShardReader, StreamId, StreamUsage};
 use windrow_memory::{Participant, SCAN_ROWS_MAX};
+use windrow_storage::Disk;
 use windrow_storage::image::{ImageError, ImageHeader, ImageWriter, TableEntry, remove_image};
 use windrow_storage::manifest::ImageEntry;
-use windrow_storage::Disk;
 
 use chunks::ChunkBuffers;
 use question::{Asked, Told};
@@ -269,6 +269,12 @@ impl Snapshot {
     /// Bytes written so far.
     pub fn written_bytes(&self) -> u64 {
         self.bytes + self.file.as_ref().map_or(0, |file| file.writer.written_bytes())
+    }
+
+    /// Records copied so far.
+    pub fn records(&self) -> u64 {
+        let in_file = |file: &ShardFile| file.usage.values().map(|usage| usage.entities).sum::<u64>();
+        self.records + self.file.as_ref().map_or(0, in_file)
     }
 
     /// Gives the room of an image that will not be published back, as far as the disk lets us; what stays behind is removed later.
