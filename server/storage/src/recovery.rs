@@ -41,7 +41,7 @@ pub use from::ReplayFrom;
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::directory::DataDir;
@@ -164,6 +164,11 @@ impl Recovery {
     /// The manifest: the catalogue to replay with, the hash key.
     pub fn manifest(&self) -> &Manifest {
         self.directory.manifest()
+    }
+
+    /// The disk and the directory of image files on it: see [`DataDir::images`].
+    pub fn images(&self) -> (Arc<dyn Disk>, PathBuf) {
+        self.directory.images()
     }
 
     /// Reads the log: epochs ascending, in each the shards ascending, in each the operations as they were appended. All of it, or what
