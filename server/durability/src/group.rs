@@ -3,31 +3,38 @@
 use std::fmt;
 
 use windrow_engine::op::{OP_BYTES_MAX, mark_anew, mark_noted};
-use windrow_storage::{Poison, ShardLog, StorageError};
+use windrow_storage::{Poison, Position, ShardLog, StorageError};
 
 use crate::release::{AppendFsync, LogState, releasable};
 
 /// Why a write is not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The log bytes that are allocated are used up.
-    NoRoom,
+    NoRoom {
+        /// Why no more could be allocated, if that is known.
+        why: Option<String>,
+    },
     /// The log has failed: only a restart helps.
     Failed,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::NoRoom => {
-                "MISCONF The log has no room for this write and it was not applied: the disk may be full. \
-                 Reads go on; writing resumes when there is room."
+        match self {
+            Refusal::NoRoom { why } => {
+                let why = why.as_deref().unwrap_or("the disk may be full");
+                write!(
+                    f,
+                    "MISCONF The log has no room for this write and it was not applied: {why}. \
+                     Reads go on; writing resumes when there is room."
+                )
             }
-            Refusal::Failed => {
+            Refusal::Failed => f.write_str(
                 "MISCONF The log has failed and this write was not applied: see the server's messages. \
-                 Reads go on; writing needs a restart."
-            }
-        })
+                 Reads go on; writing needs a restart.",
+            ),
+        }
     }
 }
 
@@ -118,7 +125,10 @@ impl LogGroup {
         }
         // The sync thread may have made a spare segment since.
         self.room_bytes = self.log.as_ref().map_or(0, ShardLog::room);
-        if self.bytes.len() + op_bytes <= self.room_bytes { Ok(()) } else { Err(Refusal::NoRoom) }
+        if self.bytes.len() + op_bytes <= self.room_bytes {
+            return Ok(());
+        }
+        Err(Refusal::NoRoom { why: self.log.as_ref().and_then(ShardLog::spare_failure) })
     }
 
     /// Whether a write should wait before it is looked at: the room that is left is little, and nothing has failed, so the tick's
@@ -184,6 +194,13 @@ impl LogGroup {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.written + self.count
+    }
+
+    /// The position of the last operation added.
+    #[inline]
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::unpack(self.epoch_start + self.end())
     }
 
     /// The position, packed with its epoch, of the next operation to be added.
@@ -328,7 +345,7 @@ mod tests {
         }
         // Two segments of 64 KiB, less their headers and frames.
         assert!((110..=128).contains(&admitted), "{admitted} operations of 1000 bytes were admitted");
-        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom));
+        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom { why: None }));
         while syncer.wants_spare() {
             syncer.prepare_spare().unwrap();
         }
