@@ -7,7 +7,7 @@
 //! Each figure is the median of three rounds of wall time: records copied and thrown away; an image on a disk that forgets what it is
 //! told, so the price of copying, sorting into chunks and checksums; an image on the disk of the directory, synced at its end; and its
 //! chunks, read from there or from the page cache, mapped or not.
-#![expect(clippy::disallowed_methods, reason = "it measures time")]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures time")]
 
 use std::error::Error;
 use std::io;
