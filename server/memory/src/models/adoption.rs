@@ -4,7 +4,10 @@ use super::{
     search,
     store::{Reading, key},
 };
-use crate::{CHUNK_BYTES, ChunkLost, ChunkSource, Contended, Domain, PlannedChunk, STORE_BYTES_MIN, Store};
+use crate::{
+    Adopter, ChunkLost, ChunkSource, Contended, Domain, PlannedChunk, STORE_BYTES_MIN, Store,
+    handle::{CHUNK_GRANULES_LOG2, HANDLE_BITS},
+};
 use loom::{
     sync::{
         Arc,
@@ -15,19 +18,22 @@ use loom::{
 use std::sync::{Arc as StdArc, atomic::AtomicUsize};
 
 const PREEMPTIONS: usize = 2;
+/// The records of the image, one a chunk, and one that is added. Their tags differ, so that who looks for one meets no other.
 const HASH: u64 = 5;
+const OTHER: u64 = 6 << HANDLE_BITS;
+const ADDED: u64 = 7 << HANDLE_BITS;
 
-/// An image of one chunk with one record, whose first word is 1.
-struct OneRecord {
-    words: Vec<u64>,
+/// An image of two chunks with one record each, whose first word is 1. The second is there so that the image is not let go of when
+/// the first is adopted.
+struct TwoRecords {
     copies: AtomicUsize,
 }
 
-impl ChunkSource for OneRecord {
-    fn copy(&self, _number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
+impl ChunkSource for TwoRecords {
+    fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
         // Not an atomic of loom: counting orders nothing.
         self.copies.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        to(0, &self.words);
+        to(0, &record_words([HASH, OTHER][number as usize]));
         Ok(())
     }
 
@@ -37,19 +43,18 @@ impl ChunkSource for OneRecord {
 }
 
 /// The words of a record of the smallest size: head (an entity of one byte, live), position, hash, key, body.
-fn record_words() -> Vec<u64> {
+fn record_words(hash: u64) -> [u64; 8] {
     let key = u64::from(b'e') << 32 | 1;
-    vec![1 << 2 | 1, 0, HASH, key, 1, 0, 0, 0]
+    [1 << 2 | 1, 0, hash, key, 1, 0, 0, 0]
 }
 
 /// A store that begins with that image, a reader who is awake, and the source.
-fn store_of_image() -> (Store, Reading, StdArc<OneRecord>) {
+fn store_of_image() -> (Store, Reading, StdArc<TwoRecords>) {
     let (domain, mut participants) = Domain::with_participants(1);
-    let source = StdArc::new(OneRecord { words: record_words(), copies: AtomicUsize::new(0) });
-    let plan = vec![PlannedChunk { slot_granules: 4, slots_used: 1 }];
-    let bytes_max = STORE_BYTES_MIN.max(3 * CHUNK_BYTES);
-    let mut store = Store::with_image(bytes_max, &domain, plan, StdArc::clone(&source) as _).unwrap();
-    store.link([(HASH, 0)]).unwrap();
+    let source = StdArc::new(TwoRecords { copies: AtomicUsize::new(0) });
+    let plan = vec![PlannedChunk { slot_granules: 4, slots_used: 1 }; 2];
+    let mut store = Store::with_image(STORE_BYTES_MIN, &domain, plan, StdArc::clone(&source) as _).unwrap();
+    store.link([(HASH, 0), (OTHER, 1 << CHUNK_GRANULES_LOG2)]).unwrap();
     store.finish_link().unwrap();
     let mut participant = participants.pop().unwrap();
     participant.quiescent();
@@ -57,7 +62,7 @@ fn store_of_image() -> (Store, Reading, StdArc<OneRecord>) {
     (store, reading, source)
 }
 
-fn copies(source: &OneRecord) -> usize {
+fn copies(source: &TwoRecords) -> usize {
     source.copies.load(std::sync::atomic::Ordering::Relaxed)
 }
 
@@ -74,7 +79,8 @@ fn record_is_read_while_its_chunk_is_adopted(read: Read) {
         });
         adopter.adopt_next();
         reader.join().unwrap();
-        assert_eq!((copies(&source), store.is_adopted()), (1, true));
+        // The helper passes a chunk over that the reader adopts.
+        assert_eq!(copies(&source) + store.usage().chunks_pending, 2);
     });
 }
 
@@ -86,20 +92,19 @@ fn record_is_read_by_two_who_meet_its_chunk() {
         let handle = store.find(&key(HASH)).expect("a record that is there throughout");
         assert_eq!(store.record(handle).get(0), 1);
         reader.join().unwrap();
-        assert_eq!((copies(&source), store.is_adopted()), (1, true));
+        assert_eq!((copies(&source), store.usage().chunks_pending), (1, 1));
     });
 }
 
 /// Two helpers share the work: each chunk is brought once, and the image let go of when all are.
-fn chunk_is_adopted_once() {
-    search(PREEMPTIONS, || {
+fn every_chunk_is_adopted_once() {
+    let adopted = |mut adopter: Adopter| std::iter::from_fn(|| adopter.adopt_next()).count();
+    search(PREEMPTIONS, move || {
         let (store, _reading, source) = store_of_image();
-        let (mut first, mut second) = (store.adopter(), store.adopter());
-        let helper = thread::spawn(move || second.adopt_next().is_some());
-        let by_first = first.adopt_next().is_some();
-        let by_second = helper.join().unwrap();
-        assert!(by_first != by_second, "one of them adopts it");
-        assert_eq!((copies(&source), store.usage().chunks_pending), (1, 0));
+        let other = store.adopter();
+        let helper = thread::spawn(move || adopted(other));
+        let adopted = adopted(store.adopter()) + helper.join().unwrap();
+        assert_eq!((adopted, copies(&source), store.usage().chunks_pending), (2, 2, 0));
         assert_eq!(StdArc::strong_count(&source), 1, "the image is not needed any more");
     });
 }
@@ -131,16 +136,16 @@ fn write_outlives_the_adoption() {
 /// The owner makes a record in a free slot of a chunk that a reader adopts.
 fn insert_outlives_the_adoption() {
     search(PREEMPTIONS, || {
-        let (mut store, reading, _source) = store_of_image();
+        let (mut store, reading, source) = store_of_image();
         let reader = thread::spawn(move || {
-            assert_eq!(reading.read(HASH), Ok(Some(1)));
+            assert_eq!(reading.read(OTHER), Ok(Some(1)));
             reading
         });
-        let handle = super::store::insert(&mut store, HASH + 1);
-        assert_eq!(handle.chunk(), 1, "there is room in the image's chunk");
+        let handle = super::store::insert(&mut store, ADDED);
+        assert_eq!(handle.chunk(), 2, "there is room in an image's chunk");
         let reading = reader.join().unwrap();
-        assert!(store.is_adopted());
-        assert_eq!(reading.read(HASH + 1), Ok(Some(1)));
+        assert_eq!((copies(&source), store.usage().chunks_pending), (1, 1));
+        assert_eq!(reading.read(ADDED), Ok(Some(1)));
     });
 }
 
@@ -153,7 +158,7 @@ fn loom_adoption_hides_no_record_from_a_reader() {
 
 #[test]
 fn loom_adoption_happens_once() {
-    chunk_is_adopted_once();
+    every_chunk_is_adopted_once();
 }
 
 #[test]
@@ -168,6 +173,6 @@ catches!(loom_catches_a_cut_that_is_not_acquired: CutNotAcquired in record_is_re
 catches!(loom_catches_a_reader_that_does_not_wait_for_an_adoption: AdoptionNotWaitedFor in record_is_read_while_its_chunk_is_adopted(Reading::look));
 catches!(loom_catches_a_chunk_met_by_two_and_cut_before_its_copy: ChunkCutBeforeItsCopy in record_is_read_by_two_who_meet_its_chunk());
 catches!(loom_catches_an_owner_that_does_not_wait_for_an_adoption: AdoptionNotWaitedFor in record_is_read_by_two_who_meet_its_chunk());
-catches!(loom_catches_a_chunk_that_is_adopted_twice: ChunkAdoptedTwice in chunk_is_adopted_once());
+catches!(loom_catches_a_chunk_that_is_adopted_twice: ChunkAdoptedTwice in every_chunk_is_adopted_once());
 catches!(loom_catches_a_write_that_a_second_adoption_undoes: ChunkAdoptedTwice in write_outlives_the_adoption());
 catches!(loom_catches_a_write_to_a_chunk_cut_before_its_copy: ChunkCutBeforeItsCopy in write_outlives_the_adoption());
