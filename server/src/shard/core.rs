@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use windrow_durability::LogGroup;
 use windrow_engine::form::quote;
 use windrow_engine::op::{self, AnyOp, Op};
 use windrow_engine::{
@@ -12,7 +13,6 @@ use windrow_engine::{
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
 
-use super::group::LogGroup;
 use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
 use super::row::{write_pairs, write_row};
@@ -207,7 +207,7 @@ impl Core {
             Outcome::Skewed => b"+SKEWED\r\n",
             Outcome::Duplicate => b"+DUPLICATE\r\n",
             Outcome::Late => b"+LATE\r\n",
-            Outcome::Dropped => b"-ERR the stream was dropped while the event was on its way\r\n",
+            Outcome::Dropped => b"-ERR the stream was dropped or flushed while the event was on its way: it was not counted\r\n",
             Outcome::OutOfMemory => b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
             Outcome::SeqGap { undecided } => {
                 reply::error_display(

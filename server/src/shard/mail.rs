@@ -1,5 +1,6 @@
 //! What a shard does with its messages.
 
+use super::core::Core;
 use super::mailbox::Message;
 use super::tick::ShardLoop;
 use crate::admin::AdminMessage;
@@ -41,6 +42,11 @@ impl ShardLoop {
                     self.shared.shards[asker].send(Message::Stats { connection, answer });
                 }
                 Message::Stats { connection, answer } => self.gather(connection, answer),
+                Message::AskSnapshot(question) => {
+                    let Core { engine, group, catalogue, .. } = &self.core;
+                    let engine = engine.as_ref().expect("images are written once the shard is loaded");
+                    question.answer(engine, catalogue, group.position());
+                }
                 Message::AskTop(scan) => self.take_top(scan),
                 Message::TopFound { connection, found } => self.merge_top(connection, found),
             }

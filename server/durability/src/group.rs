@@ -3,37 +3,43 @@
 use std::fmt;
 
 use windrow_engine::op::{OP_BYTES_MAX, mark_anew, mark_noted};
-use windrow_storage::{Poison, ShardLog, StorageError};
+use windrow_storage::{Poison, Position, ShardLog, StorageError};
 
-use super::release::{LogState, releasable};
-use crate::config::AppendFsync;
+use crate::release::{AppendFsync, LogState, releasable};
 
 /// Why a write is not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
     /// The log bytes that are allocated are used up.
-    NoRoom,
+    NoRoom {
+        /// Why no more could be allocated, if that is known.
+        why: Option<String>,
+    },
     /// The log has failed: only a restart helps.
     Failed,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::NoRoom => {
-                "MISCONF The log has no room for this write and it was not applied: the disk may be full. \
-                 Reads go on; writing resumes when there is room."
+        match self {
+            Refusal::NoRoom { why } => {
+                let why = why.as_deref().unwrap_or("the disk may be full");
+                write!(
+                    f,
+                    "MISCONF The log has no room for this write and it was not applied: {why}. \
+                     Reads go on; writing resumes when there is room."
+                )
             }
-            Refusal::Failed => {
+            Refusal::Failed => f.write_str(
                 "MISCONF The log has failed and this write was not applied: see the server's messages. \
-                 Reads go on; writing needs a restart."
-            }
-        })
+                 Reads go on; writing needs a restart.",
+            ),
+        }
     }
 }
 
 /// The reply of a write that was in flight when the log failed.
-pub(crate) const OUTCOME_UNKNOWN: &[u8] =
+pub const OUTCOME_UNKNOWN: &[u8] =
     b"-MISCONF The log failed while this write was in flight: its outcome is unknown until the server is restarted.\r\n";
 
 /// A group is written before it has grown beyond this, whatever room there is.
@@ -43,7 +49,7 @@ const GROUP_BYTES: usize = 4 << 20;
 const REMOVALS_PART: usize = 2;
 
 /// The group, and the log that it goes to. Positions are counts of operations since the start.
-pub(crate) struct LogGroup {
+pub struct LogGroup {
     log: Option<ShardLog>,
     poison: Option<Poison>,
     bytes: Vec<u8>,
@@ -63,8 +69,16 @@ pub(crate) struct LogGroup {
     kept: u64,
 }
 
+impl Default for LogGroup {
+    fn default() -> Self {
+        LogGroup::new()
+    }
+}
+
 impl LogGroup {
-    pub(super) fn new() -> Self {
+    /// A group without a log: nothing may be pushed before [`LogGroup::start`].
+    #[must_use]
+    pub fn new() -> Self {
         LogGroup {
             log: None,
             poison: None,
@@ -80,7 +94,8 @@ impl LogGroup {
         }
     }
 
-    pub(super) fn start(&mut self, log: ShardLog, poison: Poison) {
+    /// The log that groups go to, of a fresh epoch.
+    pub fn start(&mut self, log: ShardLog, poison: Poison) {
         self.poison = Some(poison);
         self.room_bytes = log.room();
         // In a fresh segment, however small, there is room for the reserve.
@@ -91,8 +106,11 @@ impl LogGroup {
     }
 
     /// Whether an operation of so many bytes may be applied now.
+    ///
+    /// # Errors
+    /// Why not.
     #[inline]
-    pub(super) fn admit(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
+    pub fn admit(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
         if self.bytes.len() + op_bytes <= self.room_bytes && !self.has_failed {
             return Ok(());
         }
@@ -107,13 +125,16 @@ impl LogGroup {
         }
         // The sync thread may have made a spare segment since.
         self.room_bytes = self.log.as_ref().map_or(0, ShardLog::room);
-        if self.bytes.len() + op_bytes <= self.room_bytes { Ok(()) } else { Err(Refusal::NoRoom) }
+        if self.bytes.len() + op_bytes <= self.room_bytes {
+            return Ok(());
+        }
+        Err(Refusal::NoRoom { why: self.log.as_ref().and_then(ShardLog::spare_failure) })
     }
 
     /// Whether a write should wait before it is looked at: the room that is left is little, and nothing has failed, so the tick's
     /// end or the sync thread is about to make more. `staged_bytes` are promised to operations already.
     #[inline]
-    pub(crate) fn should_wait(&mut self, staged_bytes: usize) -> bool {
+    pub fn should_wait(&mut self, staged_bytes: usize) -> bool {
         self.bytes.len() + staged_bytes + self.reserve_bytes > self.room_bytes
             && self.is_room_coming(staged_bytes)
     }
@@ -132,13 +153,14 @@ impl LogGroup {
     }
 
     /// Whether the next segment is ready.
-    pub(super) fn has_spare(&self) -> bool {
+    #[must_use]
+    pub fn has_spare(&self) -> bool {
         self.log.as_ref().is_some_and(|log| !log.wants_spare())
     }
 
     /// Adds an applied operation; gives its position.
     #[inline]
-    pub(super) fn push(&mut self, op: &[u8], starts_anew: bool) -> u64 {
+    pub fn push(&mut self, op: &[u8], starts_anew: bool) -> u64 {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(op);
         if starts_anew {
@@ -150,14 +172,14 @@ impl LogGroup {
 
     /// Adds an operation that was admitted, and then not counted, but moved its stream's clock.
     #[cold]
-    pub(super) fn note(&mut self, op: &[u8]) {
+    pub fn note(&mut self, op: &[u8]) {
         let start = self.bytes.len();
         self.push(op, false);
         mark_noted(&mut self.bytes[start..]);
     }
 
     /// Adds the operation of a removal, if there is room to spare: what is left over is promised to events that are staged.
-    pub(super) fn log_removal(&mut self, op: &[u8]) -> bool {
+    pub fn log_removal(&mut self, op: &[u8]) -> bool {
         let is_admitted = !self.has_failed
             && !self.is_poisoned()
             && self.bytes.len() + op.len() <= self.room_bytes / REMOVALS_PART;
@@ -169,31 +191,45 @@ impl LogGroup {
 
     /// Position of the last operation added.
     #[inline]
-    pub(crate) fn end(&self) -> u64 {
+    #[must_use]
+    pub fn end(&self) -> u64 {
         self.written + self.count
+    }
+
+    /// The position of the last operation added.
+    #[inline]
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::unpack(self.epoch_start + self.end())
     }
 
     /// The position, packed with its epoch, of the next operation to be added.
     #[inline]
-    pub(super) fn next_position(&self) -> u64 {
+    #[must_use]
+    pub fn next_position(&self) -> u64 {
         self.epoch_start + self.end() + 1
     }
 
     /// Whether an operation at this packed position, of whatever epoch, would survive a power loss once `durable_ops` of the
     /// present one do. All of earlier epochs do.
     #[inline]
-    pub(super) fn is_durable(&self, position: u64, durable_ops: u64) -> bool {
+    #[must_use]
+    pub fn is_durable(&self, position: u64, durable_ops: u64) -> bool {
         position <= self.epoch_start + durable_ops
     }
 
     /// Whether the group should be written now.
     #[inline]
-    pub(super) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.bytes.len() >= GROUP_BYTES
     }
 
-    /// Writes the group. On an error the log has failed.
-    pub(super) fn write(&mut self, now_ms: i64) -> Result<(), StorageError> {
+    /// Writes the group.
+    ///
+    /// # Errors
+    /// The log has failed, for good.
+    pub fn write(&mut self, now_ms: i64) -> Result<(), StorageError> {
         let Some(log) = &mut self.log else { return Ok(()) };
         if self.count == 0 {
             return Ok(());
@@ -209,7 +245,7 @@ impl LogGroup {
     }
 
     /// Replies of operations up to this one may leave.
-    pub(super) fn releasable(&mut self, mode: AppendFsync, now_ms: i64) -> u64 {
+    pub fn releasable(&mut self, mode: AppendFsync, now_ms: i64) -> u64 {
         if self.has_failed {
             return u64::MAX;
         }
@@ -220,7 +256,7 @@ impl LogGroup {
     }
 
     /// The log as the release rule sees it; `None` while loading.
-    pub(super) fn state(&mut self) -> Option<LogState> {
+    pub fn state(&mut self) -> Option<LogState> {
         let log = self.log.as_mut()?;
         Some(LogState {
             written: log.written().ops(),
@@ -230,7 +266,8 @@ impl LogGroup {
     }
 
     /// Bytes of memory held.
-    pub(super) fn allocated_bytes(&self) -> usize {
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
         self.bytes.capacity()
     }
 
@@ -239,7 +276,7 @@ impl LogGroup {
     }
 
     /// Whether the log has failed since this was last asked. Gives the position up to which replies had been released.
-    pub(super) fn take_failure(&mut self) -> Option<u64> {
+    pub fn take_failure(&mut self) -> Option<u64> {
         if self.has_failed || !self.is_poisoned() {
             return None;
         }
@@ -251,16 +288,18 @@ impl LogGroup {
 
     /// Whether something was written since this was last asked.
     #[inline]
-    pub(super) fn take_has_written(&mut self) -> bool {
+    pub fn take_has_written(&mut self) -> bool {
         std::mem::take(&mut self.has_written)
     }
 
     /// The log, for its last sync.
-    pub(super) fn into_log(self) -> Option<ShardLog> {
+    #[must_use]
+    pub fn into_log(self) -> Option<ShardLog> {
         self.log
     }
 
-    pub(super) fn log_mut(&mut self) -> Option<&mut ShardLog> {
+    /// The log while it has not failed.
+    pub fn log_mut(&mut self) -> Option<&mut ShardLog> {
         if self.has_failed { None } else { self.log.as_mut() }
     }
 }
@@ -284,7 +323,7 @@ mod tests {
             ..StorageOptions::new(7)
         };
         let recovery = Recovery::open(Arc::new(disk), Path::new("/data"), options, 1).unwrap();
-        let replayed = recovery.replay(&mut |_| Ok(()), &mut |_, _| {}).unwrap();
+        let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap();
         let mut started = replayed.start(1, 0).unwrap();
         let (log, mut syncer) = started.logs.pop().unwrap();
         while syncer.wants_spare() {
@@ -306,7 +345,7 @@ mod tests {
         }
         // Two segments of 64 KiB, less their headers and frames.
         assert!((110..=128).contains(&admitted), "{admitted} operations of 1000 bytes were admitted");
-        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom));
+        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom { why: None }));
         while syncer.wants_spare() {
             syncer.prepare_spare().unwrap();
         }
