@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use windrow_storage::disk::RealDisk;
-use windrow_storage::{OnCorruption, Recovery, StorageOptions};
+use windrow_storage::image::ImageReader;
+use windrow_storage::{ImageEntry, OnCorruption, Recovery, ReplayFrom, StorageOptions};
 
 use crate::error::ServerError;
 use crate::server::random_word;
@@ -53,7 +54,9 @@ pub fn repair(dir: &Path, confirmed: bool) -> Result<Repair, ServerError> {
     let options =
         StorageOptions { on_corruption: OnCorruption::GiveUp, ..StorageOptions::new(random_word()?) };
     let recovery = Recovery::open(Arc::new(RealDisk), dir, options, 0)?;
-    let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {})?;
+    // What a start would read: damage that the image has made up for is none.
+    let from = newest_image(&recovery).map(|image| ReplayFrom::from(&image));
+    let replayed = recovery.replay(from.as_ref(), &mut |_| Ok(()), &mut |_, _| {})?;
     let report = replayed.report();
     let given_up: Vec<String> = report.given_up.iter().map(ToString::to_string).collect();
     let (operations, now_ms) = (report.operations, report.latest_now_ms.unwrap_or(0));
@@ -63,6 +66,15 @@ pub fn repair(dir: &Path, confirmed: bool) -> Result<Repair, ServerError> {
         replayed.start(1, now_ms)?;
     }
     Ok(Repair { operations, given_up, is_done })
+}
+
+/// The newest image of which every file can be opened.
+fn newest_image(recovery: &Recovery) -> Option<ImageEntry> {
+    let (disk, dir) = recovery.images();
+    let opens = |entry: &&ImageEntry| {
+        (0..entry.shards).all(|shard| ImageReader::open(&disk, &dir, entry.image, shard).is_ok())
+    };
+    recovery.manifest().images.iter().rev().find(opens).cloned()
 }
 
 #[cfg(test)]
