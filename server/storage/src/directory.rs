@@ -4,6 +4,7 @@
 //! <dir>/lock            locked while a process uses the directory
 //! <dir>/manifest        see `manifest`
 //! <dir>/log/*.wal       see `segment`
+//! <dir>/images/*.img    see `image`
 //! ```
 
 use std::io;
@@ -16,6 +17,7 @@ use crate::segment::{SegmentName, TEMPORARY_SUFFIX};
 use crate::{Catalogue, Disk, Manifest, Poison, StorageError};
 
 const LOG_DIR: &str = "log";
+const IMAGES_DIR: &str = "images";
 
 /// A locked data directory and its manifest. Dropping it gives the lock back.
 pub struct DataDir {
@@ -44,6 +46,7 @@ impl DataDir {
             _ => StorageError::io("lock", dir, error),
         })?;
         create(&dir.join(LOG_DIR), dir)?;
+        create(&dir.join(IMAGES_DIR), dir)?;
         Ok(lock)
     }
 
@@ -55,6 +58,11 @@ impl DataDir {
 
     pub(crate) fn log_dir_of(dir: &Path) -> PathBuf {
         dir.join(LOG_DIR)
+    }
+
+    /// Where the image files are.
+    pub fn images_dir(&self) -> PathBuf {
+        self.dir.join(IMAGES_DIR)
     }
 
     /// The directory.

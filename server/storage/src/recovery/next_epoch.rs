@@ -76,8 +76,9 @@ fn running_log(
     (log, LogSyncer::new(shared, setup, poison.clone()))
 }
 
-/// Files in preparation, and files of epochs that never came to be. Their names may be needed, and their room.
+/// Files in preparation, and files of epochs or images that never came to be. Their names may be needed, and their room.
 fn remove_unfinished(directory: &DataDir) -> Result<(), StorageError> {
+    directory.remove_unnamed_images()?;
     let newest = directory.manifest().epoch;
     for file in list(directory)? {
         let unfinished = match SegmentName::parse(&file) {
