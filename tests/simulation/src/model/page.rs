@@ -89,6 +89,8 @@ pub enum Decision {
         event: Event,
         /// Its stamp of the stream's clock.
         stamp_ms: i64,
+        /// The stream's clock where it was counted.
+        applied_ms: i64,
         /// Its id.
         id: Option<u64>,
         /// Group of hash slots, source, and sequence number.
@@ -130,12 +132,12 @@ impl Page {
                 *stream.entities.entry(*entity).or_default() =
                     EntityPage { events: Vec::new(), last: Some(place) };
             }
-            Decision::Count { entity, event, stamp_ms, id, source, anew, clamped } => {
+            Decision::Count { entity, event, stamp_ms, applied_ms, id, source, anew, clamped } => {
                 stream.clock_ms = stream.clock_ms.max(Some(*stamp_ms));
                 stream.newest_ms = stream.newest_ms.max(Some(event.ts));
                 *(if *clamped { &mut stream.clamped } else { &mut stream.ok }) += 1;
                 if let Some(id) = id {
-                    let counted = Counted { stamp_ms: *stamp_ms, clock_ms: event.clock_ms, place };
+                    let counted = Counted { stamp_ms: *stamp_ms, clock_ms: *applied_ms, place };
                     stream.ids.insert((*entity, *id), counted);
                 }
                 if let Some((group, source, seq)) = source {

@@ -208,8 +208,11 @@ fn expected(streams: &Streams, change: Change) -> Expected {
             None => Expected::New,
             Some(stream) => {
                 let is_kind = std::ptr::eq(stream.kind, &KINDS[kind]);
-                let has_same = stream.aggregates.iter().map(|(aggregate, _)| aggregate).collect::<Vec<_>>();
-                let is_same = is_kind && has_same == KINDS[kind].aggregates.iter().collect::<Vec<_>>();
+                // In whatever order.
+                let is_there = |(aggregate, _): &(_, usize)| KINDS[kind].aggregates.contains(aggregate);
+                let is_same = is_kind
+                    && stream.aggregates.len() == KINDS[kind].aggregates.len()
+                    && stream.aggregates.iter().all(is_there);
                 if is_same { Expected::Same } else { Expected::Refused }
             }
         },

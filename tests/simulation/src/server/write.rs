@@ -184,6 +184,7 @@ impl Life {
                     entity: arriving.entity,
                     event,
                     stamp_ms: arriving.stamp_ms,
+                    applied_ms: judged_at.max(arriving.stamp_ms),
                     id: arriving.id,
                     source: arriving.source,
                     anew,
