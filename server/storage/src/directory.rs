@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::disk::{DirLock, OpenMode, remove_if_exists, write_all_at};
 use crate::manifest::MANIFEST_FILE;
 use crate::segment::{SegmentName, TEMPORARY_SUFFIX};
-use crate::{Catalogue, Disk, Manifest, Poison, StorageError};
+use crate::{Catalogue, Disk, LogFiles, Manifest, Poison, StorageError};
 
 const LOG_DIR: &str = "log";
 const IMAGES_DIR: &str = "images";
@@ -25,6 +25,7 @@ pub struct DataDir {
     dir: PathBuf,
     log_dir: PathBuf,
     manifest: Manifest,
+    files: LogFiles,
     poison: Poison,
     _lock: DirLock,
 }
@@ -53,7 +54,9 @@ impl DataDir {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, manifest: Manifest, lock: DirLock) -> DataDir {
         let log_dir = DataDir::log_dir_of(dir);
         let dir = dir.to_path_buf();
-        DataDir { disk, dir, log_dir, manifest, poison: Poison::default(), _lock: lock }
+        let files = LogFiles::new(Arc::clone(&disk), &log_dir);
+        files.note_images(&manifest);
+        DataDir { disk, dir, log_dir, manifest, files, poison: Poison::default(), _lock: lock }
     }
 
     pub(crate) fn log_dir_of(dir: &Path) -> PathBuf {
@@ -73,6 +76,11 @@ impl DataDir {
     /// The manifest as it is on disk.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The books of the log's files.
+    pub fn files(&self) -> &LogFiles {
+        &self.files
     }
 
     /// The switch that a failed write or sync of any log of this directory throws.
@@ -119,6 +127,7 @@ impl DataDir {
         if let Err(error) = publish {
             return Err(self.poison.poison(&format!("replacing {} failed: {error}", path.display())));
         }
+        self.files.note_images(&manifest);
         self.manifest = manifest;
         Ok(())
     }
