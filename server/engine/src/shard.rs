@@ -13,6 +13,7 @@ use crate::dedup::Dedup;
 use crate::eviction::Eviction;
 use crate::form::quote;
 use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
+use crate::planted::{Mistake, is_planted};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
 use crate::stats::{StreamStats, StreamUsage};
@@ -393,7 +394,8 @@ impl Shard {
         body::add(layout, &mut BodyMut(&mut edit), event, &self.placements);
         edit.set_position(mode.position());
         drop(edit);
-        if !op.mark.is_empty() {
+        let is_forgotten = is_planted(Mistake::RememberedNotReplayed) && matches!(mode, Mode::Replay { .. });
+        if !op.mark.is_empty() && !is_forgotten {
             self.remember(stream, op);
         }
         let clamped = op.judged == Judged::Clamped;
