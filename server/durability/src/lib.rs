@@ -8,6 +8,7 @@
 //! | [`group`] | the operations of a tick, written to the log as one frame |
 //! | [`release`] | when a write's reply may leave: the rule of `appendfsync` |
 //! | [`catalogue`] | the catalogue in the manifest |
+//! | [`snapshot`] | an image of all shards' memory, made while they go on |
 //! | [`replay`] | operations of the log, dealt to the shards that own their entities |
 
 pub mod catalogue;
@@ -18,7 +19,9 @@ mod planted;
 pub mod planted;
 pub mod release;
 pub mod replay;
+pub mod snapshot;
 
 pub use catalogue::CatalogueStore;
 pub use group::{LogGroup, OUTCOME_UNKNOWN, Refusal};
 pub use release::{AppendFsync, LogState, SYNC_LAG_MAX_MS};
+pub use snapshot::{Snapshot, SnapshotPlan};

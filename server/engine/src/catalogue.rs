@@ -88,12 +88,12 @@ impl Latest {
         Self(AtomicI64::new(Self::UNSET))
     }
 
-    fn get(&self) -> Option<i64> {
+    pub(crate) fn get(&self) -> Option<i64> {
         // A read after an acknowledged write sees its time: the acknowledgement itself orders the two.
         Some(self.0.load(Ordering::Acquire)).filter(|&ms| ms != Self::UNSET)
     }
 
-    fn observe(&self, ts: i64) -> i64 {
+    pub(crate) fn observe(&self, ts: i64) -> i64 {
         // Mostly it stands or moves seldom: do not take the cache line for writing without need.
         let seen = self.0.load(Ordering::Acquire);
         if ts <= seen { seen } else { self.0.fetch_max(ts, Ordering::AcqRel).max(ts) }

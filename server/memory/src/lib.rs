@@ -67,7 +67,7 @@ mod sync;
 pub use error::MemoryError;
 pub use handle::{CHUNK_BYTES, Handle};
 pub use reclaim::{Domain, PARTICIPANTS_MAX, Participant};
-pub use record::{Block, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
+pub use record::{Block, CopiedRecord, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
 pub use region::{Adopter, ChunkLost, ChunkSource, PlannedChunk};
 pub use slots::Populator;
 pub use store::{

@@ -22,10 +22,12 @@
 //!
 //! A slot keeps counting when another record moves in, so that no reader mistakes the one for the other.
 
+mod copied;
 mod key;
 mod view;
 mod write;
 
+pub use copied::CopiedRecord;
 pub use key::{ENTITY_BYTES_MAX, Key};
 pub(crate) use view::{Attempt, attempt, is_at_rest};
 pub use view::{Block, Record};
