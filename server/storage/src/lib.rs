@@ -46,7 +46,7 @@ pub use options::{OnCorruption, Retention, SegmentFill, StorageOptions};
 pub use poison::Poison;
 pub use position::Position;
 pub use random::SplitMix64;
-pub use recovery::{Recovery, ReplayFrom, Replayed, ReplayedFrame, Report, Started};
+pub use recovery::{LogSurvey, Reading, Recovery, ReplayFrom, Replayed, ReplayedFrame, Report, Started};
 
 #[cfg(test)]
 mod crash_tests;

@@ -33,11 +33,13 @@ mod from;
 mod next_epoch;
 mod plan;
 mod replay;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use from::ReplayFrom;
+pub use survey::{LogSurvey, Reading};
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -178,7 +180,7 @@ impl Recovery {
         on_progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Replayed, StorageError> {
         from::check(from, self.directory.path(), self.manifest())?;
-        let plan = Plan::new(&self.directory, &self.files, from)?;
+        let plan = Plan::new(&self.directory, &self.files, from, false)?;
         let mut replay =
             Replay::new(&self.directory, self.options.on_corruption, plan.bytes, on_frame, on_progress);
         let mut ends = Vec::new();

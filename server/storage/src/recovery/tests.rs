@@ -9,6 +9,7 @@ use crate::frame::{FRAME_BYTES_MIN, frame_bytes};
 use crate::{Idle, OnCorruption, StreamEntry};
 
 mod image;
+mod survey;
 
 const DIR: &str = "/data";
 const LOG_DIR: &str = "/data/log";
