@@ -31,9 +31,9 @@ use windrow_engine::copy::{CopiedRow, Copies};
 use windrow_engine::state::{ExportCursor, Share, encode_usage};
 use windrow_engine::{Cursor, HashKey, ShardReader, StreamId, StreamUsage};
 use windrow_memory::{Participant, SCAN_ROWS_MAX};
+use windrow_storage::Disk;
 use windrow_storage::image::{ImageError, ImageHeader, ImageWriter, TableEntry, remove_image};
 use windrow_storage::manifest::ImageEntry;
-use windrow_storage::Disk;
 
 use chunks::ChunkBuffers;
 use question::{Asked, Told};

@@ -169,8 +169,15 @@ impl Shard {
     /// # Errors
     /// When the system has no memory for it, or no address range.
     pub fn new(config: ShardConfig, domain: &Arc<Domain>) -> Result<Self, MemoryError> {
-        let mut shard = Self {
-            store: Store::new(config.reserved_bytes, domain)?,
+        let mut shard = Self::over(Store::new(config.reserved_bytes, domain)?, config);
+        shard.set_maxmemory_bytes(config.maxmemory_bytes);
+        Ok(shard)
+    }
+
+    /// A shard over the store of its records, without a limit yet.
+    pub(crate) fn over(store: Store, config: ShardConfig) -> Self {
+        Self {
+            store,
             hash_key: config.hash_key,
             maxmemory_bytes: 0,
             stats: HashMap::new(),
@@ -183,9 +190,7 @@ impl Shard {
             moved_clock: false,
             replayed: 0,
             seen: None,
-        };
-        shard.set_maxmemory_bytes(config.maxmemory_bytes);
-        Ok(shard)
+        }
     }
 
     /// Whether the operation that was counted last started its entity anew: it must be [marked](crate::op::mark_anew) in the log.

@@ -37,6 +37,7 @@
 
 mod export;
 mod import;
+mod link;
 pub(crate) mod section;
 mod seen;
 #[cfg(test)]

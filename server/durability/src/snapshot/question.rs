@@ -12,7 +12,7 @@ const STATE_SLICE_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Question {
     shard: u16,
-    asked: Asked,
+    pub(super) asked: Asked,
 }
 
 /// Its answer, for [`Snapshot::answered`](super::Snapshot::answered).
