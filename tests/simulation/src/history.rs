@@ -204,6 +204,8 @@ impl History {
         let steps = 1 + world.schedule.below(world.plan.steps_max);
         if !is_last && world.faults.chance(world.plan.fault_percent) {
             faults.plan_life(&mut world.faults, world.step, steps);
+        } else {
+            life.is_calm = true;
         }
         let until = world.step + steps;
         while world.step < until && !faults.is_halted() {
@@ -217,6 +219,7 @@ impl History {
             faults.heal();
             life.drain(world)?;
             life.check(world)?;
+            life.snapshots.discard();
             life.stop(world);
             Ending::Stop
         } else if world.faults.chance(50) {
@@ -279,7 +282,13 @@ impl Life {
             }
         }
         let plan = &world.plan;
-        let weights = [8 * plan.clients as u64, plan.shard_weight * shards as u64, plan.sync_weight * shards as u64, 1];
+        let weights = [
+            8 * plan.clients as u64,
+            plan.shard_weight * shards as u64,
+            plan.sync_weight * shards as u64,
+            1,
+            plan.snapshot_weight,
+        ];
         match world.schedule.weighted(&weights) {
             0 => {
                 let client = world.schedule.index(self.connections.len());
@@ -299,7 +308,8 @@ impl Life {
                 }
                 Ok(())
             }
-            _ => self.step_admin(world),
+            3 => self.step_admin(world),
+            _ => self.step_snapshot(world),
         }
     }
 

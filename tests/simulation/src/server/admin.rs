@@ -126,7 +126,10 @@ impl Life {
 
     fn change(&mut self, catalogue: Catalogue, next: Streams, asker: Option<Asker>, world: &mut World) -> bool {
         let version = catalogue.version;
-        world.versions.insert(version, next);
+        // After a failure nothing is even tried.
+        if self.poison.reason().is_none() {
+            world.versions.insert(version, next);
+        }
         match self.store.save(&catalogue) {
             Ok(()) => {
                 world.say(format_args!("admin: version {version} is on disk"));

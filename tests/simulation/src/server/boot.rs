@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::life::Life;
 use super::link::Wire;
 use super::shard::SimShard;
+use super::snapshots::Snapshots;
 use super::sync::Sync;
 use crate::coverage::Tried;
 use crate::model::stream::Clock;
@@ -66,7 +67,8 @@ pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) ->
     let catalogue = catalogue::load(recovery.manifest()).map_err(|error| broken(&error))?;
     let key = recovery.manifest().hash_key;
     let hash_key = HashKey([(key >> 64) as u64, key as u64]);
-    let (domain, participants) = Domain::with_participants(shards);
+    let (domain, mut participants) = Domain::with_participants(shards + 1);
+    let snapshot_participant = participants.remove(shards);
     let config = ShardConfig { hash_key, maxmemory_bytes: 0, reserved_bytes: RESERVED_BYTES };
     let engines = (0..shards).map(|_| Shard::new(config, &domain)).collect::<Result<Vec<_>, _>>();
     let mut engines = engines.map_err(|error| broken(&error))?;
@@ -125,6 +127,8 @@ pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) ->
         catalogue,
         store: CatalogueStore::new(directory),
         admin: Admin::default(),
+        snapshots: Snapshots::new(snapshot_participant),
+        is_calm: false,
         connections,
         poison,
         live_clocks: std::collections::BTreeMap::new(),

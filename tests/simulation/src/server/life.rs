@@ -11,7 +11,9 @@ use super::admin::Admin;
 use super::connection::Connection;
 use super::link::Wire;
 use super::shard::SimShard;
+use super::snapshots::Snapshots;
 use super::sync::Sync;
+use crate::coverage::Tried;
 use crate::model::judge::Undecided;
 use crate::model::stream::Clock;
 use crate::model::history::LogAtEnd;
@@ -39,6 +41,10 @@ pub struct Life {
     pub store: CatalogueStore,
     /// The admin thread.
     pub admin: Admin,
+    /// The snapshot thread.
+    pub snapshots: Snapshots,
+    /// Nothing fails in this life.
+    pub is_calm: bool,
     /// One connection a client.
     pub connections: Vec<Connection>,
     /// Whether the log has failed.
@@ -105,6 +111,7 @@ impl Life {
         let now_ms = world.clocks.now_ms();
         let live = world.live_streams(self.catalogue.version);
         let entities = world.plan.entities;
+        let again = world.clients[client].again.len();
         let next = world.clients[client].next(
             &mut world.asking,
             entities,
@@ -112,6 +119,9 @@ impl Life {
             &mut world.event_number,
             &live,
         );
+        if world.clients[client].again.len() < again {
+            world.note(Tried::Retry);
+        }
         if let Some(command) = next {
             self.send(client, command, world);
         }

@@ -9,6 +9,7 @@
 //! - [`connection`]: commands in, replies out, in order.
 //! - [`admin`]: changes of the catalogue.
 //! - [`sync`]: sync threads.
+//! - [`snapshots`]: images, and log that goes.
 
 pub mod admin;
 pub mod boot;
@@ -17,6 +18,7 @@ pub mod life;
 pub mod link;
 pub mod read;
 pub mod shard;
+pub mod snapshots;
 pub mod sync;
 pub mod write;
 

@@ -106,6 +106,7 @@ impl Life {
         match self.shards[s].phase {
             Phase::Work => {
                 self.begin_tick(s, world)?;
+                self.answer_snapshot(s);
                 self.take_turns(s, world)?;
                 self.answer_questions(s, world)?;
                 self.take_answers(s, world);

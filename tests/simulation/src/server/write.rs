@@ -266,9 +266,10 @@ impl Life {
             world.note(Tried::EntityDeleted);
         }
         world.say(format_args!("shard {s}: DEL of entity {entity}: {alive:?}"));
-        // That there is nothing must not be taken back either.
+        // That there is nothing must not be taken back either, unless the log has failed: then it is a read.
         let asked = self.shards[s].streams.keys().filter(|id| stream.is_none_or(|asked| asked == **id));
         let last = asked.filter_map(|id| world.history.page().entity(*id, entity)?.last).max();
+        let last = last.filter(|_| self.poison.reason().is_none());
         let answer = Answer { reply: Reply::Removed(removed), acknowledges: last, shows: last };
         Ok((answer, self.shards[s].group.end()))
     }
