@@ -83,6 +83,8 @@ pub enum Tried {
     StartFromImage,
     /// Starts that had to take an older image.
     StartFromOlderImage,
+    /// Chunks of an image that were found damaged when they were first needed.
+    ChunkLost,
     /// Log segments that retention let go.
     SegmentRetired,
 }
@@ -127,6 +129,7 @@ const NAMES: [&str; COUNT] = [
     "images published",
     "starts from an image",
     "starts from an older image",
+    "chunks of an image lost when first needed",
     "log segments let go",
 ];
 const COUNT: usize = Tried::SegmentRetired as usize + 1;

@@ -54,8 +54,16 @@ impl Flip {
         Some(Flip { path, offset, mask, is, tried })
     }
 
-    /// Flips it back, if the byte is still there; whether it was.
+    /// Flips it back, if the byte is still there, also in a file that was put aside; whether it was.
     pub fn undo(&self, mem: &MemDisk) -> bool {
+        let aside = PathBuf::from(format!("{}.damaged", self.path.display()));
+        if mem.open(&self.path, OpenMode::Read).is_err() && mem.open(&aside, OpenMode::Read).is_ok() {
+            let renamed = mem.rename(&aside, &self.path);
+            let dir = self.path.parent().unwrap_or(Path::new(DIR));
+            if renamed.and_then(|()| mem.sync_dir(dir)).is_err() {
+                return false;
+            }
+        }
         let mut is_undone = false;
         let change = |byte: &mut u8| {
             if *byte == self.is {

@@ -1,15 +1,17 @@
 //! One history: a server is started, used, and made to end, again and again, on one disk.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use windrow_durability::{AppendFsync, SYNC_LAG_MAX_MS};
 use windrow_storage::disk::MemDisk;
-use windrow_storage::{Idle, StorageError};
+use windrow_storage::Idle;
 
 use crate::coverage::{Coverage, Tried};
 use crate::faults::Faults;
 use crate::flip::Flip;
 use crate::model::history::{Ending, LogAtEnd};
 use crate::plan::Plan;
-use crate::server::boot::Booted;
+use crate::server::boot::{Booted, Lost};
 use crate::server::{BootError, Life, boot};
 use crate::trace::Trace;
 use crate::world::{Broken, World};
@@ -78,8 +80,15 @@ impl History {
                 self.flip(world);
             }
             let (mut server, mut faults) = self.start(world, is_last)?;
-            server.check(world)?;
             faults.heal();
+            // Some starts are looked at as a whole, in others records of an image stay where they are until somebody asks.
+            if is_last || world.schedule.chance(50) {
+                let is_lost = unless_lost(&mut server, world, Life::check)?;
+                if is_lost {
+                    self.end(server, Ending::Process, world);
+                    continue;
+                }
+            }
             server.settle_pending(world);
             self.serve(server, faults, world, is_last)?;
         }
@@ -118,10 +127,15 @@ impl History {
                 }
                 Ok(booted) => drop(booted),
                 Err(BootError::Broken(what)) => return Err(what),
-                Err(BootError::Storage(error)) if faults.has_struck() => {
+                Err(BootError::Again(why)) => {
+                    world.say(format_args!("a chunk of the image is lost: {why}"));
+                    world.note(Tried::ChunkLost);
+                    continue;
+                }
+                Err(BootError::Refused(error)) if faults.has_struck() => {
                     world.say(format_args!("the start was cut short: {error}"));
                 }
-                Err(BootError::Storage(error)) => {
+                Err(BootError::Refused(error)) => {
                     self.undo_flips(&error, world)?;
                     continue;
                 }
@@ -138,7 +152,7 @@ impl History {
     }
 
     /// A start that refuses must have found damage that was done to it.
-    fn undo_flips(&mut self, error: &StorageError, world: &mut World) -> Result<(), Broken> {
+    fn undo_flips(&mut self, error: &str, world: &mut World) -> Result<(), Broken> {
         let flips = std::mem::take(&mut self.flips);
         let undone = flips.iter().rev().filter(|flip| flip.undo(&self.disk)).count();
         if undone == 0 {
@@ -151,7 +165,7 @@ impl History {
 
     /// A server serves: what it found is what is there from now on.
     fn started(&mut self, booted: Booted, shards: usize, world: &mut World) -> Result<Life, Broken> {
-        let Booted { mut life, has_damage, manifest } = booted;
+        let Booted { mut life, has_damage, image, manifest } = booted;
         world.note(Tried::Start);
         let version = life.catalogue.version;
         if version < world.acknowledged_version {
@@ -184,7 +198,7 @@ impl History {
                 world.note(Tried::StartOtherShards);
             }
             world.say(format_args!(
-                "epoch {}: {shards} shards, {} operations came back, {lost} did not",
+                "epoch {}: {shards} shards from image {image:?}, {} operations came back, {lost} did not",
                 life.epoch,
                 world.history.len()
             ));
@@ -208,26 +222,41 @@ impl History {
             life.is_calm = true;
         }
         let until = world.step + steps;
-        while world.step < until && !faults.is_halted() {
+        let mut is_lost = false;
+        while world.step < until && !faults.is_halted() && !is_lost {
             world.step += 1;
             faults.at_step(world.step, &mut world.coverage);
-            life.step(world)?;
+            is_lost = unless_lost(&mut life, world, Life::step)?;
         }
-        let ending = if faults.is_halted() {
+        let ending = if is_lost {
+            Ending::Process
+        } else if faults.is_halted() {
             if world.faults.chance(50) { Ending::Process } else { Ending::Power }
         } else if is_last || world.faults.chance(20) {
             faults.heal();
-            life.drain(world)?;
-            life.check(world)?;
-            life.snapshots.discard();
-            life.stop(world);
-            Ending::Stop
+            let is_lost = unless_lost(&mut life, world, |life, world| {
+                life.drain(world)?;
+                life.check(world)
+            })?;
+            if is_lost {
+                Ending::Process
+            } else {
+                life.snapshots.discard();
+                life.stop(world);
+                Ending::Stop
+            }
         } else if world.faults.chance(50) {
             Ending::Process
         } else {
             Ending::Power
         };
         faults.count(&mut world.coverage);
+        self.end(life, ending, world);
+        Ok(())
+    }
+
+    /// What is left of a server.
+    fn end(&mut self, mut life: Life, ending: Ending, world: &mut World) {
         world.note(match ending {
             Ending::Stop => Tried::Stop,
             Ending::Process => Tried::ProcessCrash,
@@ -244,12 +273,31 @@ impl History {
             self.lose_power(world);
         }
         world.clocks.pass(world.setting.clone().below(60_000));
-        Ok(())
     }
 
     fn lose_power(&mut self, world: &mut World) {
         self.disk.lose_syncs(0, 0);
         self.disk = self.disk.crash(world.faults.word());
+    }
+}
+
+/// Does something with a server. True: it has lost a chunk of its image and is no more.
+fn unless_lost(
+    life: &mut Life,
+    world: &mut World,
+    does: impl FnOnce(&mut Life, &mut World) -> Result<(), Broken>,
+) -> Result<bool, Broken> {
+    let panic = match catch_unwind(AssertUnwindSafe(|| does(life, &mut *world))) {
+        Ok(done) => return done.map(|()| false),
+        Err(panic) => panic,
+    };
+    match panic.downcast::<Lost>() {
+        Ok(lost) => {
+            world.say(format_args!("a chunk of the image is lost: {lost:?}"));
+            world.note(Tried::ChunkLost);
+            Ok(true)
+        }
+        Err(panic) => resume_unwind(panic),
     }
 }
 
@@ -288,6 +336,7 @@ impl Life {
             plan.sync_weight * shards as u64,
             1,
             plan.snapshot_weight,
+            1,
         ];
         match world.schedule.weighted(&weights) {
             0 => {
@@ -309,7 +358,12 @@ impl Life {
                 Ok(())
             }
             3 => self.step_admin(world),
-            _ => self.step_snapshot(world),
+            4 => self.step_snapshot(world),
+            _ => {
+                let shard = world.schedule.index(shards);
+                self.adopters[shard].adopt_next();
+                Ok(())
+            }
         }
     }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use windrow_durability::replay::{Dealer, Portion, Stopped};
+use windrow_durability::start::{OnLost, Progress, Sequential, Setup, Watch, load};
 use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
-use windrow_engine::{HashKey, Shard, ShardConfig};
-use windrow_memory::Domain;
-use windrow_storage::{Disk, Manifest, Recovery, ReplayedFrame, SegmentFill, Started, StorageError, StorageOptions};
+use windrow_engine::{HashKey, Shard};
+use windrow_memory::{ChunkLost, Domain};
+use windrow_storage::image::{ImageName, ImageReader, quarantine};
+use windrow_storage::{Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions};
 
 use super::admin::Admin;
 use super::connection::Connection;
@@ -29,16 +30,49 @@ const RESERVED_BYTES: usize = 512 << 20;
 /// Why there is no server.
 #[derive(Debug)]
 pub enum BootError {
-    /// The disk, or what is on it.
-    Storage(StorageError),
+    /// What the start said.
+    Refused(String),
+    /// A chunk of the image was lost after all: the server starts again.
+    Again(String),
     /// Something that must not happen.
     Broken(Broken),
 }
 
 impl From<StorageError> for BootError {
     fn from(error: StorageError) -> Self {
-        BootError::Storage(error)
+        BootError::Refused(error.to_string())
     }
+}
+
+/// What unwinds a server that has lost a chunk of its image.
+#[derive(Debug)]
+pub struct Lost {
+    /// The file.
+    pub image: ImageName,
+    /// Why.
+    pub why: String,
+}
+
+/// Puts a damaged image aside and ends the server, as the real one does before it executes itself anew.
+struct Unwind {
+    disk: Arc<dyn Disk>,
+}
+
+impl OnLost for Unwind {
+    fn lost(&self, image: ImageName, why: ChunkLost) -> ! {
+        if matches!(why, ChunkLost::Damaged { .. }) {
+            // If that fails too, the next start meets the damage again.
+            let _ = quarantine(self.disk.as_ref(), &Path::new(DIR).join("images"), image);
+        }
+        std::panic::resume_unwind(Box::new(Lost { image, why: format!("{why:?}") }))
+    }
+}
+
+/// Nobody looks on.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn progress(&self, _: Progress) {}
 }
 
 /// A server, and what its start found.
@@ -47,6 +81,8 @@ pub struct Booted {
     pub life: Life,
     /// Whether damage was told of.
     pub has_damage: bool,
+    /// The image that it was made from.
+    pub image: Option<u64>,
     /// The manifest after the start.
     pub manifest: Manifest,
 }
@@ -63,46 +99,55 @@ pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) ->
         ..StorageOptions::new(salt)
     };
     world.clocks.restart();
-    let recovery = Recovery::open(disk, Path::new(DIR), options, u128::from(salt) << 64 | u128::from(!salt))?;
+    let on_lost = Arc::new(Unwind { disk: Arc::clone(&disk) });
+    let hash_key = u128::from(salt) << 64 | u128::from(!salt);
+    let recovery = Recovery::open(Arc::clone(&disk), Path::new(DIR), options, hash_key)?;
     let catalogue = catalogue::load(recovery.manifest()).map_err(|error| broken(&error))?;
     let key = recovery.manifest().hash_key;
     let hash_key = HashKey([(key >> 64) as u64, key as u64]);
+    let images: Vec<u64> = recovery.manifest().images.iter().map(|entry| entry.image).collect();
     let (domain, mut participants) = Domain::with_participants(shards + 1);
     let snapshot_participant = participants.remove(shards);
-    let config = ShardConfig { hash_key, maxmemory_bytes: 0, reserved_bytes: RESERVED_BYTES };
-    let engines = (0..shards).map(|_| Shard::new(config, &domain)).collect::<Result<Vec<_>, _>>();
-    let mut engines = engines.map_err(|error| broken(&error))?;
-    let mut damaged = None;
-    let replayed = {
-        let mut apply = |shard: usize, portion: Portion| {
-            portion.apply(&catalogue, &mut engines[shard]).map_err(|error| {
-                damaged = Some(error);
-                Stopped
-            })
-        };
-        let mut dealer = Dealer::new(shards, &mut apply);
-        let mut on_frame = |frame: ReplayedFrame<'_>| dealer.deal(frame.first.pack(), frame.ops);
-        let replayed = recovery.replay(None, &mut on_frame, &mut |_, _| {})?;
-        dealer.finish().map_err(|error| broken(&error))?;
-        replayed
+    let setup = Setup {
+        catalogue: &catalogue,
+        shards: shards as u16,
+        maxmemory_bytes: 0,
+        reserved_bytes: RESERVED_BYTES,
+        domain: &domain,
+        on_lost,
     };
-    if let Some(error) = damaged {
-        return Err(broken(&error));
+    let loaded = load(recovery, &setup, &Sequential, &Unwatched)
+        .map_err(|error| BootError::Refused(error.to_string()))?;
+    for unusable in &loaded.unusable {
+        world.say(format_args!("start: {unusable}"));
     }
+    match loaded.image {
+        Some(image) if images.last() == Some(&image) => world.note(Tried::StartFromImage),
+        Some(_) => world.note(Tried::StartFromOlderImage),
+        None => {}
+    }
+    let (engines, replayed) = (loaded.shards, loaded.replayed);
     let report = replayed.report();
     let has_damage = !report.torn.is_empty() || !report.harmless.is_empty();
     world.coverage.add(Tried::TornTail, report.torn.len() as u64);
-    if let Some(latest_ms) = report.latest_now_ms {
+    if let Some(latest_ms) = loaded.latest_now_ms {
         world.clocks.not_before(latest_ms);
     }
     let now_ms = world.clocks.now_ms();
     let Started { directory, logs, .. } = replayed.start(shards as u16, now_ms)?;
     let manifest = directory.manifest().clone();
+    if let Some(image) = loaded.image.filter(|_| cfg!(panic = "abort")) {
+        check_chunks(&disk, &manifest, image)?;
+    }
+    if world.plan.has_retention {
+        directory.files().set_retention(Retention { keep_ms: 0, keep_bytes: 0, max_bytes: 0 });
+    }
     let poison = directory.poison().clone();
     let catalogue = Arc::new(catalogue);
     let streams = world.streams(catalogue.version).map_err(BootError::Broken)?;
     let mut syncs = Vec::new();
     let readers = engines.iter().map(Shard::reader).collect();
+    let adopters = engines.iter().map(Shard::adopter).collect();
     let mut sim_shards = Vec::new();
     for ((engine, (log, syncer)), participant) in engines.into_iter().zip(logs).zip(participants) {
         syncs.push(Sync::new(syncer, world.clocks.uptime_ms()));
@@ -127,6 +172,7 @@ pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) ->
         catalogue,
         store: CatalogueStore::new(directory),
         admin: Admin::default(),
+        adopters,
         snapshots: Snapshots::new(snapshot_participant),
         is_calm: false,
         connections,
@@ -134,7 +180,7 @@ pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) ->
         live_clocks: std::collections::BTreeMap::new(),
         undecided: crate::model::judge::Undecided::new(),
     };
-    Ok(Booted { life, has_damage, manifest })
+    Ok(Booted { life, has_damage, image: loaded.image, manifest })
 }
 
 impl Life {
@@ -147,6 +193,25 @@ impl Life {
             }
         }
     }
+}
+
+/// Where a panic aborts, nothing can unwind a server that has lost a chunk: so all are looked at before it serves.
+fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest, image: u64) -> Result<(), BootError> {
+    let Some(entry) = manifest.images.iter().find(|entry| entry.image == image) else { return Ok(()) };
+    let dir = Path::new(DIR).join("images");
+    for shard in 0..entry.shards {
+        let read = ImageReader::open(disk, &dir, image, shard).and_then(|reader| {
+            (0..reader.chunks().len() as u32).try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {}))
+        });
+        if let Err(error) = read {
+            if error.is_damage() {
+                // If that fails too, the next start meets the damage again.
+                let _ = quarantine(disk.as_ref(), &dir, ImageName { image, shard });
+            }
+            return Err(BootError::Again(error.to_string()));
+        }
+    }
+    Ok(())
 }
 
 fn broken(error: &dyn std::fmt::Display) -> BootError {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use windrow_durability::CatalogueStore;
 use windrow_engine::{Catalogue, HashKey, ShardReader};
+use windrow_memory::Adopter;
 use windrow_storage::Poison;
 
 use super::admin::Admin;
@@ -41,6 +42,8 @@ pub struct Life {
     pub store: CatalogueStore,
     /// The admin thread.
     pub admin: Admin,
+    /// Who takes over chunks of the image in the background, by shard.
+    pub adopters: Vec<Adopter>,
     /// The snapshot thread.
     pub snapshots: Snapshots,
     /// Nothing fails in this life.
