@@ -1,10 +1,11 @@
 //! One history: a server is started, used, and made to end, again and again, on one disk.
 
+use std::sync::Arc;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use windrow_durability::{AppendFsync, SYNC_LAG_MAX_MS};
 use windrow_storage::disk::MemDisk;
-use windrow_storage::Idle;
+use windrow_storage::{Disk, Idle};
 
 use crate::coverage::{Coverage, Tried};
 use crate::faults::Faults;
@@ -119,7 +120,8 @@ impl History {
                 faults.plan_start(&mut world.faults);
             }
             let salt = world.faults.word();
-            let booted = boot(faults.disk(), shards, salt, world);
+            let disk: Arc<dyn Disk> = faults.disk();
+            let booted = boot(&disk, shards, salt, world);
             faults.count(&mut world.coverage);
             match booted {
                 Ok(booted) if !faults.is_halted() => {

@@ -1,5 +1,6 @@
 //! From a disk to a server, as the real one starts.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ impl OnLost for Unwind {
             // If that fails too, the next start meets the damage again.
             let _ = quarantine(self.disk.as_ref(), &Path::new(DIR).join("images"), image);
         }
-        std::panic::resume_unwind(Box::new(Lost { image, why: format!("{why:?}") }))
+        resume_unwind(Box::new(Lost { image, why: format!("{why:?}") }))
     }
 }
 
@@ -91,7 +92,17 @@ pub struct Booted {
 ///
 /// # Errors
 /// See [`BootError`].
-pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Result<Booted, BootError> {
+pub fn boot(disk: &Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Result<Booted, BootError> {
+    match catch_unwind(AssertUnwindSafe(|| start(Arc::clone(disk), shards, salt, &mut *world))) {
+        Ok(booted) => booted,
+        Err(panic) => match panic.downcast::<Lost>() {
+            Ok(lost) => Err(BootError::Again(format!("{lost:?}"))),
+            Err(panic) => resume_unwind(panic),
+        },
+    }
+}
+
+fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Result<Booted, BootError> {
     let options = StorageOptions {
         segment_bytes: world.plan.segment_bytes,
         first_segment_bytes: world.plan.segment_bytes,
@@ -106,6 +117,9 @@ pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) ->
     let key = recovery.manifest().hash_key;
     let hash_key = HashKey([(key >> 64) as u64, key as u64]);
     let images: Vec<u64> = recovery.manifest().images.iter().map(|entry| entry.image).collect();
+    if cfg!(panic = "abort") {
+        check_chunks(&disk, recovery.manifest())?;
+    }
     let (domain, mut participants) = Domain::with_participants(shards + 1);
     let snapshot_participant = participants.remove(shards);
     let setup = Setup {
@@ -136,9 +150,6 @@ pub fn boot(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) ->
     let now_ms = world.clocks.now_ms();
     let Started { directory, logs, .. } = replayed.start(shards as u16, now_ms)?;
     let manifest = directory.manifest().clone();
-    if let Some(image) = loaded.image.filter(|_| cfg!(panic = "abort")) {
-        check_chunks(&disk, &manifest, image)?;
-    }
     if world.plan.has_retention {
         directory.files().set_retention(Retention { keep_ms: 0, keep_bytes: 0, max_bytes: 0 });
     }
@@ -195,20 +206,27 @@ impl Life {
     }
 }
 
-/// Where a panic aborts, nothing can unwind a server that has lost a chunk: so all are looked at before it serves.
-fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest, image: u64) -> Result<(), BootError> {
-    let Some(entry) = manifest.images.iter().find(|entry| entry.image == image) else { return Ok(()) };
+/// Where a panic aborts, nothing can unwind a server that has lost a chunk: so the chunks of the image that will be taken are looked at
+/// before it is.
+fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest) -> Result<(), BootError> {
     let dir = Path::new(DIR).join("images");
-    for shard in 0..entry.shards {
-        let read = ImageReader::open(disk, &dir, image, shard).and_then(|reader| {
-            (0..reader.chunks().len() as u32).try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {}))
-        });
-        if let Err(error) = read {
+    for entry in manifest.images.iter().rev() {
+        let mut is_whole = true;
+        for shard in 0..entry.shards {
+            let Ok(reader) = ImageReader::open(disk, &dir, entry.image, shard) else {
+                is_whole = false;
+                break;
+            };
+            let mut chunks = 0..reader.chunks().len() as u32;
+            let Err(error) = chunks.try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {})) else { continue };
             if error.is_damage() {
                 // If that fails too, the next start meets the damage again.
-                let _ = quarantine(disk.as_ref(), &dir, ImageName { image, shard });
+                let _ = quarantine(disk.as_ref(), &dir, ImageName { image: entry.image, shard });
             }
             return Err(BootError::Again(error.to_string()));
+        }
+        if is_whole {
+            break;
         }
     }
     Ok(())
