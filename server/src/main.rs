@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use windrow_server::demo::{self, DemoArgs};
-use windrow_server::{Server, config, log_tool, logging, open_files, streams_file};
+use windrow_server::{Server, anew, config, log_tool, logging, open_files, streams_file};
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -72,10 +72,21 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot watch for signals: {error}"))?;
     let running = Server::start(config).map_err(|error| error.to_string())?;
-    let stopper = running.stopper();
+    let (stopper, lost_image) = (running.stopper(), running.lost_image());
     thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+        if let Ok(reason) = lost_image.recv() {
+            tracing::error!("{reason}; the server starts anew, from an older image and the log");
+            anew::execute();
+        }
+    });
+    thread::spawn(move || {
+        let mut received = signals.forever();
+        if let Some(signal) = received.next() {
             tracing::info!("signal {signal}: ending");
+            stopper.stop_with_image();
+        }
+        if let Some(signal) = received.next() {
+            tracing::info!("signal {signal} again: ending without an image");
             stopper.stop();
         }
     });

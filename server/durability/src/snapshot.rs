@@ -272,6 +272,12 @@ impl Snapshot {
         self.bytes + self.file.as_ref().map_or(0, |file| file.writer.written_bytes())
     }
 
+    /// Records copied so far.
+    pub fn records(&self) -> u64 {
+        let in_file = |file: &ShardFile| file.usage.values().map(|usage| usage.entities).sum::<u64>();
+        self.records + self.file.as_ref().map_or(0, in_file)
+    }
+
     /// Gives the room of an image that will not be published back, as far as the disk lets us; what stays behind is removed later.
     pub fn discard(self) {
         if let Some(file) = self.file {

@@ -271,6 +271,28 @@ impl Catalogue {
         Some(next)
     }
 
+    /// The catalogue with every stream as if it had been created now: another id, one layout, nothing counted. `None` without streams.
+    pub fn flushed(&self, now_ms: i64) -> Option<Self> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut next = Self {
+            version: self.version + 1,
+            next_stream_id: self.next_stream_id,
+            next_layout_id: self.next_layout_id,
+            ..Self::default()
+        };
+        // In the order of their creation.
+        for entry in self.entries() {
+            let (id, layout_id) = (StreamId(next.next_stream_id), LayoutId(next.next_layout_id));
+            next.next_stream_id += 1;
+            next.next_layout_id += 1;
+            let definition = self.by_id[&StreamId(entry.id)].definition.clone();
+            next.insert(id, layout_id, now_ms, definition).expect("it was compiled before");
+        }
+        Some(next)
+    }
+
     /// What the manifest keeps, by stream id.
     pub fn entries(&self) -> Vec<StreamEntry> {
         let mut entries: Vec<StreamEntry> = self
