@@ -43,7 +43,7 @@ pub use survey::{LogSurvey, Reading};
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::directory::DataDir;
@@ -166,6 +166,11 @@ impl Recovery {
     /// The manifest: the catalogue to replay with, the hash key.
     pub fn manifest(&self) -> &Manifest {
         self.directory.manifest()
+    }
+
+    /// The disk and the directory of image files on it: see [`DataDir::images`].
+    pub fn images(&self) -> (Arc<dyn Disk>, PathBuf) {
+        self.directory.images()
     }
 
     /// Reads the log: epochs ascending, in each the shards ascending, in each the operations as they were appended. All of it, or what
