@@ -50,10 +50,11 @@ use crate::directory::DataDir;
 use crate::disk::OpenMode;
 use crate::error::LogDamage;
 use crate::frame::Step;
+use crate::image::ImageReader;
 use crate::log::{LogSyncer, ShardLog};
 use crate::manifest::{LogEnd, MANIFEST_FILE, ManifestState};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName};
-use crate::{Disk, Manifest, Position, StorageError, StorageOptions};
+use crate::{Disk, ImageEntry, Manifest, Position, StorageError, StorageOptions};
 
 use plan::Plan;
 use replay::Replay;
@@ -171,6 +172,14 @@ impl Recovery {
     /// The disk and the directory of image files on it: see [`DataDir::images`].
     pub fn images(&self) -> (Arc<dyn Disk>, PathBuf) {
         self.directory.images()
+    }
+
+    /// The newest image of which every file opens.
+    pub fn newest_whole_image(&self) -> Option<&ImageEntry> {
+        let dir = self.directory.images_dir();
+        let opens = |image: u64, shard| ImageReader::open(self.directory.disk(), &dir, image, shard).is_ok();
+        let mut newest = self.manifest().images.iter().rev();
+        newest.find(|entry| (0..entry.shards).all(|shard| opens(entry.image, shard)))
     }
 
     /// Reads the log: epochs ascending, in each the shards ascending, in each the operations as they were appended. All of it, or what
