@@ -109,6 +109,8 @@ impl DataDir {
     pub(crate) fn replace_manifest(&mut self, mut manifest: Manifest) -> Result<(), StorageError> {
         self.poison.check()?;
         manifest.raise_format();
+        // Better no server than a directory that none can open.
+        assert_eq!(manifest.check(), Ok(()), "a manifest is written that could not be read");
         let bytes = manifest.encode()?;
         let path = self.dir.join(MANIFEST_FILE);
         let temporary = self.dir.join(format!("{MANIFEST_FILE}{TEMPORARY_SUFFIX}"));
