@@ -46,5 +46,7 @@ is_found! {
     an_unsynced_tail_that_is_trusted_is_found: windrow_storage TailTrusted;
     a_manifest_that_is_not_synced_is_found: windrow_storage ManifestNotSynced;
     a_reply_that_leaves_before_its_sync_is_found: windrow_durability ReleasedBeforeSync;
+    an_image_that_counts_too_early_is_found: windrow_durability PublishedEarly;
+    a_replay_that_applies_what_a_record_has_seen_is_found: windrow_engine AppliedPositionIgnored;
     ids_that_a_replay_forgets_are_found: windrow_engine RememberedNotReplayed;
 }
