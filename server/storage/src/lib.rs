@@ -29,6 +29,10 @@ mod directory;
 mod error;
 mod files;
 mod options;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod poison;
 mod random;
 

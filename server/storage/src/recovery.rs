@@ -45,7 +45,7 @@ pub use survey::{LogSurvey, Reading};
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::directory::DataDir;
@@ -177,6 +177,11 @@ impl Recovery {
         let opens = |image: u64, shard| ImageReader::open(self.directory.disk(), &dir, image, shard).is_ok();
         let mut newest = self.manifest().images.iter().rev();
         newest.find(|entry| (0..entry.shards).all(|shard| opens(entry.image, shard)))
+    }
+
+    /// The disk and the directory of image files on it: see [`DataDir::images`].
+    pub fn images(&self) -> (Arc<dyn Disk>, PathBuf) {
+        self.directory.images()
     }
 
     /// Reads the log: epochs ascending, in each the shards ascending, in each the operations as they were appended. All of it, or what
