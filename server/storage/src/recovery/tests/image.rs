@@ -69,7 +69,7 @@ fn replay_from(
     Ok((replayed, came))
 }
 
-pub(super) fn segment_file(epoch: u32, segment: u32) -> std::path::PathBuf {
+pub(super) fn segment_file(epoch: u32, segment: u32) -> PathBuf {
     Path::new(LOG_DIR).join(SegmentName::Log { epoch, shard: 0, segment }.to_string())
 }
 
