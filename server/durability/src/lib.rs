@@ -14,6 +14,10 @@
 
 pub mod catalogue;
 pub mod group;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod release;
 pub mod replay;
 pub mod snapshot;
