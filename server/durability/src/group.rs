@@ -63,6 +63,8 @@ pub struct LogGroup {
     /// Room for so much is kept before the next write is looked at.
     reserve_bytes: usize,
     has_failed: bool,
+    /// What is collected is thrown away: to measure what the log costs.
+    is_unlogged: bool,
     /// Something was written since this was last asked.
     has_written: bool,
     /// The last answer of [`LogGroup::releasable`] before a failure.
@@ -89,6 +91,7 @@ impl LogGroup {
             room_bytes: 0,
             reserve_bytes: 0,
             has_failed: false,
+            is_unlogged: false,
             has_written: false,
             kept: 0,
         }
@@ -103,6 +106,13 @@ impl LogGroup {
         debug_assert_eq!(log.written().ops(), 0, "a start opens an epoch");
         self.epoch_start = log.written().pack();
         self.log = Some(log);
+    }
+
+    /// Writes nothing from now on, and counts operations only: what is acknowledged is lost with the process. For measuring what the
+    /// log costs, and nothing else.
+    pub fn stop_logging(&mut self) {
+        self.is_unlogged = true;
+        self.room_bytes = usize::MAX;
     }
 
     /// Whether an operation of so many bytes may be applied now.
@@ -234,6 +244,12 @@ impl LogGroup {
         if self.count == 0 {
             return Ok(());
         }
+        if self.is_unlogged {
+            self.written += self.count;
+            self.count = 0;
+            self.bytes.clear();
+            return Ok(());
+        }
         let count = u32::try_from(self.count).expect("a group is bounded by its bytes");
         log.append(now_ms, count, &self.bytes)?;
         self.has_written = true;
@@ -257,6 +273,9 @@ impl LogGroup {
 
     /// The log as the release rule sees it; `None` while loading.
     pub fn state(&mut self) -> Option<LogState> {
+        if self.is_unlogged {
+            return None;
+        }
         let log = self.log.as_mut()?;
         Some(LogState {
             written: log.written().ops(),
@@ -300,7 +319,7 @@ impl LogGroup {
 
     /// The log while it has not failed.
     pub fn log_mut(&mut self) -> Option<&mut ShardLog> {
-        if self.has_failed { None } else { self.log.as_mut() }
+        if self.has_failed || self.is_unlogged { None } else { self.log.as_mut() }
     }
 }
 
@@ -353,6 +372,19 @@ mod tests {
         group.push(&op, false);
         group.write(6).unwrap();
         assert_eq!(group.releasable(AppendFsync::No, 6), admitted + 1);
+    }
+
+    #[test]
+    fn a_group_that_does_not_log_counts_and_releases_everything() {
+        let (mut group, _syncer) = group(MemDisk::new());
+        group.stop_logging();
+        for at in 1..=10_000 {
+            assert_eq!(group.admit(1000, 5), Ok(()));
+            assert_eq!(group.push(&[1; 1000], false), at);
+            group.write(5).unwrap();
+        }
+        assert_eq!(group.releasable(AppendFsync::Always, 6), u64::MAX);
+        assert_eq!(group.into_log().unwrap().written().ops(), 0);
     }
 
     #[test]

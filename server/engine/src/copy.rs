@@ -103,7 +103,11 @@ impl Copies {
             }
             // No operation is in it yet: it is being made, or will come to nothing.
             if row.position != 0 {
-                self.bytes.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
+                self.bytes.resize(start + self.words.len() * size_of::<u64>(), 0);
+                let (bytes, _) = self.bytes[start..].as_chunks_mut();
+                for (bytes, word) in bytes.iter_mut().zip(&self.words) {
+                    *bytes = word.to_le_bytes();
+                }
                 self.rows.push(row);
             }
         }

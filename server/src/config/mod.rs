@@ -55,6 +55,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// When write replies leave.
     pub appendfsync: AppendFsync,
+    /// Log nothing, to measure what the log costs.
+    pub is_unlogged: bool,
     /// Size of one log segment.
     pub log_segment_bytes: u64,
     /// An image is due so long after the one before, if anything changed; 0: never.
@@ -112,6 +114,7 @@ impl Default for Config {
             requirepass: String::new(),
             dir: PathBuf::from("windrow-data"),
             appendfsync: AppendFsync::EverySec,
+            is_unlogged: false,
             log_segment_bytes: 64 << 20,
             save_s: 300,
             save_operations: 20_000_000,

@@ -24,6 +24,10 @@ impl ShardLoop {
                     self.core.engine = Some(loaded.engine);
                     self.core.peers = Some(loaded.peers);
                     self.core.group.start(loaded.log, loaded.poison);
+                    if self.core.config.is_unlogged {
+                        tracing::warn!("nothing is logged: what is acknowledged is lost with the process");
+                        self.core.group.stop_logging();
+                    }
                     self.core.apply_maxmemory();
                     self.core.publish_engine();
                     self.shared.shards[self.core.id].set_loaded();
