@@ -61,7 +61,8 @@ pub(crate) struct Admin {
     shared: Arc<Shared>,
     store: CatalogueStore,
     messages: Receiver<AdminMessage>,
-    /// What came while shards were waited for. Bounded by the number of clients: each has one command here at most.
+    /// What came while shards were waited for. Bounded by the number of clients, each of which has one command
+    /// here at most, and a message of the snapshot thread.
     postponed: VecDeque<AdminMessage>,
     /// When log files are looked through next.
     retain_at: Instant,

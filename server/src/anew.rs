@@ -6,6 +6,10 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// Somebody should listen for so long after the start.
+const LISTENER_WAIT: Duration = Duration::from_secs(5);
 
 /// How a thread that met the damage says so to whoever can start the server anew.
 #[derive(Debug, Default)]
@@ -23,17 +27,30 @@ impl Anew {
 
     /// The server cannot go on. The listener starts it anew; without one the process ends.
     pub(crate) fn cannot_go_on(&self, reason: &str) -> ! {
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_heard = listener.is_some_and(|listener| listener.send(reason.to_owned()).is_ok());
-        if !is_heard {
-            tracing::error!("{reason}; the process ends");
-            std::process::abort();
+        let began = Instant::now();
+        // The listener may be on its way when a start meets the damage.
+        while !self.say(reason) {
+            if began.elapsed() > LISTENER_WAIT {
+                end(reason);
+            }
+            thread::sleep(Duration::from_millis(10));
         }
         // Until the process is another.
         loop {
             thread::park();
         }
     }
+
+    fn say(&self, reason: &str) -> bool {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().is_some_and(|listener| listener.send(reason.to_owned()).is_ok())
+    }
+}
+
+/// The server cannot go on, and starting anew would not help: the process ends.
+pub(crate) fn end(reason: &str) -> ! {
+    tracing::error!("{reason}: the server ends");
+    std::process::exit(1);
 }
 
 /// Executes this program anew with the same arguments. What it has open is closed; what it has written is in the system's hands.

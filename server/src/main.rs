@@ -1,10 +1,11 @@
 //! `windrow`: the server's binary.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use windrow_server::demo::{self, DemoArgs};
@@ -39,19 +40,7 @@ fn command() -> Command {
         .subcommand(DemoArgs::augment_args(
             Command::new("demo").about("Start with real events in it: a git history, or a CSV file"),
         ))
-        .subcommand(
-            Command::new("log").about("Look after the log of a data directory").subcommand_required(true).subcommand(
-                Command::new("repair")
-                    .about("Say what a corrupt log cannot give back; with --yes, give it up, so that the server starts")
-                    .arg(Arg::new("dir").value_name("DIR").required(true).value_parser(clap::value_parser!(PathBuf)))
-                    .arg(
-                        Arg::new("yes")
-                            .long("yes")
-                            .action(ArgAction::SetTrue)
-                            .help("Give up what follows the damage"),
-                    ),
-            ),
-        )
+        .subcommand(log_tool::command())
         .subcommand(
             Command::new("check")
                 .about("Check a file of stream definitions, and print what it would create")
@@ -100,11 +89,7 @@ fn demo(matches: &ArgMatches) -> Result<(), String> {
 }
 
 fn log(matches: &ArgMatches) -> Result<(), String> {
-    let Some(("repair", matches)) = matches.subcommand() else { unreachable!("clap asks for a subcommand") };
-    let dir = matches.get_one::<PathBuf>("dir").expect("clap asks for it");
-    let repair = log_tool::repair(dir, matches.get_flag("yes")).map_err(|error| error.to_string())?;
-    println!("{repair}");
-    Ok(())
+    log_tool::run(matches, &mut io::stdout().lock()).map_err(|error| error.to_string())
 }
 
 fn check(matches: &ArgMatches) -> Result<(), String> {

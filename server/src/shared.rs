@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use windrow_engine::Catalogue;
+use windrow_memory::Adopter;
 use windrow_storage::{LogFiles, Manifest, Poison};
 
 use crate::admin::AdminMessage;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     poison: OnceLock<Poison>,
     /// Once there is a log.
     log_files: OnceLock<LogFiles>,
+    /// One for each shard, to see how much of an image is not in memory yet.
+    adopters: OnceLock<Box<[Adopter]>>,
     pub(crate) ending: Ending,
     /// Forty hexadecimal digits, new at each start.
     pub(crate) run_id: String,
@@ -77,6 +80,7 @@ impl Shared {
             anew: Anew::default(),
             poison: OnceLock::new(),
             log_files: OnceLock::new(),
+            adopters: OnceLock::new(),
             ending: Ending::default(),
             run_id: parts.run_id,
             port: parts.port,
@@ -149,6 +153,17 @@ impl Shared {
     /// Operations of the log that this process has loaded.
     pub(crate) fn loaded_ops(&self) -> u64 {
         self.loading.operations.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of how the shards' images come into memory.
+    pub(crate) fn note_adopters(&self, adopters: Box<[Adopter]>) {
+        let is_first = self.adopters.set(adopters).is_ok();
+        debug_assert!(is_first, "a server loads once");
+    }
+
+    /// Chunks of the image that are not in memory yet.
+    pub(crate) fn chunks_pending(&self) -> usize {
+        self.adopters.get().map_or(0, |adopters| adopters.iter().map(Adopter::pending).sum())
     }
 
     /// The books of the log's files, once there is a log.

@@ -148,7 +148,7 @@ def test_images_are_asked_for_as_snapshots_are_in_redis(client, stream):
     info = client.info("persistence")
     assert int(saved.timestamp()) == info["rdb_last_save_time"]
     assert (info["rdb_last_bgsave_status"], info["rdb_changes_since_last_save"]) == ("ok", 0)
-    assert client.bgsave() is True
+    assert client.bgsave()
     while client.info("persistence")["rdb_bgsave_in_progress"]:
         time.sleep(0.01)
     assert client.info("persistence")["rdb_saves"] == info["rdb_saves"] + 1

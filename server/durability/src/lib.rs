@@ -10,12 +10,18 @@
 //! | [`catalogue`] | the catalogue in the manifest |
 //! | [`snapshot`] | an image of all shards' memory, made while they go on |
 //! | [`replay`] | operations of the log, dealt to the shards that own their entities |
+//! | [`start`] | from a directory as it was left to shards with everything in it |
 
 pub mod catalogue;
 pub mod group;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod release;
 pub mod replay;
 pub mod snapshot;
+pub mod start;
 
 pub use catalogue::CatalogueStore;
 pub use group::{LogGroup, OUTCOME_UNKNOWN, Refusal};

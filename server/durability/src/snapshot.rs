@@ -35,6 +35,7 @@ use windrow_storage::Disk;
 use windrow_storage::image::{ImageError, ImageHeader, ImageWriter, TableEntry, remove_image};
 use windrow_storage::manifest::ImageEntry;
 
+use crate::planted::{Mistake, is_planted};
 use chunks::ChunkBuffers;
 use question::{Asked, Told};
 
@@ -246,7 +247,7 @@ impl Snapshot {
     pub fn entry(&self, durable_ops: &[u64]) -> Option<ImageEntry> {
         assert_eq!(durable_ops.len(), self.readers.len(), "shards");
         let is_durable = self.ends.iter().zip(durable_ops).all(|(end, durable)| end <= durable);
-        if !matches!(self.phase, Phase::Written) || !is_durable {
+        if !matches!(self.phase, Phase::Written) || !(is_durable || is_planted(Mistake::PublishedEarly)) {
             return None;
         }
         Some(ImageEntry {

@@ -29,6 +29,10 @@ pub mod form;
 pub mod madd;
 mod number;
 pub mod op;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod reader;
 pub mod record;
 pub mod shard;

@@ -13,6 +13,7 @@ use crate::dedup::Dedup;
 use crate::eviction::Eviction;
 use crate::form::quote;
 use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
+use crate::planted::{Mistake, is_planted};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
 use crate::state::{Covered, Seen};
@@ -320,7 +321,7 @@ impl Shard {
     fn replay_remove(&mut self, catalogue: &Catalogue, remove: &Remove<'_>, position: u64) {
         let Some(stream) = catalogue.by_layout(remove.layout) else { return };
         let Some(place) = self.store.find(&self.hash_key.key(stream.id, remove.entity)) else { return };
-        if self.store.record(place).position() < position {
+        if self.store.record(place).position() < position || is_planted(Mistake::AppliedPositionIgnored) {
             self.remove_counted(stream.id, place);
             let is_counted = remove.is_asked || self.covered(stream.id, remove.entity, position).is_counted;
             self.stats.entry(stream.id).or_default().evicted += u64::from(!is_counted);
@@ -370,7 +371,10 @@ impl Shard {
         let mut place = self.store.find_near(&key, hint.place);
         if let Mode::Replay { position, covered } = mode {
             let is_in_image = match place {
-                Some(place) => self.store.record(place).position() >= position,
+                Some(place) => {
+                    self.store.record(place).position() >= position
+                        && !is_planted(Mistake::AppliedPositionIgnored)
+                }
                 None => covered.may_be_removed && !op.starts_anew,
             };
             if is_in_image {
@@ -433,7 +437,8 @@ impl Shard {
     #[inline]
     fn counted(&mut self, stream: &Stream, op: &Op<'_>, mode: Mode) -> Outcome {
         let covered = mode.covered();
-        if !op.mark.is_empty() && !covered.is_remembered {
+        let is_forgotten = is_planted(Mistake::RememberedNotReplayed) && matches!(mode, Mode::Replay { .. });
+        if !op.mark.is_empty() && !covered.is_remembered && !is_forgotten {
             self.remember(stream, op);
         }
         let clamped = op.judged == Judged::Clamped;

@@ -169,6 +169,7 @@ fn images(call: &Call<'_>, text: &mut String) {
         "image_number" => newest.map_or(0, |image| image.number),
         "image_bytes" => newest.map_or(0, |image| image.bytes),
         "image_records" => newest.map_or(0, |image| image.records),
+        "image_chunks_pending" => shared.chunks_pending(),
     );
     if let Some(reason) = known.failure {
         lines!(text, "image_failure" => reason.replace(['\r', '\n'], " "));

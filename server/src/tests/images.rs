@@ -310,3 +310,78 @@ fn under_no_sync_at_all_an_image_is_published_only_when_the_log_behind_it_is_dur
         assert_has(&mut Client::connect(&running), 4);
     }
 }
+
+#[test]
+fn log_that_no_start_needs_goes_and_the_rest_is_enough() {
+    for shards in [1, 3] {
+        let disk = MemDisk::new();
+        let settings =
+            Config { log_segment_bytes: 64 << 10, log_retention_ms: 0, save_s: 0, ..config(shards) };
+        let running = start_on(settings.clone(), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask(STREAM).assert_ok();
+        for image in 0..8 {
+            add(&mut client, image * 20..(image + 1) * 20);
+            client.ask("SAVE").assert_ok();
+        }
+        let kept = 10 * (64 << 10) * shards as i64;
+        eventually("log is given back", || number(&mut client, "log_bytes") <= kept);
+        assert!(number(&mut client, "log_segments") >= shards as i64);
+        add(&mut client, 160..163);
+        let left = killed(running, &disk);
+        let running = start_on(settings.clone(), Arc::new(left.clone()));
+        assert_has(&mut Client::connect(&running), 163);
+        drop(running);
+        // The older of the two images has its log, too.
+        let newest = image_files(&left).pop().unwrap();
+        left.corrupt(&newest, 40, |byte| *byte ^= 1).unwrap();
+        let running = start_on(settings, Arc::new(left));
+        assert_has(&mut Client::connect(&running), 163);
+    }
+}
+
+#[test]
+fn at_its_greatest_size_the_log_refuses_writes_until_images_set_some_free() {
+    let settings = |save_s| Config {
+        log_segment_bytes: 64 << 10,
+        log_max_bytes: 512 << 10,
+        log_retention_ms: 0,
+        save_s,
+        ..config(1)
+    };
+    let fill = |client: &mut Client| {
+        let mut counted = 0;
+        loop {
+            match client.ask("EVENT.ADD e s * v 1") {
+                Reply::Error(text) => return (counted, text),
+                reply => {
+                    reply.assert_ok();
+                    counted += 1;
+                }
+            }
+        }
+    };
+    let disk = MemDisk::new();
+    let running = start_on(settings(0), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    let (mut counted, refusal) = fill(&mut client);
+    assert!(refusal.starts_with("MISCONF") && refusal.contains("log-max-bytes"), "{refusal}");
+    assert!(counted > 1000, "{counted}");
+    // One image is not enough, since a start may have to take the one before.
+    client.ask("SAVE").assert_ok();
+    client.ask("EVENT.ADD e s * v 1").assert_error("log-max-bytes");
+    client.ask("SAVE").assert_ok();
+    eventually("writing resumes", || client.ask("EVENT.ADD e s * v 1") == Reply::Simple("OK".to_owned()));
+    counted += 1;
+    let left = killed(running, &disk);
+    // With images by themselves nobody has to help.
+    let running = start_on(settings(100_000), Arc::new(left));
+    let mut client = Client::connect(&running);
+    assert_eq!(client.ask("WINDOW.GET e s count:1d"), Reply::Array(vec![Reply::Int(counted)]));
+    for _ in 0..20_000 {
+        eventually("writing goes on", || client.ask("EVENT.ADD e s * v 1") == Reply::Simple("OK".to_owned()));
+    }
+    assert!(number(&mut client, "log_bytes") <= 512 << 10);
+    assert_eq!(client.ask("WINDOW.GET e s count:1d"), Reply::Array(vec![Reply::Int(counted + 20_000)]));
+}

@@ -12,11 +12,7 @@ impl<'w> CopiedRecord<'w> {
     /// The record that `words` are; `None` where they are none: not live, being written, or too few for their key.
     pub fn new(words: &'w [u64]) -> Option<Self> {
         let head = Head::from_word(*words.first()?);
-        let is_one = head.is_live()
-            && !head.is_being_written()
-            && head.body_start() <= words.len()
-            && (1..=super::ENTITY_BYTES_MAX).contains(&head.entity_bytes());
-        is_one.then_some(Self { words })
+        head.is_whole_in(words.len()).then_some(Self { words })
     }
 
     fn head(&self) -> Head {

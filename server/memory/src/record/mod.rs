@@ -96,6 +96,14 @@ impl Head {
         Self(self.0 & !(1 << SEQUENCE_SHIFT))
     }
 
+    /// Whether this is the head of a record that nobody writes, in a slot of so many words.
+    fn is_whole_in(self, words: usize) -> bool {
+        self.is_live()
+            && !self.is_being_written()
+            && self.body_start() <= words
+            && (1..=ENTITY_BYTES_MAX).contains(&self.entity_bytes())
+    }
+
     /// The head of a live record at the start of its count: as an image holds it.
     fn of_image(self) -> Self {
         Self(0).describing(LIVE, self.entity_bytes(), self.layout())
