@@ -155,7 +155,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Storage(error) => error.fmt(f),
-            Self::Operation(error) => error.fmt(f),
+            Self::Operation(error) => write!(f, "the log holds what this version cannot apply: {error}"),
             Self::Memory(error) => write!(f, "record memory: {error}"),
             Self::Format(error) => write!(f, "{error}: start the version that wrote it, or a later one"),
             Self::NothingToStartFrom { unusable, log } => {
