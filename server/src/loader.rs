@@ -11,6 +11,7 @@ use windrow_memory::{Adopter, ChunkLost, Domain, Participant, Populator, STORE_B
 use windrow_storage::image::{ImageName, quarantine};
 use windrow_storage::{LogSyncer, Recovery, Report, Started};
 
+use crate::anew;
 use crate::error::ServerError;
 use crate::replay::Threads;
 use crate::shard::{Loaded, Message, Peers, maxmemory_share};
@@ -72,7 +73,7 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
         tracing::warn!("{warning}");
     }
     shared.set_poison(directory.poison().clone());
-    shared.note_files(directory.files(), directory.manifest());
+    shared.note_files(directory.files(), directory.manifest(), loaded.image);
     let mut syncers = Vec::with_capacity(shard_count);
     let readers: Arc<[ShardReader]> = shards.iter().map(Shard::reader).collect();
     let populators = shards.iter().map(Shard::populator).collect();
@@ -105,14 +106,24 @@ struct StartAnew {
 
 impl OnLost for StartAnew {
     fn lost(&self, image: ImageName, why: ChunkLost) -> ! {
-        if let ChunkLost::Damaged { .. } = why {
-            let (disk, dir) = &self.images;
-            match quarantine(disk.as_ref(), dir, image) {
-                Ok(path) => tracing::error!("image {image} is put aside as {}: {why}", path.display()),
-                Err(error) => tracing::error!("image {image} cannot be put aside: {error}"),
+        let (disk, dir) = &self.images;
+        let reason = match why {
+            // Whoever met it first sees to everything, or panics and ends the process.
+            ChunkLost::Abandoned => loop {
+                std::thread::park();
+            },
+            ChunkLost::Damaged { why } => format!("the image {image} is damaged: {why}"),
+            // The image may be good, and a start would have as little memory.
+            ChunkLost::Memory(error) => {
+                anew::end(&format!("no memory for records of the image {image}: {error}"))
             }
+        };
+        match quarantine(disk.as_ref(), dir, image) {
+            Ok(path) => tracing::error!("{reason}; it is put aside as {}", path.display()),
+            // The next start would meet it again.
+            Err(error) => anew::end(&format!("{reason}; and it cannot be put aside: {error}")),
         }
-        self.shared.anew.cannot_go_on(&format!("image {image}: {why}"))
+        self.shared.anew.cannot_go_on(&reason)
     }
 }
 
