@@ -173,15 +173,15 @@ impl Client {
         if expected != id {
             return Err(format!("the reply of command {id} came before that of {expected}"));
         }
-        let fits = match (&command, reply) {
-            (Command::Add(_), Reply::Event(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_)) => true,
-            (Command::Read { .. }, Reply::Row | Reply::TryAgain | Reply::Error(_)) => true,
-            (
-                Command::Delete { .. },
-                Reply::Removed(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_),
-            ) => true,
-            (Command::Change(_), Reply::Changed | Reply::Misconf | Reply::Error(_)) => true,
-            _ => false,
+        let fits = match &command {
+            Command::Add(_) => {
+                matches!(reply, Reply::Event(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_))
+            }
+            Command::Read { .. } => matches!(reply, Reply::Row | Reply::TryAgain | Reply::Error(_)),
+            Command::Delete { .. } => {
+                matches!(reply, Reply::Removed(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_))
+            }
+            Command::Change(_) => matches!(reply, Reply::Changed | Reply::Misconf | Reply::Error(_)),
         };
         if !fits {
             return Err(format!("{command:?} was answered by {reply:?}"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use windrow_durability::{AppendFsync, SYNC_LAG_MAX_MS};
 use windrow_storage::disk::MemDisk;
+use windrow_storage::manifest::LogEnd;
 use windrow_storage::{Disk, Idle};
 
 use crate::coverage::{Coverage, Tried};
@@ -183,7 +184,7 @@ impl History {
         world.versions.retain(|known, _| *known <= version);
         if let Some(before) = self.before.take() {
             let entry = manifest.epochs.iter().find(|entry| entry.epoch == before.epoch);
-            let ends = entry.map(|entry| entry.ends.iter().map(|end| end.last_ops()).collect());
+            let ends = entry.map(|entry| entry.ends.iter().map(LogEnd::last_ops).collect());
             let ends: Vec<u64> = ends.unwrap_or_else(|| vec![0; before.shards]);
             if ends.len() != before.shards {
                 return Err(format!("epoch {} had {} shards: {entry:?}", before.epoch, before.shards));
@@ -195,7 +196,7 @@ impl History {
                 Ok(()) => {}
                 // What a flipped bit destroyed behind the last stated position is a torn tail: less came back, and it was told.
                 Err(what) if before.is_flipped && has_damage => {
-                    world.say(format_args!("by a flipped bit: {what}"))
+                    world.say(format_args!("by a flipped bit: {what}"));
                 }
                 Err(what) => return Err(what),
             }

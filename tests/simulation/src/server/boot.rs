@@ -230,9 +230,15 @@ fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest) -> Result<(), BootErr
     for entry in manifest.images.iter().rev() {
         let mut is_whole = true;
         for shard in 0..entry.shards {
-            let Ok(reader) = ImageReader::open(disk, &dir, entry.image, shard) else {
+            let opened = ImageReader::open(disk, &dir, entry.image, shard);
+            let read = opened.and_then(|reader| {
+                reader.table(&mut |_| ())?;
+                reader.state(&mut |_| ())?;
+                Ok(reader)
+            });
+            let Ok(reader) = read else {
                 is_whole = false;
-                break;
+                continue;
             };
             let mut chunks = 0..reader.chunks().len() as u32;
             let Err(error) = chunks.try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {})) else {
