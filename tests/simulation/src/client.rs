@@ -13,7 +13,8 @@ use crate::model::stream::KINDS;
 pub const STREAMS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// Values of the STRING field.
-pub const TEXTS: [&str; 6] = ["red", "green", "blue", "white", "black", "a colour that takes more than a word"];
+pub const TEXTS: [&str; 6] =
+    ["red", "green", "blue", "white", "black", "a colour that takes more than a word"];
 
 /// An event as a client knows it.
 #[derive(Debug)]
@@ -169,7 +170,10 @@ impl Client {
         let fits = match (&command, reply) {
             (Command::Add(_), Reply::Event(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_)) => true,
             (Command::Read { .. }, Reply::Row | Reply::TryAgain | Reply::Error(_)) => true,
-            (Command::Delete { .. }, Reply::Removed(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_)) => true,
+            (
+                Command::Delete { .. },
+                Reply::Removed(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_),
+            ) => true,
             (Command::Change(_), Reply::Changed | Reply::Misconf | Reply::Error(_)) => true,
             _ => false,
         };

@@ -62,7 +62,11 @@ impl Faults {
             match dice.weighted(&[30, 10, 15, 15, 30]) {
                 0 => self.halt_within(dice, CALLS_AHEAD),
                 1 => {
-                    let kind = if dice.chance(70) { (Call::Write, Tried::WriteError) } else { (Call::Sync, Tried::SyncLost) };
+                    let kind = if dice.chance(70) {
+                        (Call::Write, Tried::WriteError)
+                    } else {
+                        (Call::Sync, Tried::SyncLost)
+                    };
                     self.plan(kind.0, dice.below(CALLS_AHEAD), 1, Fault::Io, kind.1);
                 }
                 2 => self.lose_sync(dice.below(CALLS_AHEAD / 2)),

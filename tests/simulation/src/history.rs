@@ -1,7 +1,7 @@
 //! One history: a server is started, used, and made to end, again and again, on one disk.
 
-use std::sync::Arc;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 use windrow_durability::{AppendFsync, SYNC_LAG_MAX_MS};
 use windrow_storage::disk::MemDisk;
@@ -191,7 +191,9 @@ impl History {
             match judged {
                 Ok(()) => {}
                 // What a flipped bit destroyed behind the last stated position is a torn tail: less came back, and it was told.
-                Err(what) if before.is_flipped && has_damage => world.say(format_args!("by a flipped bit: {what}")),
+                Err(what) if before.is_flipped && has_damage => {
+                    world.say(format_args!("by a flipped bit: {what}"))
+                }
                 Err(what) => return Err(what),
             }
             let lost = world.history.settle(before.epoch, &ends);

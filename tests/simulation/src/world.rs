@@ -113,5 +113,9 @@ impl World {
 
 /// The name of an entity; some share a hash slot by their tag.
 pub fn entity_name(entity: usize) -> Vec<u8> {
-    if entity % 3 == 2 { format!("{{tag}}:{entity}").into_bytes() } else { format!("user:{entity}").into_bytes() }
+    if entity % 3 == 2 {
+        format!("{{tag}}:{entity}").into_bytes()
+    } else {
+        format!("user:{entity}").into_bytes()
+    }
 }

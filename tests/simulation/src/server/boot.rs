@@ -9,7 +9,9 @@ use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
 use windrow_engine::{HashKey, Shard};
 use windrow_memory::{ChunkLost, Domain};
 use windrow_storage::image::{ImageName, ImageReader, quarantine};
-use windrow_storage::{Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions};
+use windrow_storage::{
+    Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions,
+};
 
 use super::admin::Admin;
 use super::connection::Connection;
@@ -170,7 +172,8 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
     for shard in &mut sim_shards {
         shard.participant.quiescent();
     }
-    let connections = (0..world.clients.len()).map(|_| Connection::new(0, world.links.index(shards), shards)).collect();
+    let connections =
+        (0..world.clients.len()).map(|_| Connection::new(0, world.links.index(shards), shards)).collect();
     let wires = || (0..shards).map(|_| (0..shards).map(|_| Wire::default()).collect()).collect();
     let life = Life {
         epoch: manifest.epoch,
@@ -218,7 +221,9 @@ fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest) -> Result<(), BootErr
                 break;
             };
             let mut chunks = 0..reader.chunks().len() as u32;
-            let Err(error) = chunks.try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {})) else { continue };
+            let Err(error) = chunks.try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {})) else {
+                continue;
+            };
             if error.is_damage() {
                 // If that fails too, the next start meets the damage again.
                 let _ = quarantine(disk.as_ref(), &dir, ImageName { image: entry.image, shard });
