@@ -28,7 +28,7 @@ use windrow_engine::op::OpError;
 use windrow_engine::{Catalogue, HashKey, Shard, ShardConfig};
 use windrow_memory::{ChunkLost, Domain, MemoryError};
 use windrow_storage::image::{ImageError, ImageName};
-use windrow_storage::{ImageEntry, Position, Recovery, ReplayFrom, Replayed, ReplayedFrame, StorageError};
+use windrow_storage::{ImageEntry, Manifest, Position, Recovery, ReplayFrom, Replayed, ReplayedFrame, StorageError, StreamEntry};
 
 use crate::replay::Dealer;
 use image::Unusable;
@@ -210,6 +210,7 @@ pub fn load(
             (shards.collect::<Result<_, _>>().map_err(StartError::Memory)?, None)
         }
     };
+    let settled_ms = latest_settled_ms(recovery.manifest());
     let replayed = replay(recovery, setup.catalogue, shards, image.as_ref(), workers, watch);
     let (replayed, mut shards) =
         match replayed {
@@ -220,7 +221,7 @@ pub fn load(
             replayed => replayed?,
         };
     shards.iter_mut().for_each(Shard::end_replay);
-    let latest_now_ms = replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms));
+    let latest_now_ms = replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms)).max(settled_ms);
     let is_redealt = image.as_ref().is_some_and(|image| image.shards != setup.shards);
     Ok(Loaded {
         replayed,
@@ -230,6 +231,15 @@ pub fn load(
         unusable,
         latest_now_ms,
     })
+}
+
+/// When a layout was everywhere last: records are without what was too old by then, so no clock may be before it.
+fn latest_settled_ms(manifest: &Manifest) -> Option<i64> {
+    let of = |stream: &StreamEntry| {
+        let older = stream.older.iter().map(|layout| layout.settled);
+        older.chain([stream.settled]).flatten().map(|settled| settled.at_ms).max()
+    };
+    manifest.catalogue.streams.iter().filter_map(of).max()
 }
 
 fn shard_config(recovery: &Recovery, setup: &Setup<'_>) -> ShardConfig {

@@ -9,15 +9,12 @@ pub struct Clocks {
     latest_ms: i64,
     /// Time that passed.
     uptime_ms: u64,
-    /// A later layout of a stream was settled at this time: the machine's clock falls no further back, since what the old layout did not keep by
-    /// that clock is gone.
-    floor_ms: i64,
 }
 
 impl Clocks {
     /// Clocks at the beginning of a history.
     pub fn new(wall_ms: i64) -> Clocks {
-        Clocks { wall_ms, latest_ms: i64::MIN, uptime_ms: 0, floor_ms: i64::MIN }
+        Clocks { wall_ms, latest_ms: i64::MIN, uptime_ms: 0 }
     }
 
     /// Time passes.
@@ -28,12 +25,7 @@ impl Clocks {
 
     /// Somebody sets the machine's clock.
     pub fn jump(&mut self, by_ms: i64) {
-        self.wall_ms = (self.wall_ms + by_ms).max(self.floor_ms);
-    }
-
-    /// The machine's clock is never set to before now.
-    pub fn hold(&mut self) {
-        self.floor_ms = self.now_ms();
+        self.wall_ms += by_ms;
     }
 
     /// A new process starts.

@@ -121,7 +121,6 @@ impl Life {
                 stream.dead_before_ms.push(dead_before.unwrap_or(i64::MIN));
             }
         }
-        world.clocks.hold();
         self.change(settled, Rc::new(next), asker, world)
     }
 
