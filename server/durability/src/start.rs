@@ -28,7 +28,9 @@ use windrow_engine::op::OpError;
 use windrow_engine::{Catalogue, HashKey, Shard, ShardConfig};
 use windrow_memory::{ChunkLost, Domain, MemoryError};
 use windrow_storage::image::{ImageError, ImageName};
-use windrow_storage::{ImageEntry, Manifest, Position, Recovery, ReplayFrom, Replayed, ReplayedFrame, StorageError, StreamEntry};
+use windrow_storage::{
+    ImageEntry, Manifest, Position, Recovery, ReplayFrom, Replayed, ReplayedFrame, StorageError, StreamEntry,
+};
 
 use crate::replay::Dealer;
 use image::Unusable;
@@ -221,7 +223,8 @@ pub fn load(
             replayed => replayed?,
         };
     shards.iter_mut().for_each(Shard::end_replay);
-    let latest_now_ms = replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms)).max(settled_ms);
+    let latest_now_ms =
+        replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms)).max(settled_ms);
     let is_redealt = image.as_ref().is_some_and(|image| image.shards != setup.shards);
     Ok(Loaded {
         replayed,
