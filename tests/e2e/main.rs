@@ -8,6 +8,7 @@ mod demo;
 mod duplicates;
 mod durability;
 mod entities;
+mod faults;
 mod late_and_skewed;
 mod lifecycle;
 mod load;

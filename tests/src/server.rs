@@ -1,5 +1,6 @@
 //! The real binary: found, started on a free port, awaited, killed, started again on the same directory.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -46,12 +47,17 @@ impl Launch {
     /// # Panics
     /// When the server does not come up; the message carries what it wrote.
     pub fn start_in(&self, home: Home) -> Server {
+        self.try_start_in(home).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Launch::start_in`], with a start that fails as an error.
+    pub fn try_start_in(&self, home: Home) -> Result<Server, StartError> {
         let mut failure = String::new();
         for _ in 0..START_ATTEMPTS {
             let port = free_port();
             let mut child = home.spawn(self.command(&home, port));
             match wait_until_ready(&mut child, port) {
-                Ok(()) => return Server { child, port, home: Some(home) },
+                Ok(()) => return Ok(Server { child, port, home: Some(home) }),
                 Err(error) => failure = format!("{error}\n{}", home.log_tail()),
             }
             let _ = child.kill();
@@ -60,7 +66,7 @@ impl Launch {
                 break;
             }
         }
-        panic!("windrow did not start: {failure}");
+        Err(StartError { home, failure })
     }
 
     /// Starts on the directory of an earlier server and kills it (kill -9) after this long, ready or not.
@@ -68,13 +74,25 @@ impl Launch {
     /// # Panics
     /// When it ended by itself before.
     pub fn start_and_kill_after(&self, home: Home, after: Duration) -> Home {
+        self.try_start_and_kill_after(home, after).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Launch::start_and_kill_after`], with a server that ended by itself as an error.
+    ///
+    /// # Panics
+    /// When a child of ours can be neither asked nor killed.
+    pub fn try_start_and_kill_after(&self, home: Home, after: Duration) -> Result<Home, StartError> {
         let mut child = home.spawn(self.command(&home, free_port()));
         std::thread::sleep(after);
-        let ended = child.try_wait().expect("a child can be asked");
-        assert!(ended.is_none(), "windrow ended with {ended:?} at its start:\n{}", home.log_tail());
+        if let Some(status) = child.try_wait().expect("a child can be asked") {
+            if home.log_tail().to_lowercase().contains("in use") {
+                return Ok(home);
+            }
+            return Err(StartError { failure: format!("it ended with {status}\n{}", home.log_tail()), home });
+        }
         child.kill().expect("the server's own process can be killed");
         child.wait().expect("a killed process can be awaited");
-        home
+        Ok(home)
     }
 
     fn command(&self, home: &Home, port: u16) -> Command {
@@ -88,10 +106,28 @@ impl Launch {
     }
 }
 
+/// A server that did not come up.
+#[derive(Debug)]
+pub struct StartError {
+    /// Its directory.
+    pub home: Home,
+    /// What went wrong, and the last lines that it wrote.
+    pub failure: String,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "windrow did not start on {}: {}", self.home.data().display(), self.failure)
+    }
+}
+
+impl std::error::Error for StartError {}
+
 /// The directory a server lives in, and what it wrote: outlives the process.
 #[derive(Debug)]
 pub struct Home {
     dir: TempDir,
+    data: PathBuf,
 }
 
 impl Home {
@@ -101,12 +137,27 @@ impl Home {
     /// When the temporary directory cannot be made.
     #[expect(clippy::new_without_default, reason = "it makes a directory: nothing to do by default")]
     pub fn new() -> Home {
-        Home { dir: TempDir::with_prefix("windrow-test-").expect("a temporary directory can be made") }
+        let dir = TempDir::with_prefix("windrow-test-").expect("a temporary directory can be made");
+        let data = dir.path().join("data");
+        Home { dir, data }
+    }
+
+    /// A new one whose data lies elsewhere: on a file system of its own.
+    ///
+    /// # Panics
+    /// As [`Home::new`].
+    pub fn with_data(data: PathBuf) -> Home {
+        Home { data, ..Home::new() }
     }
 
     /// The data directory to give to `--dir`.
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
+    }
+
+    /// Leaves it behind for whoever looks into it; where it is.
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
     }
 
     /// Starts a command whose output is appended to this home's log.
@@ -163,6 +214,11 @@ impl Server {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its port.

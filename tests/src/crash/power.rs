@@ -1,0 +1,129 @@
+//! A power cut: the file system under the data directory goes, with all that was not synced; its journal is replayed, the server restarts.
+//!
+//! The disk behind it keeps what it was given. That a disk loses or reorders what it was not told to flush is the simulator's part.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::entity::STREAM;
+use super::findings::Findings;
+use super::load::{Crew, Survives};
+use super::mount::{Cut, Kind, Mount};
+use super::outcome::Outcome;
+use crate::server::{Home, Launch, StartError};
+
+/// Smallest file systems that mkfs makes and several loads fit on.
+const EXT4_BYTES: u64 = 256 << 20;
+const XFS_BYTES: u64 = 320 << 20;
+/// Cuts of one file system; then a new one is made, so that it does not fill.
+const CUTS_OF_A_LIFE: u64 = 5;
+/// Under `everysec` a load outlasts the promise, else it only has to be under way.
+const LOAD_MS: [std::ops::Range<u64>; 2] = [20..600, 1300..2300];
+/// Segments that are rotated within a load, and leave room for many.
+const SEGMENT: &str = "1mb";
+
+/// What to cut, how often.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The file system.
+    pub kind: Kind,
+    /// `appendfsync` of the server.
+    pub mode: String,
+    /// The mode whose promises are looked for: the server's own, but for a test of the ledger itself.
+    pub promised: String,
+    /// How often.
+    pub cuts: u64,
+    /// Numbers of shards to choose from.
+    pub shards: Vec<usize>,
+    /// Decides everything but the threads' timing.
+    pub seed: u64,
+}
+
+/// Runs the plan. Fails where the machine does not do what [`mount::available`](super::mount::available) found it to do.
+pub fn run(plan: &Plan) -> io::Result<Outcome> {
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let mut outcome = Outcome::new(format!("power cut of {}, appendfsync {}", plan.kind.name(), plan.mode));
+    while outcome.tries < plan.cuts && outcome.findings.total() == 0 {
+        let mount = Mount::new(plan.kind, if plan.kind == Kind::Xfs { XFS_BYTES } else { EXT4_BYTES })?;
+        let home = Home::with_data(mount.point().join("data"));
+        let crew = Crew::new(plan.seed ^ outcome.tries);
+        let cuts = CUTS_OF_A_LIFE.min(plan.cuts - outcome.tries);
+        let mut life = Life { plan, random: &mut random, mount: &mount, outcome: &mut outcome };
+        match life.run(home, crew, cuts)? {
+            Ok(()) => {}
+            Err(error) => outcome.findings.wrong_answer(format!("seed {}: {error}", plan.seed)),
+        }
+    }
+    Ok(outcome)
+}
+
+struct Life<'a> {
+    plan: &'a Plan,
+    random: &'a mut StdRng,
+    mount: &'a Mount,
+    outcome: &'a mut Outcome,
+}
+
+impl Life<'_> {
+    fn run(&mut self, mut home: Home, mut crew: Crew, cuts: u64) -> io::Result<Result<(), StartError>> {
+        for cut in 0..cuts {
+            let server = match self.launch().try_start_in(home) {
+                Ok(server) => server,
+                Err(error) => return Ok(Err(error)),
+            };
+            if cut == 0 {
+                server.connect().ok(STREAM);
+            }
+            let load = crew.start(server.addr());
+            let load_ms = LOAD_MS[usize::from(self.plan.mode == "everysec")].clone();
+            std::thread::sleep(Duration::from_millis(self.random.random_range(load_ms)));
+            load.is_over();
+            let journal = [Cut::WithoutJournal, Cut::AfterJournal][self.random.random_range(0..2)];
+            self.mount.cut_power(journal)?;
+            home = server.kill();
+            crew = load.finish();
+            self.outcome.tries += 1;
+            self.mount.come_back()?;
+            let server = match self.launch().try_start_in(home) {
+                Ok(server) => server,
+                Err(error) => return Ok(Err(error)),
+            };
+            self.judge(&mut crew, &server, journal);
+            // What is sent again after a cut counts once too.
+            crew.settle(server.addr(), &mut self.outcome.findings);
+            let mut findings = Findings::default();
+            crew.judge(&mut server.connect(), Survives::Acknowledged, &mut findings);
+            self.outcome.findings.add(findings, "sent again after the cut");
+            home = server.kill();
+            if self.outcome.findings.total() > 0 {
+                break;
+            }
+        }
+        self.outcome.add_crew(&crew);
+        Ok(Ok(()))
+    }
+
+    fn judge(&mut self, crew: &mut Crew, server: &crate::server::Server, journal: Cut) {
+        let survives = match self.plan.promised.as_str() {
+            "always" => Survives::Shown,
+            "everysec" => Survives::UpToLastSecond,
+            _ => Survives::AnyPrefix,
+        };
+        let last = crew.last_acknowledged().unwrap_or_else(Instant::now);
+        let mut findings = Findings::default();
+        crew.judge(&mut server.connect(), survives, &mut findings);
+        if let Some(oldest) = findings.oldest_taken_back {
+            let age = last.saturating_duration_since(oldest);
+            self.outcome.taken_back_age = self.outcome.taken_back_age.max(Some(age));
+        }
+        self.outcome.findings.add(findings, &format!("seed {}, power cut {journal:?}", self.plan.seed));
+    }
+
+    fn launch(&mut self) -> Launch {
+        let shards = self.plan.shards[self.random.random_range(0..self.plan.shards.len())];
+        Launch::shards(shards).option("--appendfsync", &self.plan.mode).option("--log-segment-bytes", SEGMENT)
+    }
+}
