@@ -65,6 +65,15 @@ pub enum StorageError {
         /// The newest epoch in the manifest.
         manifest_epoch: u32,
     },
+    /// The log no longer begins where a replay would have to begin.
+    LogGivenBack {
+        /// The data directory.
+        dir: PathBuf,
+        /// The epoch that a replay would begin in; 0: in the first, without an image.
+        epoch: u32,
+        /// The newest epoch whose log is gone.
+        given_back: u32,
+    },
     /// The manifest would grow beyond its bound; the change was not made.
     ManifestTooLarge {
         /// Its size with the change.
@@ -191,6 +200,18 @@ impl fmt::Display for StorageError {
                 "{} holds operations, but the manifest knows no epoch after {manifest_epoch}; \
                  restore the manifest that belongs to this log",
                 file.display()
+            ),
+            StorageError::LogGivenBack { dir, epoch: 0, given_back } => write!(
+                out,
+                "{}: the log up to epoch {given_back} has been given back, and there is no image to begin with; \
+                 restore the images from a backup of this directory",
+                dir.display()
+            ),
+            StorageError::LogGivenBack { dir, epoch, given_back } => write!(
+                out,
+                "{}: the log up to epoch {given_back} has been given back, and the image is of epoch {epoch}; \
+                 restore a newer image from a backup of this directory",
+                dir.display()
             ),
             StorageError::ManifestTooLarge { bytes, bytes_max } => {
                 write!(

@@ -27,7 +27,7 @@ mod view;
 mod write;
 
 pub use key::{ENTITY_BYTES_MAX, Key};
-pub(crate) use view::{Attempt, attempt};
+pub(crate) use view::{Attempt, attempt, is_at_rest};
 pub use view::{Block, Record};
 pub use write::Edit;
 pub(crate) use write::{Origin, mark_free, start};
@@ -92,6 +92,11 @@ impl Head {
     /// The same, with an even sequence.
     fn at_rest(self) -> Self {
         Self(self.0 & !(1 << SEQUENCE_SHIFT))
+    }
+
+    /// The head of a live record at the start of its count: as an image holds it.
+    fn of_image(self) -> Self {
+        Self(0).describing(LIVE, self.entity_bytes(), self.layout())
     }
 
     /// This sequence over another description.

@@ -3,7 +3,7 @@
 use super::{HASH, Head, POSITION, key, key::Key};
 use crate::prefetch::prefetch;
 use crate::{
-    handle::Handle,
+    handle::{GRANULE_WORDS, Handle},
     planted::{Mistake, is_planted, order},
     region::Region,
     sync::{AtomicU64, Ordering},
@@ -96,6 +96,22 @@ impl<'a> Record<'a> {
         self.words.len() * crate::handle::WORD_BYTES
     }
 
+    /// The size of its slot in granules of 16 bytes: the class that it has in an image, too.
+    pub fn slot_granules(&self) -> usize {
+        self.words.len() / GRANULE_WORDS
+    }
+
+    /// Puts the words of the whole slot into `words`, in place of what was there, as an image holds them: a record that nobody
+    /// writes, its sequence zero whatever it is here, so that equal records have equal words. For a
+    /// [`Reader`](crate::Reader) they are as whole as the record is [current](Record::is_current) afterwards. A body that
+    /// names blocks means nothing elsewhere: such a record is not for an image.
+    pub fn image_words(&self, words: &mut Vec<u64>) {
+        words.clear();
+        words.push(self.head.of_image().0);
+        let order = order(Mistake::RecordWordNotAcquired, Ordering::Acquire);
+        words.extend(self.words[1..].iter().map(|word| word.load(order)));
+    }
+
     /// The word `index` of the body.
     ///
     /// # Panics
@@ -181,6 +197,12 @@ impl fmt::Debug for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Block").field("words", &self.words()).finish_non_exhaustive()
     }
+}
+
+/// Whether a slot out of an image holds a record that nobody writes and that has room for its key.
+pub(crate) fn is_at_rest(words: &[AtomicU64]) -> bool {
+    let head = Head::from_word(words[0].load(Ordering::Relaxed));
+    head.is_live() && !head.is_being_written() && head.body_start() <= words.len()
 }
 
 /// What came of one attempt to read a record.

@@ -133,6 +133,7 @@ fn cut(
     now_ms: i64,
     salt: u64,
 ) -> Result<LogEnd, StorageError> {
+    // Behind the last frame of which all is durable; an image's end may lie within the next one.
     let durable_ops = walk.stated_ops;
     assert!(durable_ops <= end.ops, "a log that lost durable operations is refused before");
     if durable_ops == end.ops {
@@ -151,7 +152,7 @@ fn cut(
     let (mut again, first_segment) = walk.again_from(durable_ops);
     // The end of the last durable frame. A log's first operations may be in the tail; then the cut is at its beginning.
     let mut kept =
-        LogEnd { segment: first_segment, offset: SEGMENT_HEADER_BYTES, ops: again.last_ops(), ..end };
+        LogEnd { segment: first_segment, offset: SEGMENT_HEADER_BYTES, ops: again.read_ops(), ..end };
     for segment in first_segment..=end.segment {
         let name = SegmentName::Log { epoch: walk.epoch, shard: walk.shard, segment };
         let limit = (segment == end.segment).then_some(end.offset);
@@ -165,7 +166,7 @@ fn cut(
             if header.op_count == 0 { Ok(()) } else { tail.copy(&header, located.frame.ops) }
         })?;
     }
-    assert_eq!(kept.ops, durable_ops, "durable positions lie between frames");
+    assert!(kept.ops <= durable_ops, "the cut is at {}, not above {durable_ops}", kept.ops);
     assert_eq!(again.last_ops(), end.ops, "the second walk reads what the first one did");
     let offset = tail.finish()?;
     kept.tail = Some(TailEnd { opened_epoch, offset, ops: end.ops });
