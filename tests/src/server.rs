@@ -23,17 +23,25 @@ const START_ATTEMPTS: usize = 5;
 pub struct Launch {
     shards: usize,
     arguments: Vec<String>,
+    /// What runs the server, if not the system: a program that becomes it.
+    wrapper: Vec<String>,
 }
 
 impl Launch {
     /// With this many shards, everything else as it comes.
     pub fn shards(shards: usize) -> Launch {
-        Launch { shards, arguments: Vec::new() }
+        Launch { shards, arguments: Vec::new(), wrapper: Vec::new() }
     }
 
     /// With one more command-line option.
     pub fn option(mut self, name: &str, value: &str) -> Launch {
         self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Run by a program that keeps its own process for the server, as `env` or `strace -D` do.
+    pub fn under(mut self, wrapper: &[&str]) -> Launch {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -69,6 +77,13 @@ impl Launch {
         Err(StartError { home, failure })
     }
 
+    /// Starts on the directory of an earlier server and does not wait for it.
+    pub fn begin(&self, home: Home) -> Server {
+        let port = free_port();
+        let child = home.spawn(self.command(&home, port));
+        Server { child, port, home: Some(home) }
+    }
+
     /// Starts on the directory of an earlier server and kills it (kill -9) after this long, ready or not.
     ///
     /// # Panics
@@ -96,7 +111,14 @@ impl Launch {
     }
 
     fn command(&self, home: &Home, port: u16) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match self.wrapper.split_first() {
+            Some((wrapper, arguments)) => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
         command
             .args(["serve", "--port", &port.to_string(), "--shards", &self.shards.to_string()])
             .arg("--dir")

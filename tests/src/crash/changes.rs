@@ -111,8 +111,9 @@ impl Changer {
         true
     }
 
-    /// Looks what a restart has made of the things; from then on that is the truth. Where nothing is promised, `is_promised` is false.
-    pub fn judge(&mut self, conn: &mut Conn, is_promised: bool, findings: &mut Findings) {
+    /// Looks what a restart has made of the things; from then on that is the truth. A change is durable when it is acknowledged, in every
+    /// mode.
+    pub fn judge(&mut self, conn: &mut Conn, findings: &mut Findings) {
         let streams: Vec<String> = match conn.try_args(&[b"STREAM.LIST"]) {
             Ok(Reply::Array(names)) => names.iter().map(Reply::text).collect(),
             other => return findings.wrong_answer(format!("STREAM.LIST was answered {other:?}")),
@@ -126,7 +127,7 @@ impl Changer {
                 matches!(reply, Ok(Reply::Array(_)))
             };
             let found = if is_there { Known::There } else { Known::Gone };
-            if is_promised && *known != Known::Either && *known != found {
+            if *known != Known::Either && *known != found {
                 findings.lost += 1;
                 findings.note(format!("{name} was acknowledged as {known:?}, but is {found:?}"));
             }

@@ -1,10 +1,12 @@
-//! kill -9 at random moments, also during a start, with other settings and another number of shards at each restart.
+//! kill -9 at random moments, also during a start, with other settings and another number of shards at each restart; and on a disk that
+//! is slow between the steps by which files are made and replaced, so that kills come between them.
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::calls;
 use super::entity::STREAM;
 use super::findings::Findings;
 use super::load::{Crew, Survives};
@@ -22,6 +24,21 @@ const START_MS_MAX: u64 = 80;
 /// Segment sizes: small ones are rotated within a load.
 const SEGMENTS: [&str; 3] = ["1mb", "2mb", "64mb"];
 
+/// One start in so many is on a slow disk, if calls can be traced here.
+const SLOW: u32 = 4;
+/// The calls by which files are made, replaced and made durable: each takes some milliseconds more.
+const SLOW_DISK: [&str; 9] = [
+    "strace",
+    "-D",
+    "-f",
+    "-q",
+    "-o",
+    "/dev/null",
+    "-e",
+    "trace=fdatasync,fsync,/^rename,/^unlink,ftruncate,fallocate",
+    "--inject=fdatasync,fsync,/^rename,/^unlink,ftruncate,fallocate:delay_exit=8000",
+];
+
 /// How to kill.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -38,12 +55,14 @@ pub struct Plan {
 /// Runs the plan.
 pub fn run(plan: &Plan) -> Outcome {
     let mut random = StdRng::seed_from_u64(plan.seed);
+    let can_slow = calls::available().is_ok();
     let mut outcome = Outcome::new(format!("kill -9, appendfsync {}", plan.modes.join("/")));
     while outcome.tries < plan.cycles && outcome.findings.total() == 0 {
         let kills = KILLS_OF_A_LIFE.min(plan.cycles - outcome.tries);
         let mut life = Life {
             plan,
             random: &mut random,
+            can_slow,
             crew: Some(Crew::new(plan.seed ^ outcome.tries)),
             outcome: &mut outcome,
         };
@@ -60,6 +79,7 @@ pub fn run(plan: &Plan) -> Outcome {
 struct Life<'a> {
     plan: &'a Plan,
     random: &'a mut StdRng,
+    can_slow: bool,
     crew: Option<Crew>,
     outcome: &'a mut Outcome,
 }
@@ -123,7 +143,9 @@ impl Life<'_> {
         let shards = self.plan.shards[self.random.random_range(0..self.plan.shards.len())];
         let mode = &self.plan.modes[self.random.random_range(0..self.plan.modes.len())];
         let segment = SEGMENTS[self.random.random_range(0..SEGMENTS.len())];
-        Launch::shards(shards).option("--appendfsync", mode).option("--log-segment-bytes", segment)
+        let launch =
+            Launch::shards(shards).option("--appendfsync", mode).option("--log-segment-bytes", segment);
+        if self.can_slow && self.random.random_ratio(1, SLOW) { launch.under(&SLOW_DISK) } else { launch }
     }
 
     /// The directory stays for whoever looks into it.

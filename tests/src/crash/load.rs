@@ -122,8 +122,7 @@ impl Crew {
         findings.add(std::mem::take(&mut self.reader.findings), "while reading");
         self.reader.shown.clear();
         findings.add(std::mem::take(&mut self.changer.findings), "while changing streams");
-        let is_promised = matches!(survives, Survives::Acknowledged | Survives::Shown);
-        self.changer.judge(conn, is_promised, findings);
+        self.changer.judge(conn, findings);
     }
 
     /// What the writers have come to, all together.

@@ -13,7 +13,7 @@ use super::findings::Findings;
 use super::load::{Crew, Survives};
 use super::mount::{Cut, Kind, Mount};
 use super::outcome::Outcome;
-use crate::server::{Home, Launch, StartError};
+use crate::server::{Home, Launch, Server, StartError};
 
 /// Smallest file systems that mkfs makes and several loads fit on.
 const EXT4_BYTES: u64 = 256 << 20;
@@ -22,6 +22,10 @@ const XFS_BYTES: u64 = 320 << 20;
 const CUTS_OF_A_LIFE: u64 = 5;
 /// Under `everysec` a load outlasts the promise, else it only has to be under way.
 const LOAD_MS: [std::ops::Range<u64>; 2] = [20..600, 1300..2300];
+/// After one cut in so many, the next start is cut too.
+const BROKEN_STARTS: u32 = 3;
+/// How long that start has at most.
+const START_MS_MAX: u64 = 120;
 /// Segments that are rotated within a load, and leave room for many.
 const SEGMENT: &str = "1mb";
 
@@ -67,36 +71,43 @@ struct Life<'a> {
     outcome: &'a mut Outcome,
 }
 
+/// What comes before the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// The server is under load.
+    Load,
+    /// It was asked to stop under load, and has: what it acknowledged is synced, in every mode.
+    Stop,
+    /// It was killed under load, and another had started: what that one found is synced, in every mode.
+    Restart,
+}
+
 impl Life<'_> {
     fn run(&mut self, mut home: Home, mut crew: Crew, cuts: u64) -> io::Result<Result<(), StartError>> {
         for cut in 0..cuts {
-            let server = match self.launch().try_start_in(home) {
-                Ok(server) => server,
+            let before = if cut == 0 || self.random.random_ratio(1, 2) {
+                Before::Load
+            } else {
+                [Before::Stop, Before::Restart][self.random.random_range(0..2)]
+            };
+            let ended = match self.until_cut(home, crew, before, cut == 0)? {
+                Ok(ended) => ended,
                 Err(error) => return Ok(Err(error)),
             };
-            if cut == 0 {
-                server.connect().ok(STREAM);
-            }
-            let load = crew.start(server.addr());
-            let load_ms = LOAD_MS[usize::from(self.plan.mode == "everysec")].clone();
-            std::thread::sleep(Duration::from_millis(self.random.random_range(load_ms)));
-            load.is_over();
-            let journal = [Cut::WithoutJournal, Cut::AfterJournal][self.random.random_range(0..2)];
-            self.mount.cut_power(journal)?;
-            home = server.kill();
-            crew = load.finish();
+            (home, crew) = ended;
             self.outcome.tries += 1;
             self.mount.come_back()?;
+            if self.random.random_ratio(1, BROKEN_STARTS) {
+                home = self.cut_start(home)?;
+            }
             let server = match self.launch().try_start_in(home) {
                 Ok(server) => server,
                 Err(error) => return Ok(Err(error)),
             };
-            self.judge(&mut crew, &server, journal);
+            self.judge(&mut crew, &server, before);
             // What is sent again after a cut counts once too.
             crew.settle(server.addr(), &mut self.outcome.findings);
-            let mut findings = Findings::default();
-            crew.judge(&mut server.connect(), Survives::Acknowledged, &mut findings);
-            self.outcome.findings.add(findings, "sent again after the cut");
+            self.judge_all(&mut crew, &server, "sent again after the cut");
             home = server.kill();
             if self.outcome.findings.total() > 0 {
                 break;
@@ -106,11 +117,70 @@ impl Life<'_> {
         Ok(Ok(()))
     }
 
-    fn judge(&mut self, crew: &mut Crew, server: &crate::server::Server, journal: Cut) {
-        let survives = match self.plan.promised.as_str() {
-            "always" => Survives::Shown,
-            "everysec" => Survives::UpToLastSecond,
-            _ => Survives::AnyPrefix,
+    /// A load, and what follows it until the power is gone.
+    fn until_cut(
+        &mut self,
+        home: Home,
+        crew: Crew,
+        before: Before,
+        is_first: bool,
+    ) -> io::Result<Result<(Home, Crew), StartError>> {
+        let server = match self.launch().try_start_in(home) {
+            Ok(server) => server,
+            Err(error) => return Ok(Err(error)),
+        };
+        if is_first {
+            server.connect().ok(STREAM);
+        }
+        let load = crew.start(server.addr());
+        let load_ms = LOAD_MS[usize::from(self.plan.mode == "everysec")].clone();
+        std::thread::sleep(Duration::from_millis(self.random.random_range(load_ms)));
+        load.is_over();
+        let (home, crew) = match before {
+            Before::Load => {
+                self.cut_power()?;
+                (server.kill(), load.finish())
+            }
+            Before::Stop => {
+                let home = server.stop();
+                self.cut_power()?;
+                (home, load.finish())
+            }
+            Before::Restart => {
+                let home = server.kill();
+                let mut crew = load.finish();
+                let server = match self.launch().try_start_in(home) {
+                    Ok(server) => server,
+                    Err(error) => return Ok(Err(error)),
+                };
+                self.judge_all(&mut crew, &server, "killed before the cut");
+                self.cut_power()?;
+                (server.kill(), crew)
+            }
+        };
+        Ok(Ok((home, crew)))
+    }
+
+    /// The power goes again, while the server reads its log.
+    fn cut_start(&mut self, home: Home) -> io::Result<Home> {
+        let server = self.launch().begin(home);
+        std::thread::sleep(Duration::from_millis(self.random.random_range(0..START_MS_MAX)));
+        self.cut_power()?;
+        let home = server.kill();
+        self.mount.come_back()?;
+        Ok(home)
+    }
+
+    fn cut_power(&mut self) -> io::Result<()> {
+        self.mount.cut_power([Cut::WithoutJournal, Cut::AfterJournal][self.random.random_range(0..2)])
+    }
+
+    fn judge(&mut self, crew: &mut Crew, server: &Server, before: Before) {
+        let survives = match (before, self.plan.promised.as_str()) {
+            (Before::Stop | Before::Restart, _) => Survives::Acknowledged,
+            (Before::Load, "always") => Survives::Shown,
+            (Before::Load, "everysec") => Survives::UpToLastSecond,
+            (Before::Load, _) => Survives::AnyPrefix,
         };
         let last = crew.last_acknowledged().unwrap_or_else(Instant::now);
         let mut findings = Findings::default();
@@ -119,7 +189,13 @@ impl Life<'_> {
             let age = last.saturating_duration_since(oldest);
             self.outcome.taken_back_age = self.outcome.taken_back_age.max(Some(age));
         }
-        self.outcome.findings.add(findings, &format!("seed {}, power cut {journal:?}", self.plan.seed));
+        self.outcome.findings.add(findings, &format!("seed {}, power cut after {before:?}", self.plan.seed));
+    }
+
+    fn judge_all(&mut self, crew: &mut Crew, server: &Server, when: &str) {
+        let mut findings = Findings::default();
+        crew.judge(&mut server.connect(), Survives::Acknowledged, &mut findings);
+        self.outcome.findings.add(findings, &format!("seed {}, {when}", self.plan.seed));
     }
 
     fn launch(&mut self) -> Launch {
