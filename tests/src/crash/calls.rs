@@ -131,7 +131,7 @@ impl Round<'_> {
             Expect::NoRoom | Expect::NoRefusal => self.wait_for(&mut conn, "a write is accepted", is_ok),
         }
         std::thread::sleep(AFTERWARDS);
-        let home = server.kill();
+        let home = self.outcome.kill(server, Some(&load));
         let mut crew = load.finish();
         self.outcome.tries += 1;
         if case.expect == Expect::NoRefusal && crew.counts().refused > refused_before {

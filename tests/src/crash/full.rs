@@ -75,7 +75,7 @@ impl Round<'_> {
         std::thread::sleep(AFTERWARDS);
         fill(&self.ballast, 0)?;
         self.wait_for(&mut conn, "a write is refused again", is_no_room);
-        let home = server.kill();
+        let home = self.outcome.kill(server, Some(&load));
         let mut crew = load.finish();
         self.outcome.tries += 1;
         let home = self.restart_on_full_disk(&launch, home, &mut crew);
@@ -97,7 +97,7 @@ impl Round<'_> {
         match launch.try_start_in(home) {
             Ok(server) => {
                 self.judge(crew, &server, "after a restart on the full disk");
-                server.kill()
+                self.outcome.kill(server, None)
             }
             Err(error) => {
                 if !error.failure.contains("No space left") {

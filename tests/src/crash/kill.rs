@@ -11,7 +11,8 @@ use super::entity::STREAM;
 use super::findings::Findings;
 use super::load::{Crew, Survives};
 use super::outcome::Outcome;
-use crate::server::{Home, Launch, StartError};
+use crate::resp::{Conn, Reply};
+use crate::server::{Home, Launch, Server, StartError};
 
 /// Kills of one data directory; then a new one is begun, so that starts stay short.
 const KILLS_OF_A_LIFE: u64 = 25;
@@ -19,6 +20,9 @@ const KILLS_OF_A_LIFE: u64 = 25;
 const LOAD_MS_MAX: u64 = 300;
 /// One restart in so many is killed several times before it may serve.
 const BROKEN_STARTS: u32 = 4;
+/// One load in so many ends with FLUSHALL, which is killed within this time.
+const FLUSHES: u32 = 12;
+const FLUSH_MS_MAX: u64 = 15;
 /// A broken start is killed after this at the latest.
 const START_MS_MAX: u64 = 80;
 /// Segment sizes: small ones are rotated within a load.
@@ -59,13 +63,7 @@ pub fn run(plan: &Plan) -> Outcome {
     let mut outcome = Outcome::new(format!("kill -9, appendfsync {}", plan.modes.join("/")));
     while outcome.tries < plan.cycles && outcome.findings.total() == 0 {
         let kills = KILLS_OF_A_LIFE.min(plan.cycles - outcome.tries);
-        let mut life = Life {
-            plan,
-            random: &mut random,
-            can_slow,
-            crew: Some(Crew::new(plan.seed ^ outcome.tries)),
-            outcome: &mut outcome,
-        };
+        let mut life = Life { plan, random: &mut random, can_slow, outcome: &mut outcome };
         if let Err(error) = life.run(kills) {
             let place = error.to_string();
             let kept = error.home.keep();
@@ -80,60 +78,85 @@ struct Life<'a> {
     plan: &'a Plan,
     random: &'a mut StdRng,
     can_slow: bool,
-    crew: Option<Crew>,
     outcome: &'a mut Outcome,
 }
 
 impl Life<'_> {
     fn run(&mut self, kills: u64) -> Result<(), StartError> {
         let mut home = Home::new();
+        let mut crew = Crew::new(self.plan.seed ^ self.outcome.tries);
         for kill in 0..kills {
-            if kill > 0 && self.random.random_ratio(1, BROKEN_STARTS) {
-                for _ in 0..self.random.random_range(1..4) {
-                    let after = Duration::from_millis(self.random.random_range(0..START_MS_MAX));
-                    home = self.launch().try_start_and_kill_after(home, after)?;
-                }
+            if kill > 0 {
+                home = self.before_start(home)?;
             }
-            let launch = self.launch();
-            let server = launch.try_start_in(home)?;
-            let mut conn = server.connect();
-            let mut crew = self.crew.take().expect("a crew between two loads");
+            let server = self.launch().try_start_in(home)?;
             if kill == 0 {
-                conn.ok(STREAM);
+                server.connect().ok(STREAM);
             } else {
-                self.judge(&mut crew, &mut conn, kill);
+                self.judge(&mut crew, &server, kill);
+            }
+            if self.outcome.findings.total() == 0 {
+                (home, crew) = self.load_and_kill(server, crew);
+                self.outcome.tries += 1;
+            } else {
+                home = server.kill();
             }
             if self.outcome.findings.total() > 0 {
-                self.crew = Some(crew);
-                return self.give_up(server.kill());
+                return self.give_up(home, &crew);
             }
-            let load = crew.start(server.addr());
-            std::thread::sleep(Duration::from_millis(self.random.random_range(1..LOAD_MS_MAX)));
-            home = server.kill();
-            self.crew = Some(load.finish());
-            self.outcome.tries += 1;
         }
         // What is undecided is sent again to the end; then all of it counts exactly once, however the entities are dealt.
         for _ in 0..2 {
             let server = self.launch().try_start_in(home)?;
-            let mut crew = self.crew.take().expect("a crew between two loads");
-            let mut conn = server.connect();
-            self.judge(&mut crew, &mut conn, kills);
+            self.judge(&mut crew, &server, kills);
             crew.settle(server.addr(), &mut self.outcome.findings);
-            self.judge(&mut crew, &mut conn, kills);
-            self.crew = Some(crew);
-            home = server.kill();
+            self.judge(&mut crew, &server, kills);
+            home = self.outcome.kill(server, None);
         }
         if self.outcome.findings.total() > 0 {
-            return self.give_up(home);
+            return self.give_up(home, &crew);
         }
-        self.outcome.add_crew(self.crew.as_ref().expect("a crew between two loads"));
+        self.outcome.add_crew(&crew);
         Ok(())
     }
 
-    fn judge(&mut self, crew: &mut Crew, conn: &mut crate::resp::Conn, kill: u64) {
+    /// Starts that are killed before they may serve.
+    fn before_start(&mut self, mut home: Home) -> Result<Home, StartError> {
+        if self.random.random_ratio(1, BROKEN_STARTS) {
+            for _ in 0..self.random.random_range(1..4) {
+                let after = Duration::from_millis(self.random.random_range(0..START_MS_MAX));
+                home = self.launch().try_start_and_kill_after(home, after)?;
+            }
+        }
+        Ok(home)
+    }
+
+    fn load_and_kill(&mut self, server: Server, crew: Crew) -> (Home, Crew) {
+        let load = crew.start(server.addr());
+        std::thread::sleep(Duration::from_millis(self.random.random_range(1..LOAD_MS_MAX)));
+        if !self.random.random_ratio(1, FLUSHES) {
+            let home = self.outcome.kill(server, Some(&load));
+            return (home, load.finish());
+        }
+        let mut crew = load.finish();
+        let flush = {
+            let addr = server.addr();
+            std::thread::spawn(move || {
+                matches!(
+                    Conn::open(addr).and_then(|mut conn| conn.try_args(&[b"FLUSHALL"])),
+                    Ok(Reply::Simple(_))
+                )
+            })
+        };
+        std::thread::sleep(Duration::from_millis(self.random.random_range(0..FLUSH_MS_MAX)));
+        let home = self.outcome.kill(server, None);
+        crew.flushed(flush.join().unwrap_or(false));
+        (home, crew)
+    }
+
+    fn judge(&mut self, crew: &mut Crew, server: &Server, kill: u64) {
         let mut findings = Findings::default();
-        crew.judge(conn, Survives::Acknowledged, &mut findings);
+        crew.judge(&mut server.connect(), Survives::Acknowledged, &mut findings);
         self.outcome
             .findings
             .add(findings, &format!("seed {}, after kill {kill} of a directory", self.plan.seed));
@@ -149,7 +172,8 @@ impl Life<'_> {
     }
 
     /// The directory stays for whoever looks into it.
-    fn give_up(&mut self, home: Home) -> Result<(), StartError> {
+    fn give_up(&mut self, home: Home, crew: &Crew) -> Result<(), StartError> {
+        self.outcome.add_crew(crew);
         self.outcome.findings.note(format!("the directory is kept at {}", home.keep().display()));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A crew of connections that write, read and change streams, and the ledger that they keep over all restarts.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::changes::Changer;
-use super::entity::{Entity, FEATURES, Promise, Row, State};
+use super::entity::{Entity, FEATURES, Promise, Row, State, Step};
 use super::findings::Findings;
 use super::shown::Reader;
 use super::writer::{Begun, Counts, Writer};
@@ -125,6 +126,34 @@ impl Crew {
         self.changer.judge(conn, findings);
     }
 
+    /// Reads all entities, so that what the server has yet to fetch of them is fetched. Fails when it restarts itself over it.
+    pub fn touch(&mut self, addr: SocketAddr) -> io::Result<()> {
+        let mut conn = Conn::open(addr)?;
+        for writer in &mut self.writers {
+            let names: Vec<&str> = writer.entities_mut().map(|entity| entity.name()).collect();
+            for chunk in names.chunks(ROWS) {
+                let command = format!("WINDOW.MGET {} {} load count:all", chunk.len(), chunk.join(" "));
+                let args: Vec<&[u8]> = command.split_whitespace().map(str::as_bytes).collect();
+                if let Reply::Error(text) = conn.try_args(&args)? {
+                    return Err(io::Error::other(text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// FLUSHALL was sent: all that is there goes.
+    pub fn flushed(&mut self, is_acknowledged: bool) {
+        for writer in &mut self.writers {
+            for entity in writer.entities_mut() {
+                entity.send(Step::Delete);
+                if is_acknowledged {
+                    entity.acknowledge(Step::Delete, Instant::now());
+                }
+            }
+        }
+    }
+
     /// What the writers have come to, all together.
     pub fn counts(&self) -> Counts {
         let mut all = Counts::default();
@@ -192,6 +221,13 @@ impl Load {
     /// From now on what reads show is not held against the server: its log may have failed.
     pub fn is_over(&self) {
         self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a connection has ended by itself, which nobody but a dying server makes it do.
+    pub fn has_lost_one(&self) -> bool {
+        self.writers.iter().any(JoinHandle::is_finished)
+            || self.reader.is_finished()
+            || self.changer.is_finished()
     }
 
     /// Stops them all; the ledger.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::findings::Findings;
-use super::load::Crew;
+use super::load::{Crew, Load};
+use crate::server::{Home, Server};
 
 /// A row.
 #[derive(Debug)]
@@ -53,6 +54,17 @@ impl Outcome {
         self.refused += counts.refused + counts.unknown;
         self.reads += crew.reads();
         self.snapshots += crew.snapshots();
+    }
+
+    /// kill -9. A server that had ended by itself, or let a connection go, is found out.
+    pub fn kill(&mut self, mut server: Server, load: Option<&Load>) -> Home {
+        let has_lost_one = load.is_some_and(Load::has_lost_one);
+        if !server.is_running() || has_lost_one {
+            let log = server.home().log_tail();
+            self.findings
+                .wrong_answer(format!("the server ended, or a connection, before it was killed:\n{log}"));
+        }
+        server.kill()
     }
 
     /// The column titles of the rows.

@@ -108,7 +108,7 @@ impl Life<'_> {
             // What is sent again after a cut counts once too.
             crew.settle(server.addr(), &mut self.outcome.findings);
             self.judge_all(&mut crew, &server, "sent again after the cut");
-            home = server.kill();
+            home = self.outcome.kill(server, None);
             if self.outcome.findings.total() > 0 {
                 break;
             }
@@ -139,7 +139,7 @@ impl Life<'_> {
         let (home, crew) = match before {
             Before::Load => {
                 self.cut_power()?;
-                (server.kill(), load.finish())
+                (self.outcome.kill(server, Some(&load)), load.finish())
             }
             Before::Stop => {
                 let home = server.stop();
@@ -147,7 +147,7 @@ impl Life<'_> {
                 (home, load.finish())
             }
             Before::Restart => {
-                let home = server.kill();
+                let home = self.outcome.kill(server, Some(&load));
                 let mut crew = load.finish();
                 let server = match self.launch().try_start_in(home) {
                     Ok(server) => server,
@@ -155,7 +155,7 @@ impl Life<'_> {
                 };
                 self.judge_all(&mut crew, &server, "killed before the cut");
                 self.cut_power()?;
-                (server.kill(), crew)
+                (self.outcome.kill(server, None), crew)
             }
         };
         Ok(Ok((home, crew)))
