@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::image::ImageError;
 use crate::position::{EPOCH_MAX, OPS_MAX};
 
 /// Everything that can go wrong with a data directory.
@@ -81,6 +82,8 @@ pub enum StorageError {
         /// The bound.
         bytes_max: usize,
     },
+    /// An image could not be published.
+    Image(ImageError),
     /// Operations that were stated durable cannot be read.
     Corrupt(Box<LogDamage>),
     /// A setting that cannot work.
@@ -139,7 +142,11 @@ impl StorageError {
 
     /// True if the disk (or a quota) is full.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, StorageError::Io { source, .. } if is_disk_full(source))
+        match self {
+            StorageError::Io { source, .. } => is_disk_full(source),
+            StorageError::Image(error) => error.is_disk_full(),
+            _ => false,
+        }
     }
 
     /// The damage, if this is a refusal to start over a corrupt log.
@@ -148,6 +155,12 @@ impl StorageError {
             StorageError::Corrupt(damage) => Some(damage),
             _ => None,
         }
+    }
+}
+
+impl From<ImageError> for StorageError {
+    fn from(error: ImageError) -> StorageError {
+        StorageError::Image(error)
     }
 }
 
@@ -219,6 +232,7 @@ impl fmt::Display for StorageError {
                     "the manifest would take {bytes} bytes, more than {bytes_max}; drop streams first"
                 )
             }
+            StorageError::Image(error) => error.fmt(out),
             StorageError::Corrupt(damage) => write!(
                 out,
                 "the log is corrupt: {damage}. Restore the file, or run `windrow log repair {}` to give up what follows the damage",
@@ -248,6 +262,7 @@ impl Error for StorageError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             StorageError::Io { source, .. } => Some(source),
+            StorageError::Image(error) => error.source(),
             StorageError::Replay { source, .. } => Some(source.as_ref()),
             _ => None,
         }
