@@ -9,6 +9,7 @@ mod duplicates;
 mod durability;
 mod entities;
 mod faults;
+mod images;
 mod late_and_skewed;
 mod lifecycle;
 mod load;

@@ -13,6 +13,7 @@ use super::peers::Peers;
 use super::top::TopScan;
 use crate::commands::{Answer, Asked};
 use crate::connection::{Client, ConnectionId};
+use crate::snapshot::SnapshotQuestion;
 
 /// A message to a shard.
 pub(crate) enum Message {
@@ -30,6 +31,8 @@ pub(crate) enum Message {
     Stats { connection: ConnectionId, answer: Answer },
     /// Take part in a WINDOW.TOP.
     AskTop(Arc<TopScan>),
+    /// The snapshot thread wants to know something.
+    AskSnapshot(SnapshotQuestion),
     /// What a shard found for the WINDOW.TOP of `connection`.
     TopFound { connection: ConnectionId, found: Vec<Ranked> },
 }

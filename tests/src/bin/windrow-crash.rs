@@ -38,6 +38,9 @@ enum Fault {
         /// How often, for each file system and mode.
         #[arg(long, default_value_t = 10)]
         cuts: u64,
+        /// Values of `appendfsync` to try.
+        #[arg(long, value_delimiter = ',', default_value = "always,everysec,no")]
+        appendfsync: Vec<String>,
     },
     /// System calls that fail or take long. Needs strace.
     Calls {
@@ -66,14 +69,14 @@ fn main() -> ExitCode {
     println!("seed {seed}\n\n{}", Outcome::titles());
     let is_kept = match cli.fault {
         Fault::Kill { cycles, shards, appendfsync } => kills(cycles, shards, appendfsync, seed),
-        Fault::Power { cuts } => cut_power(cuts, seed),
+        Fault::Power { cuts, appendfsync } => cut_power(cuts, &appendfsync, seed),
         Fault::Calls { rounds } => inject(rounds, seed),
         Fault::Full { rounds } => fill(rounds, seed),
         Fault::Nightly => {
             let modes = ["always", "everysec", "no"].map(str::to_owned).to_vec();
             let all = [
-                kills(NIGHTLY_KILLS, vec![1, 2, 4], modes, seed),
-                cut_power(NIGHTLY_CUTS, seed),
+                kills(NIGHTLY_KILLS, vec![1, 2, 4], modes.clone(), seed),
+                cut_power(NIGHTLY_CUTS, &modes, seed),
                 inject(NIGHTLY_ROUNDS, seed),
                 fill(NIGHTLY_ROUNDS, seed),
             ];
@@ -87,13 +90,14 @@ fn kills(cycles: u64, shards: Vec<usize>, modes: Vec<String>, seed: u64) -> bool
     tell(Ok(kill::run(&kill::Plan { cycles, shards, modes, seed })))
 }
 
-fn cut_power(cuts: u64, seed: u64) -> bool {
+fn cut_power(cuts: u64, modes: &[String], seed: u64) -> bool {
     let mut is_kept = true;
     for kind in [Kind::Ext4, Kind::Xfs] {
         if is_skipped(mount::available(kind)) {
             continue;
         }
-        for mode in ["always", "everysec", "no"].map(str::to_owned) {
+        for mode in modes {
+            let mode = mode.clone();
             let plan =
                 power::Plan { kind, mode: mode.clone(), promised: mode, cuts, shards: vec![1, 2, 4], seed };
             is_kept &= tell(power::run(&plan));

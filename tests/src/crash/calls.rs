@@ -116,7 +116,7 @@ impl Round<'_> {
         let load = crew.start(server.addr());
         std::thread::sleep(BEFORE);
         load.is_over();
-        let mut fault = Injection::start(&server, case)?;
+        let mut fault = Injection::start(&server, case.calls, case.fault)?;
         match case.expect {
             Expect::Failed => self.wait_for(&mut conn, "the log fails", has_failed),
             Expect::NoRoom => self.wait_for(&mut conn, "there is no room", has_no_room),
@@ -189,13 +189,14 @@ fn is_ok(reply: &Reply) -> bool {
 }
 
 /// An attached `strace`; it lets go when dropped.
-struct Injection {
+#[derive(Debug)]
+pub struct Injection {
     strace: Child,
 }
 
 impl Injection {
-    fn start(server: &Server, case: Case) -> io::Result<Injection> {
-        let Case { calls, fault, .. } = case;
+    /// From now on, or soon, the server's `calls` meet the `fault`.
+    pub fn start(server: &Server, calls: &str, fault: &str) -> io::Result<Injection> {
         let log = File::create(server.home().data().with_extension("strace"))?;
         let strace = Command::new("strace")
             .args(["-f", "-q", "-o", "/dev/null", "-p", &server.pid().to_string()])

@@ -3,6 +3,7 @@
 //! Event k of an entity adds 2^k to two sums, so a state names the events in it. An entity's operations go through one connection, one
 //! shard and one log in their order; so what comes back is what stood after some *prefix* of them, no shorter than what was promised.
 
+use std::fmt;
 use std::time::Instant;
 
 use super::findings::Findings;
@@ -198,7 +199,7 @@ impl Entity {
             None => self.judge_other(found, promise, findings),
         }
         if findings.total() > before {
-            findings.note(format!("{self:?}\n  shown before: {shown:?}\n  found: {row:?}"));
+            findings.note(format!("{self}\n    shown before: {shown:?}\n    found: {row:?}"));
         }
         let prefix = states.iter().rposition(|state| *state == found).unwrap_or(self.sent.len());
         self.known_bits |= found.bits | events(&self.sent[..prefix]);
@@ -212,7 +213,7 @@ impl Entity {
             let Some(acknowledged) = sent.acknowledged else { continue };
             // An acknowledged operation speaks for those before it.
             if promise.holds(acknowledged) || place < shown_floor {
-                findings.lost += 1;
+                findings.note_lost(acknowledged);
             } else {
                 findings.note_taken_back(acknowledged);
             }
@@ -245,6 +246,26 @@ impl Entity {
         if lost == 0 && doubled == 0 && revived == 0 {
             findings.half_applied += 1;
         }
+    }
+}
+
+/// In few words: `+3` an acknowledged event, `?3` an undecided one, `-` and `?-` deletions.
+impl fmt::Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {:?}, known {:x}:", self.name, self.base, self.known_bits)?;
+        let moments = || self.sent.iter().filter_map(|sent| sent.acknowledged);
+        if let (Some(first), Some(last)) = (moments().min(), moments().max()) {
+            write!(f, " (acknowledged over {} ms)", (last - first).as_millis())?;
+        }
+        for Sent { step, acknowledged } in &self.sent {
+            match (step, acknowledged.is_some()) {
+                (Step::Event(bit), true) => write!(f, " +{bit}")?,
+                (Step::Event(bit), false) => write!(f, " ?{bit}")?,
+                (Step::Delete, true) => f.write_str(" -")?,
+                (Step::Delete, false) => f.write_str(" ?-")?,
+            }
+        }
+        Ok(())
     }
 }
 

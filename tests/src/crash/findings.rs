@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 /// Cases that are kept in full: the first ones tell, the rest follow from them.
-const NOTES_MAX: usize = 12;
+const NOTES_MAX: usize = 4;
 
 /// What was found against the promises, and what was within them.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct Findings {
     pub taken_back: u64,
     /// When the first of these was acknowledged.
     pub oldest_taken_back: Option<Instant>,
+    /// When the first and the last of the lost ones were acknowledged.
+    pub lost_between: Option<(Instant, Instant)>,
     notes: Vec<String>,
 }
 
@@ -36,10 +38,22 @@ impl Findings {
         }
     }
 
+    /// Keeps what explains the cases, before them.
+    pub fn note_first(&mut self, note: String) {
+        self.notes.insert(0, note);
+    }
+
     /// An answer that the fault does not explain.
     pub fn wrong_answer(&mut self, note: String) {
         self.wrong_answers += 1;
         self.note(note);
+    }
+
+    /// An acknowledged operation is gone, against the promise.
+    pub fn note_lost(&mut self, acknowledged: Instant) {
+        self.lost += 1;
+        let (first, last) = self.lost_between.unwrap_or((acknowledged, acknowledged));
+        self.lost_between = Some((first.min(acknowledged), last.max(acknowledged)));
     }
 
     /// An acknowledged operation is gone, as the mode allows.
@@ -58,6 +72,10 @@ impl Findings {
         self.taken_back += other.taken_back;
         self.oldest_taken_back = match (self.oldest_taken_back, other.oldest_taken_back) {
             (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.lost_between = match (self.lost_between, other.lost_between) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (a, b) => a.or(b),
         };
         for note in other.notes {

@@ -166,8 +166,14 @@ impl Life<'_> {
         let shards = self.plan.shards[self.random.random_range(0..self.plan.shards.len())];
         let mode = &self.plan.modes[self.random.random_range(0..self.plan.modes.len())];
         let segment = SEGMENTS[self.random.random_range(0..SEGMENTS.len())];
-        let launch =
-            Launch::shards(shards).option("--appendfsync", mode).option("--log-segment-bytes", segment);
+        // Log that no start needs goes at once, or stays; images by the clock too, or only when asked for.
+        let retention = ["0s", "1d"][self.random.random_range(0..2)];
+        let save = ["0", "1"][self.random.random_range(0..2)];
+        let launch = Launch::shards(shards)
+            .option("--appendfsync", mode)
+            .option("--log-segment-bytes", segment)
+            .option("--log-retention", retention)
+            .option("--save", save);
         if self.can_slow && self.random.random_ratio(1, SLOW) { launch.under(&SLOW_DISK) } else { launch }
     }
 

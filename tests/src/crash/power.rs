@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::calls;
 use super::entity::STREAM;
 use super::findings::Findings;
 use super::load::{Crew, Survives};
@@ -24,6 +25,8 @@ const CUTS_OF_A_LIFE: u64 = 5;
 const LOAD_MS: [std::ops::Range<u64>; 2] = [20..600, 1300..2300];
 /// After one cut in so many, the next start is cut too.
 const BROKEN_STARTS: u32 = 3;
+/// In one cut in so many, syncs take long before it.
+const SLOW_SYNCS: u32 = 2;
 /// How long that start has at most.
 const START_MS_MAX: u64 = 120;
 /// Segments that are rotated within a load, and leave room for many.
@@ -55,7 +58,7 @@ pub fn run(plan: &Plan) -> io::Result<Outcome> {
         let home = Home::with_data(mount.point().join("data"));
         let crew = Crew::new(plan.seed ^ outcome.tries);
         let cuts = CUTS_OF_A_LIFE.min(plan.cuts - outcome.tries);
-        let mut life = Life { plan, random: &mut random, mount: &mount, outcome: &mut outcome };
+        let mut life = Life { plan, random: &mut random, mount: &mount, cut: None, outcome: &mut outcome };
         match life.run(home, crew, cuts)? {
             Ok(()) => {}
             Err(error) => outcome.findings.wrong_answer(format!("seed {}: {error}", plan.seed)),
@@ -68,6 +71,8 @@ struct Life<'a> {
     plan: &'a Plan,
     random: &'a mut StdRng,
     mount: &'a Mount,
+    /// When the power went last.
+    cut: Option<Instant>,
     outcome: &'a mut Outcome,
 }
 
@@ -125,7 +130,13 @@ impl Life<'_> {
         before: Before,
         is_first: bool,
     ) -> io::Result<Result<(Home, Crew), StartError>> {
-        let server = match self.launch().try_start_in(home) {
+        let slow_ms = self.slow_sync().filter(|_| before == Before::Load && calls::available().is_ok());
+        let launch = match slow_ms {
+            // One log: then what a connection is acknowledged is in the order of the log, and so is what may be lost.
+            Some(_) => self.launch_with(1),
+            None => self.launch(),
+        };
+        let server = match launch.try_start_in(home) {
             Ok(server) => server,
             Err(error) => return Ok(Err(error)),
         };
@@ -135,6 +146,15 @@ impl Life<'_> {
         let load = crew.start(server.addr());
         let load_ms = LOAD_MS[usize::from(self.plan.mode == "everysec")].clone();
         std::thread::sleep(Duration::from_millis(self.random.random_range(load_ms)));
+        let injection = match slow_ms {
+            Some(slow_ms) => {
+                let fault = format!("delay_enter={}", 1000 * slow_ms);
+                let injection = calls::Injection::start(&server, "fdatasync", &fault)?;
+                std::thread::sleep(Duration::from_millis(self.random.random_range(slow_ms..3 * slow_ms)));
+                Some(injection)
+            }
+            None => None,
+        };
         load.is_over();
         let (home, crew) = match before {
             Before::Load => {
@@ -158,20 +178,34 @@ impl Life<'_> {
                 (self.outcome.kill(server, None), crew)
             }
         };
+        drop(injection);
         Ok(Ok((home, crew)))
+    }
+
+    /// By how much each sync is held up before the cut, in some cuts: so much can be acknowledged or shown too early.
+    fn slow_sync(&mut self) -> Option<u64> {
+        let slow_ms = match self.plan.mode.as_str() {
+            "always" => 40,
+            "everysec" => 1400,
+            _ => return None,
+        };
+        self.random.random_ratio(1, SLOW_SYNCS).then_some(slow_ms)
     }
 
     /// The power goes again, while the server reads its log.
     fn cut_start(&mut self, home: Home) -> io::Result<Home> {
         let server = self.launch().begin(home);
         std::thread::sleep(Duration::from_millis(self.random.random_range(0..START_MS_MAX)));
+        let first_cut = self.cut;
         self.cut_power()?;
+        self.cut = first_cut;
         let home = server.kill();
         self.mount.come_back()?;
         Ok(home)
     }
 
     fn cut_power(&mut self) -> io::Result<()> {
+        self.cut = Some(Instant::now());
         self.mount.cut_power([Cut::WithoutJournal, Cut::AfterJournal][self.random.random_range(0..2)])
     }
 
@@ -185,6 +219,16 @@ impl Life<'_> {
         let last = crew.last_acknowledged().unwrap_or_else(Instant::now);
         let mut findings = Findings::default();
         crew.judge(&mut server.connect(), survives, &mut findings);
+        if let (Some((first, lost_last)), Some(cut)) = (findings.lost_between, self.cut) {
+            let before = |moment: Instant| cut.saturating_duration_since(moment).as_millis();
+            findings.note_first(server.home().log_tail());
+            findings.note_first(format!(
+                "lost: acknowledged from {} to {} ms before the cut; the last answer came {} ms before it",
+                before(first),
+                before(lost_last),
+                before(last)
+            ));
+        }
         if let Some(oldest) = findings.oldest_taken_back {
             let age = last.saturating_duration_since(oldest);
             self.outcome.taken_back_age = self.outcome.taken_back_age.max(Some(age));
@@ -200,6 +244,13 @@ impl Life<'_> {
 
     fn launch(&mut self) -> Launch {
         let shards = self.plan.shards[self.random.random_range(0..self.plan.shards.len())];
-        Launch::shards(shards).option("--appendfsync", &self.plan.mode).option("--log-segment-bytes", SEGMENT)
+        self.launch_with(shards)
+    }
+
+    fn launch_with(&self, shards: usize) -> Launch {
+        Launch::shards(shards)
+            .option("--appendfsync", &self.plan.mode)
+            .option("--log-segment-bytes", SEGMENT)
+            .option("--log-retention", "0s")
     }
 }

@@ -200,14 +200,17 @@ impl Writer {
         let mut replies = Vec::with_capacity(ops.len());
         let outcome = conn.send(&bytes).and_then(|()| {
             if is_one_command {
-                match conn.read()? {
-                    Reply::Array(rows) => replies = rows,
+                let rows = match conn.read()? {
+                    Reply::Array(rows) => rows,
                     // Of the whole command.
-                    reply => replies = vec![reply; ops.len()],
-                }
+                    reply => vec![reply; ops.len()],
+                };
+                let now = Instant::now();
+                replies.extend(rows.into_iter().map(|row| (row, now)));
             } else {
                 for _ in &ops {
-                    replies.push(conn.read()?);
+                    // When each came: the next one may be long in coming.
+                    replies.push((conn.read()?, Instant::now()));
                 }
             }
             Ok(())
@@ -216,7 +219,7 @@ impl Writer {
         let mut is_refused = false;
         for (place, op) in ops.iter().enumerate() {
             let is_decided = match replies.get(place) {
-                Some(reply) => self.note_reply(*op, reply),
+                Some((reply, now)) => self.note_reply(*op, reply, *now),
                 None => false,
             };
             is_refused |= !is_decided && replies.len() > place;
@@ -235,7 +238,7 @@ impl Writer {
     }
 
     /// Whether the reply decides the operation.
-    fn note_reply(&mut self, op: Op, reply: &Reply) -> bool {
+    fn note_reply(&mut self, op: Op, reply: &Reply, now: Instant) -> bool {
         let entity = &mut self.entities[op.kind as usize][op.entity];
         match reply {
             Reply::Simple(text) if text == "OK" || text == "DUPLICATE" => {}
@@ -256,7 +259,6 @@ impl Writer {
                 return false;
             }
         }
-        let now = Instant::now();
         entity.acknowledge(op.step, now);
         self.last_acknowledged = Some(now);
         self.counts.acknowledged += 1;
