@@ -105,9 +105,7 @@ impl Launch {
             }
             return Err(StartError { failure: format!("it ended with {status}\n{}", home.log_tail()), home });
         }
-        child.kill().expect("the server's own process can be killed");
-        child.wait().expect("a killed process can be awaited");
-        Ok(home)
+        Ok(Server { child, port: 0, home: Some(home) }.kill())
     }
 
     fn command(&self, home: &Home, port: u16) -> Command {
@@ -271,9 +269,21 @@ impl Server {
 
     /// `kill -9`, at once; the home can be started on again.
     pub fn kill(mut self) -> Home {
+        let tracer = self.tracer();
         self.child.kill().expect("the server's own process can be killed");
         self.child.wait().expect("a killed process can be awaited");
+        // It ends with the server, but for one that lost count of what it held up.
+        if let Some(tracer) = tracer {
+            let _ = rustix::process::kill_process(tracer, rustix::process::Signal::KILL);
+        }
         self.home.take().expect("a running server has its home")
+    }
+
+    /// Who traces it: `strace -D` is no child of ours.
+    fn tracer(&self) -> Option<rustix::process::Pid> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
+        tracer.trim().parse().ok().and_then(rustix::process::Pid::from_raw)
     }
 
     /// Asks it to stop (SIGTERM) and waits for that.
