@@ -69,7 +69,7 @@ fn replay_from(
     Ok((replayed, came))
 }
 
-pub(super) fn segment_file(epoch: u32, segment: u32) -> std::path::PathBuf {
+pub(super) fn segment_file(epoch: u32, segment: u32) -> PathBuf {
     Path::new(LOG_DIR).join(SegmentName::Log { epoch, shard: 0, segment }.to_string())
 }
 
@@ -291,6 +291,17 @@ fn a_log_whose_beginning_was_given_back_needs_an_image_behind_it() {
         let error = replay_from(&disk, options(), from.as_ref()).err().unwrap().to_string();
         assert!(error.contains(words) && error.contains("up to epoch 1"), "{error}");
     }
+    let check = |disk: &MemDisk| {
+        let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options(), HASH_KEY).unwrap();
+        recovery.check_beginning()
+    };
+    assert!(check(&disk).is_ok());
+    let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options(), HASH_KEY).unwrap();
+    let mut directory = recovery.directory;
+    let manifest = Manifest { images: Vec::new(), ..directory.manifest().clone() };
+    directory.replace_manifest(manifest).unwrap();
+    drop(directory);
+    assert!(check(&disk).unwrap_err().to_string().contains("there is no image"));
 }
 
 #[test]
