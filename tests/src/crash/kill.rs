@@ -139,6 +139,8 @@ impl Life<'_> {
             return (home, load.finish());
         }
         let mut crew = load.finish();
+        // It takes the memory of ids and sources too: what is sent again must have been, before it.
+        crew.settle(server.addr(), &mut self.outcome.findings);
         let flush = {
             let addr = server.addr();
             std::thread::spawn(move || {

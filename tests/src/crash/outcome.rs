@@ -69,8 +69,8 @@ impl Outcome {
 
     /// The column titles of the rows.
     pub fn titles() -> &'static str {
-        "| fault | tried | acknowledged | sent again | refused | taken back as allowed | lost | doubled | half applied |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| fault | tried | acknowledged | sent again | refused | images begun | taken back as allowed | lost | doubled | half applied |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     }
 
     /// For a test: every promise held, and the fault was no dry run.
@@ -86,8 +86,11 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Findings { lost, doubled, half_applied, taken_back, .. } = self.findings;
-        let Outcome { fault, tries, acknowledged, retried, refused, .. } = self;
-        write!(f, "| {fault} | {tries} | {acknowledged} | {retried} | {refused} | {taken_back}")?;
+        let Outcome { fault, tries, acknowledged, retried, refused, snapshots, .. } = self;
+        write!(
+            f,
+            "| {fault} | {tries} | {acknowledged} | {retried} | {refused} | {snapshots} | {taken_back}"
+        )?;
         if let Some(age) = self.taken_back_age {
             write!(f, " (of the last {} ms)", age.as_millis())?;
         }
