@@ -19,7 +19,7 @@ use crate::model::Streams;
 use crate::world::{Broken, World, entity_name};
 
 /// Commands that a connection gets done in one tick.
-const COMMANDS_PER_TICK: usize = 4;
+const COMMANDS_PER_TICK: usize = 8;
 /// Records that a slice of upkeep looks at.
 const UPKEEP_RECORDS: usize = 4;
 

@@ -28,7 +28,7 @@ impl Life {
         world: &mut World,
     ) -> Result<Result<Question, Reply>, Broken> {
         match command {
-            Command::Add(event) => self.prepare_event(s, event),
+            Command::Add(event) => self.prepare_event(s, event, world),
             Command::Read { stream, entity } => self.prepare_read(s, stream, *entity, world),
             Command::Delete { entity, stream } => {
                 let shard = &self.shards[s];
@@ -48,7 +48,12 @@ impl Life {
         }
     }
 
-    fn prepare_event(&mut self, s: usize, event: &ClientEvent) -> Result<Result<Question, Reply>, Broken> {
+    fn prepare_event(
+        &mut self,
+        s: usize,
+        event: &ClientEvent,
+        world: &mut World,
+    ) -> Result<Result<Question, Reply>, Broken> {
         let shard = &self.shards[s];
         let Some(stream) = shard.catalogue.stream(event.stream.as_bytes()) else {
             return Ok(Err(Reply::Error("no such stream".to_owned())));
@@ -95,6 +100,8 @@ impl Life {
         }
         if model.kind.clock == Clock::Event && outcome != Outcome::Skewed {
             self.live_clocks.insert(model.id, stamp_ms);
+            let received_ms = world.clocks_received.entry(model.id).or_insert(stamp_ms);
+            *received_ms = stamp_ms.max(*received_ms);
         }
         let group = group_of(hash_slot(&name));
         let write = Write {
