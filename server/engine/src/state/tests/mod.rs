@@ -198,6 +198,13 @@ impl World {
         }
     }
 
+    fn create_stream(&mut self, name: &str, definition: &str) {
+        let definition = Definition::parse_text(name, definition).unwrap();
+        let created = self.catalogue.created(definition, self.now_ms).unwrap();
+        let Created::New(next) = created else { panic!("it is new") };
+        self.catalogue = next;
+    }
+
     fn drop_stream(&mut self, stream: &str) {
         self.catalogue = self.catalogue.dropped(stream.as_bytes()).unwrap();
         self.shards.iter_mut().for_each(|shard| shard.adopt(&self.catalogue));

@@ -87,14 +87,52 @@ fn a_reader_names_damage_and_gives_nothing_behind_it() {
         reader.next().unwrap().unwrap();
     }
     let error = reader.next().unwrap_err();
+    let again = reader.next().unwrap_err();
+    assert_eq!(again.corruption(), error.corruption(), "it does not go on behind it");
     let damage = error.corruption().unwrap();
     assert_eq!(
         (&damage.file, damage.offset, damage.readable_ops, &damage.dir),
         (&file, 4096, 2, &PathBuf::from(DIR))
     );
+    // At its beginning too.
+    disk.corrupt(&Path::new(LOG_DIR).join("00000001-0000-00000000.wal"), 4096 + 100, |byte| *byte ^= 1)
+        .unwrap();
+    let mut reader = files.reader(1, 0, 0).unwrap();
+    for _ in 0..3 {
+        assert!(reader.next().unwrap_err().corruption().is_some());
+    }
+    disk.corrupt(&Path::new(LOG_DIR).join("00000001-0000-00000000.wal"), 4096 + 100, |byte| *byte ^= 1)
+        .unwrap();
     // Behind it is another matter, and so is what is missing.
     assert_eq!(files.reader(1, 0, 4).unwrap().next().unwrap().unwrap().first.ops(), 5);
     let mut reader = files.reader(1, 0, 0).unwrap();
     disk.remove(&Path::new(LOG_DIR).join("00000001-0000-00000000.wal")).unwrap();
     assert!(reader.next().unwrap_err().to_string().contains("missing"));
+}
+
+#[test]
+fn a_reader_that_the_disk_failed_once_goes_on_where_it_was() {
+    let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
+    let recovery = open(Arc::new(disk.clone()), KEEP_ALL).unwrap();
+    let mut started = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap().start(1, 0).unwrap();
+    for now_ms in 0..8 {
+        append(&mut started.logs[0], now_ms);
+    }
+    for failing in 0..12 {
+        let mut reader = started.directory.files().reader(1, 0, 0).unwrap();
+        disk.inject(Call::Read, disk.calls(Call::Read) + failing, 1, Fault::Io);
+        let mut errors = 0;
+        for ops in 1..=8 {
+            let first = loop {
+                match reader.next() {
+                    Ok(frame) => break frame.unwrap().first.ops(),
+                    Err(error) => assert!(matches!(error, StorageError::Io { .. }), "{error}"),
+                }
+                errors += 1;
+            };
+            assert_eq!(first, ops, "after read {failing} failed");
+        }
+        assert!(errors <= 1, "{errors} errors");
+        disk.heal();
+    }
 }
