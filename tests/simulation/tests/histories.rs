@@ -58,3 +58,9 @@ fn a_seed_decides_everything() {
     let (first, second) = (hold(7..12), hold(7..12));
     assert_eq!(first.to_string(), second.to_string());
 }
+
+/// The second walk over a torn tail met a sector that the disk failed to read: recovery panicked, and must say so.
+#[test]
+fn a_read_that_fails_while_a_tail_is_copied_is_an_error() {
+    hold(447..448);
+}

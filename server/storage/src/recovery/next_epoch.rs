@@ -172,10 +172,21 @@ fn cut(
         })?;
     }
     assert!(kept.ops <= durable_ops, "the cut is at {}, not above {durable_ops}", kept.ops);
-    assert_eq!(again.last_ops(), end.ops, "the second walk reads what the first one did");
+    if again.last_ops() != end.ops {
+        return Err(read_otherwise(directory, again));
+    }
     let offset = tail.finish()?;
     kept.tail = Some(TailEnd { opened_epoch, offset, ops: end.ops });
     Ok(kept)
+}
+
+/// The disk does not give what it gave a moment before.
+fn read_otherwise(directory: &DataDir, mut again: LogWalk) -> StorageError {
+    let (file, error) = match again.stop.take() {
+        Some(stop) => (stop.file, stop.unreadable.unwrap_or_else(|| io::Error::other(stop.reason))),
+        None => (directory.log_dir().to_path_buf(), io::Error::other("it ends before where it ended")),
+    };
+    StorageError::io("read again", &file, error)
 }
 
 /// Writes a tail: the same frames, sealed anew.
