@@ -3,6 +3,9 @@
 //! An event is added in steps, so that nothing is half applied: [`fit`] says that it is late, or finds its place in every tier, or
 //! says which ring must grow first ([`grow`] copies the body to larger words); [`add`] cannot fail.
 
+pub mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod ring;
 #[cfg(test)]
 mod sketch_tests;

@@ -379,6 +379,53 @@ impl Layout {
         Ok(layout)
     }
 
+    /// What a BACKFILL computes of earlier events, for bodies of this layout: the columns that this layout has and `before`, the one
+    /// before it, had not, and every column of a tier that keeps longer windows now; all columns without `before`. `None`: nothing.
+    ///
+    /// LATENESS does not count: the events were judged when they came.
+    pub fn to_backfill(&self, before: Option<&Self>) -> Option<Self> {
+        let is_new = |origin: u32| before.is_none() || origin == self.generation;
+        let tiers: Box<[Tier]> = self
+            .tiers
+            .iter()
+            .filter_map(|tier| {
+                let old = before.and_then(|before| before.tiers.iter().find(|old| old.width_ms == tier.width_ms));
+                let is_longer = old.is_some_and(|old| old.longest_ms < tier.longest_ms);
+                let columns = tier.columns.subset(|_, origin| is_longer || is_new(origin));
+                let shapes = Tier::shapes(&columns, tier.width_ms, tier.slots);
+                (!columns.is_empty()).then_some(Tier { columns, shapes, ..*tier })
+            })
+            .collect();
+        let lifetime = self.lifetime.as_ref().map(|columns| columns.subset(|_, origin| is_new(origin)));
+        let lifetime = lifetime.filter(|columns| !columns.is_empty());
+        if tiers.is_empty() && lifetime.is_none() {
+            return None;
+        }
+        let has_sketches = tiers
+            .iter()
+            .map(|tier| &tier.columns)
+            .chain(&lifetime)
+            .any(|columns| !columns.sketches().is_empty());
+        Some(Self {
+            fields: self.fields.clone(),
+            tiers,
+            lifetime,
+            has_sketches,
+            features: Box::default(),
+            clock: self.clock,
+            lateness_ms: None,
+            skew_ms: self.skew_ms,
+            skew_action: self.skew_action,
+            death_ms: self.death_ms,
+            dead_before_ms: self.dead_before_ms,
+            generation: self.generation,
+            ring_skew_ms: self.ring_skew_ms,
+            window_origins: self.window_origins.clone(),
+            windows: self.windows.clone(),
+            aggregates: self.aggregates.clone(),
+        })
+    }
+
     /// Words before the tiers' rings.
     pub(crate) fn tiers_at(&self) -> usize {
         1 + self.lifetime.as_ref().map_or(0, Columns::words)
