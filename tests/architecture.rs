@@ -13,11 +13,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("windrow-memory", &[]),
     ("windrow-storage", &[]),
     ("windrow-engine", &["windrow-window", "windrow-memory"]),
+    ("windrow-durability", &["windrow-engine", "windrow-storage", "windrow-memory", "windrow-window"]),
     ("windrow-client", &[]),
     ("windrow-bench", &["windrow-client"]),
     (
         "windrow-server",
         &[
+            "windrow-durability",
             "windrow-engine",
             "windrow-storage",
             "windrow-protocol",
@@ -31,6 +33,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The one crate that may use unsafe.
 const MAY_BE_UNSAFE: &str = "windrow-memory";
+
+/// The one other file that may, for calls to the system, and its crate, which has the workspace's lints but for that.
+const UNSAFE_CALLS: (&str, &str) = ("windrow-storage", "server/storage/src/disk/real/system.rs");
 
 #[test]
 fn dependencies_point_one_way() {
@@ -57,8 +62,32 @@ fn every_crate_but_memory_forbids_unsafe_code() {
         let name = package["name"].as_str().unwrap();
         let manifest = fs::read_to_string(package["manifest_path"].as_str().unwrap()).unwrap();
         let inherits = manifest.contains("[lints]\nworkspace = true");
-        assert_eq!(inherits, name != MAY_BE_UNSAFE, "{name}: who inherits the workspace's lints has changed");
+        let is_excepted = [MAY_BE_UNSAFE, UNSAFE_CALLS.0].contains(&name);
+        assert_eq!(inherits, !is_excepted, "{name}: who inherits the workspace's lints has changed");
     }
+}
+
+#[test]
+fn storage_has_the_lints_of_the_workspace_and_unsafe_code_in_one_file() {
+    let root: toml::Table = fs::read_to_string(repository().join("Cargo.toml")).unwrap().parse().unwrap();
+    let storage: toml::Table =
+        fs::read_to_string(repository().join("server/storage/Cargo.toml")).unwrap().parse().unwrap();
+    for (group, lints) in root["workspace"]["lints"].as_table().unwrap() {
+        for (lint, level) in lints.as_table().unwrap() {
+            let expected = match lint.as_str() {
+                "unsafe_code" | "undocumented_unsafe_blocks" => &toml::Value::String("deny".to_owned()),
+                _ => level,
+            };
+            assert_eq!(&storage["lints"][group][lint], expected, "{lint} in server/storage/Cargo.toml");
+        }
+    }
+    let listing = Command::new("git")
+        .arg("-C")
+        .arg(repository())
+        .args(["grep", "-l", "--untracked", "-E", r"(allow|expect)\(unsafe_code", "--", "server/storage"])
+        .output()
+        .expect("git can be run");
+    assert_eq!(String::from_utf8(listing.stdout).unwrap().trim(), UNSAFE_CALLS.1);
 }
 
 #[test]

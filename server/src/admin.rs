@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use windrow_durability::CatalogueStore;
 use windrow_engine::Catalogue;
 use windrow_engine::alter::Altered;
 use windrow_engine::catalogue::Created;
 use windrow_protocol::reply;
 use windrow_window::Definition;
 
-use crate::catalogue_store::CatalogueStore;
 use crate::connection::ConnectionId;
 use crate::shard::{Message, ShardHandle};
 use crate::shared::Shared;

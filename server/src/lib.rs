@@ -15,12 +15,11 @@
 //! | `route` | batches, rings and credits between shards |
 //! | `loader`, `replay`, `sync_thread` | from the log to shards, on all cores; syncing the log |
 //! | [`open_files`] | the limit of open files |
-//! | `admin`, `catalogue_store` | changes of the catalogue |
+//! | `admin` | changes of the catalogue |
 //! | `watchdog`, `affinity`, `shared` | stuck ticks; pinning; what all threads share |
 
 mod admin;
 mod affinity;
-mod catalogue_store;
 pub mod clock;
 mod commands;
 pub mod config;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use windrow_durability::replay::Dealer;
 use windrow_engine::{Catalogue, HashKey, Shard, ShardConfig, ShardReader};
 use windrow_memory::{Domain, Populator, STORE_BYTES_MAX, STORE_BYTES_MIN};
 use windrow_storage::{LogSyncer, Recovery, Replayed, ReplayedFrame, Report, Started};
 
 use crate::error::ServerError;
-use crate::replay::{self, Dealer};
+use crate::replay;
 use crate::shard::{Loaded, Message, Peers, maxmemory_share};
 use crate::shared::Shared;
 
@@ -88,7 +89,7 @@ fn replay(
             tracing::info!("loading the log: {}", loading.progress());
         }
     };
-    let read = |dealer: &mut Dealer| {
+    let read = |dealer: &mut Dealer<'_>| {
         let mut on_frame = |frame: ReplayedFrame<'_>| {
             if shared.ending.is_requested() {
                 return Err("the server was asked to end".into());

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use mio::net::TcpListener;
 use mio::{Poll, Waker};
 use socket2::{Domain, Protocol, Socket, Type};
+use windrow_durability::{CatalogueStore, catalogue};
 use windrow_engine::Catalogue;
 use windrow_storage::disk::RealDisk;
 use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, StorageError, StorageOptions};
@@ -21,7 +22,6 @@ use windrow_window::Definition;
 
 use crate::admin::{Admin, AdminMessage};
 use crate::affinity;
-use crate::catalogue_store::{self, CatalogueStore};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::ServerError;
@@ -146,7 +146,7 @@ impl Server {
         };
         let hash_key = u128::from(random_word()?) << 64 | u128::from(random_word()?);
         let recovery = Recovery::open(disk, &config.dir, options, hash_key)?;
-        let catalogue = catalogue_store::load(recovery.manifest())?;
+        let catalogue = catalogue::load(recovery.manifest())?;
         check_file_streams(&catalogue, &file_streams)?;
         let sockets = listen(&config)?;
         let addresses = sockets

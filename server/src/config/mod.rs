@@ -16,29 +16,7 @@ pub use example::example_toml;
 pub use flags::{arguments, from_matches};
 pub(crate) use setting::FIXED;
 pub use setting::{SETTINGS, Setting};
-
-/// When a write's reply may leave (SPEC section 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendFsync {
-    /// After the log position of the write is synced.
-    Always,
-    /// After the log write; held back while syncing is more than a second behind.
-    EverySec,
-    /// After the log write, whatever the disk does.
-    No,
-}
-
-impl AppendFsync {
-    /// The name in configuration and INFO.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            AppendFsync::Always => "always",
-            AppendFsync::EverySec => "everysec",
-            AppendFsync::No => "no",
-        }
-    }
-}
+pub use windrow_durability::AppendFsync;
 
 /// What happens when `maxmemory` is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

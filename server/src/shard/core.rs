@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use windrow_durability::LogGroup;
 use windrow_engine::form::quote;
 use windrow_engine::op::{self, AnyOp, Op};
 use windrow_engine::{
@@ -12,7 +13,6 @@ use windrow_engine::{
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
 
-use super::group::LogGroup;
 use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
 use super::row::{write_pairs, write_row};

@@ -7,7 +7,6 @@
 //! | `turn` | one connection's turn: read, parse, execute within bounds |
 //! | `staged`, `run_staged` | the data commands of a tick, executed together |
 //! | `inbound` | questions from other shards, answers to this one's |
-//! | `group`, `release` | the tick's log group, and when replies may leave |
 //! | `flush` | writing to sockets, closing connections |
 //! | `core` | what commands work on |
 //! | `mailbox`, `handle` | what other threads say to, and see of, a shard |
@@ -21,7 +20,6 @@
 mod accept;
 mod core;
 mod flush;
-mod group;
 mod handle;
 mod inbound;
 mod job;
@@ -30,7 +28,6 @@ mod mailbox;
 mod pace;
 mod peers;
 mod read_cache;
-mod release;
 mod row;
 mod run_staged;
 mod staged;

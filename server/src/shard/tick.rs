@@ -16,12 +16,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
+use windrow_durability::OUTCOME_UNKNOWN;
 use windrow_protocol::Args;
 use windrow_storage::{Idle, ShardLog};
 
 use super::accept::Listeners;
 use super::core::{Core, Counters};
-use super::group::OUTCOME_UNKNOWN;
 use super::handle::NOT_IN_A_TICK;
 use super::pace::{UPKEEP_RECORDS, UpkeepPace, WorkQuota};
 use super::tick_time::TickTime;

@@ -89,8 +89,9 @@ impl DataDir {
     }
 
     /// Write, sync, rename, sync the directory. Up to the rename the old manifest stands, and a full disk does no harm.
-    pub(crate) fn replace_manifest(&mut self, manifest: Manifest) -> Result<(), StorageError> {
+    pub(crate) fn replace_manifest(&mut self, mut manifest: Manifest) -> Result<(), StorageError> {
         self.poison.check()?;
+        manifest.raise_format();
         let bytes = manifest.encode()?;
         let path = self.dir.join(MANIFEST_FILE);
         let temporary = self.dir.join(format!("{MANIFEST_FILE}{TEMPORARY_SUFFIX}"));

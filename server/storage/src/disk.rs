@@ -13,6 +13,7 @@ pub use real::RealDisk;
 
 use std::any::Any;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,6 +65,23 @@ pub trait DiskFile: Send + Sync {
     fn allocate_zeros(&self, len: u64) -> io::Result<bool>;
     /// Makes bytes and length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
+    /// For bytes that nobody reads soon: begins to write the one range to the disk, and takes the other, begun before, out of the page
+    /// cache once it is written. So a large file is written at the pace of the disk and crowds nothing out. Promises nothing: it is
+    /// [`DiskFile::sync_data`] that makes bytes durable. An error means that bytes were lost, and no later sync need tell.
+    fn write_behind(&self, _begin: Range<u64>, _finish: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
+    /// The file as memory, where the disk can. Only for files that nobody changes any more.
+    fn map(&self) -> io::Result<Option<Box<dyn Mapping>>> {
+        Ok(None)
+    }
+}
+
+/// A file's bytes as memory.
+pub trait Mapping: Send + Sync {
+    /// Gives the bytes of a range to `take`, once, or fails without calling it: where they cannot be read, and where it cannot be
+    /// promised that a look at them raises no signal.
+    fn read(&self, offset: u64, len: usize, take: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 }
 
 /// The exclusive lock of a directory, held until dropped.

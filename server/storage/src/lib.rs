@@ -11,11 +11,13 @@
 //! | [`segment`] | a log file: its name, its header, its preparation |
 //! | [`frame`] | one group of operations on disk, and how damage is recognised |
 //! | [`log`] | the writer of a shard ([`ShardLog`]) and its sync half ([`LogSyncer`]) |
+//! | [`image`] | a file of what one shard's memory held: its format, writer and reader |
 //! | [`manifest`] | what a data directory says about itself, replaced atomically |
 //! | [`recovery`] | from a directory as it was left to running logs: replay, torn or corrupt, the new epoch |
 
 pub mod disk;
 pub mod frame;
+pub mod image;
 pub mod log;
 pub mod manifest;
 pub mod position;
@@ -32,7 +34,7 @@ pub use directory::DataDir;
 pub use disk::{Disk, DiskFile};
 pub use error::{LogDamage, StorageError};
 pub use log::{Idle, LogSyncer, LogWatch, Progress, ShardLog, SpareState};
-pub use manifest::{Catalogue, LayoutEntry, Manifest, Settled, StreamEntry};
+pub use manifest::{Catalogue, ImageEntry, LayoutEntry, Manifest, Settled, StreamEntry};
 pub use options::{OnCorruption, Retention, SegmentFill, StorageOptions};
 pub use poison::Poison;
 pub use position::Position;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {                                  JSON
-//!   "format": 1,
+//!   "format": 2,                    1 as long as nothing of format 2 is in it
 //!   "epoch": 4,                      the newest epoch; a start opens the next
 //!   "hash_key": "00f1…",             128 bits, keys the entity index; made when the directory was
 //!   "catalogue": { "version", "next_stream_id", "next_layout_id", "streams": [ … ] },
@@ -10,12 +10,23 @@
 //!     { "epoch": 4, "shards": 2, "ends": [
 //!       { "shard": 0, "segment": 1, "offset": 8192, "ops": 700,     read so far and no further: the cut
 //!         "tail": { "opened_epoch": 5, "offset": 4800, "ops": 712 } }  and then this file, which carries on
-//!   ] } ]
+//!   ] } ],
+//!   "epochs_given_back": 1,          the log of this epoch and those before is gone; absent: none is
+//!   "images": [ { "image": 3, "epoch": 4, "starts": [ … ], "ends": [ … ], … } ]    ascending; absent: none
 //! }
 //! crc32 89abcdef                     of all bytes before this line
 //! ```
 //!
 //! Its states are three: *empty* (no file), *present*, *unreadable*. Unreadable is never taken for empty.
+//!
+//! **Format number.** A server must refuse what it cannot honour, and one of format 1 takes the log for the whole history. So the
+//! number is 1 until the manifest first names an image (log may go after that), and 2 for ever after.
+
+mod image;
+#[cfg(test)]
+mod tests;
+
+pub use image::{IMAGES_MAX, ImageEntry};
 
 use std::io;
 use std::path::Path;
@@ -25,8 +36,10 @@ use serde::{Deserialize, Serialize};
 use crate::StorageError;
 use crate::disk::{Disk, OpenMode, read_full_at};
 
-/// Version of the manifest format.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// Newest version of the manifest format: with images, and a log that need not begin at the beginning.
+pub const MANIFEST_FORMAT: u32 = 2;
+/// Oldest version that is read; written as long as nothing needs the newer one.
+pub const MANIFEST_FORMAT_OLDEST: u32 = 1;
 /// Name of the manifest in a data directory.
 pub const MANIFEST_FILE: &str = "manifest";
 /// Largest manifest.
@@ -40,7 +53,7 @@ const CHECKSUM_LINE_BYTES: usize = CHECKSUM_LINE.len() + 8 + 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of this format.
+    /// Version of this format; [`Manifest::raise_format`] sets it.
     pub format: u32,
     /// The newest epoch; 0 before the first start has finished.
     pub epoch: u32,
@@ -51,6 +64,17 @@ pub struct Manifest {
     pub catalogue: Catalogue,
     /// The epochs with operations.
     pub epochs: Vec<EpochEntry>,
+    /// The newest epoch whose operations were all given back: no replay can begin in it or before. 0: there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epochs_given_back: u32,
+    /// The published images, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageEntry>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The streams of a data directory.
@@ -164,11 +188,35 @@ impl Manifest {
     /// The manifest of a new data directory.
     pub fn new(hash_key: u128) -> Manifest {
         let catalogue = Catalogue { version: 0, next_stream_id: 1, next_layout_id: 1, streams: Vec::new() };
-        Manifest { format: MANIFEST_FORMAT, epoch: 0, hash_key, catalogue, epochs: Vec::new() }
+        Manifest {
+            format: MANIFEST_FORMAT_OLDEST,
+            epoch: 0,
+            hash_key,
+            catalogue,
+            epochs: Vec::new(),
+            epochs_given_back: 0,
+            images: Vec::new(),
+        }
+    }
+
+    /// Raises the format number to what the contents need. It never falls again: where an image has been, log may be missing.
+    pub fn raise_format(&mut self) {
+        self.format = self.format.max(self.format_needed());
+    }
+
+    /// The lowest format whose servers understand this manifest. Whoever adds a field that an older server must not ignore adds it
+    /// here.
+    fn format_needed(&self) -> u32 {
+        if self.images.is_empty() && self.epochs_given_back == 0 {
+            MANIFEST_FORMAT_OLDEST
+        } else {
+            MANIFEST_FORMAT
+        }
     }
 
     /// The bytes of the file.
     pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        assert!(self.format >= self.format_needed(), "format {} is too low for what it holds", self.format);
         let mut bytes = serde_json::to_vec_pretty(self).expect("a manifest is plain data");
         bytes.push(b'\n');
         let line = checksum_line(&bytes);
@@ -190,9 +238,9 @@ impl Manifest {
         }
         // The version first: a later format may have other fields, and the person should read which version it is.
         let version: FormatOnly = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        if version.format != MANIFEST_FORMAT {
+        if !(MANIFEST_FORMAT_OLDEST..=MANIFEST_FORMAT).contains(&version.format) {
             return Err(format!(
-                "format {} is not {MANIFEST_FORMAT}, the one this server reads",
+                "format {} is none of {MANIFEST_FORMAT_OLDEST} to {MANIFEST_FORMAT}, which this server reads",
                 version.format
             ));
         }
@@ -202,7 +250,15 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), String> {
-        let mut before = 0;
+        if self.format < self.format_needed() {
+            return Err(format!("format {} cannot name images or a log without its beginning", self.format));
+        }
+        self.check_epochs()?;
+        image::check(&self.images, self)
+    }
+
+    fn check_epochs(&self) -> Result<(), String> {
+        let mut before = self.epochs_given_back;
         for (index, entry) in self.epochs.iter().enumerate() {
             let EpochEntry { epoch, shards, ref ends } = *entry;
             if epoch <= before || epoch > self.epoch {
@@ -285,68 +341,5 @@ mod hex_key {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
         let digits = String::deserialize(deserializer)?;
         u128::from_str_radix(&digits, 16).map_err(D::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn example() -> Manifest {
-        let mut manifest = Manifest::new(0xF00D << 100);
-        manifest.epoch = 4;
-        let tail = Some(TailEnd { opened_epoch: 4, offset: 4800, ops: 712 });
-        let ends = vec![LogEnd { shard: 0, segment: 1, offset: 8192, ops: 700, tail }];
-        manifest.epochs.push(EpochEntry { epoch: 2, shards: 1, ends });
-        manifest.epochs.push(EpochEntry { epoch: 4, shards: 2, ends: Vec::new() });
-        manifest.catalogue.streams.push(StreamEntry {
-            id: 1,
-            layout_id: 1,
-            name: "purchases".to_owned(),
-            definition: "FIELDS amount FLOAT WINDOWS 5m AGGREGATE \"count\"\n".to_owned(),
-            created_ms: -1,
-            settled: Some(Settled { at_ms: 7, clock_ms: None }),
-            older: vec![LayoutEntry { layout_id: 0, definition: "WINDOWS 5m".to_owned(), settled: None }],
-        });
-        manifest
-    }
-
-    #[test]
-    fn a_manifest_reads_back_as_it_was() {
-        let manifest = example();
-        assert_eq!(Manifest::decode(&manifest.encode().unwrap()), Ok(manifest));
-    }
-
-    #[test]
-    fn every_flipped_bit_and_every_truncation_is_unreadable() {
-        let bytes = example().encode().unwrap();
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Manifest::decode(&flipped).is_err(), "bit {bit}");
-        }
-        for len in 0..bytes.len() {
-            assert!(Manifest::decode(&bytes[..len]).is_err(), "{len} bytes");
-        }
-    }
-
-    #[test]
-    fn a_later_format_is_refused_by_its_number() {
-        let manifest = Manifest { format: 2, ..example() };
-        let reason = Manifest::decode(&manifest.encode().unwrap()).unwrap_err();
-        assert!(reason.contains("format 2"), "{reason}");
-    }
-
-    #[test]
-    fn epochs_that_contradict_each_other_are_unreadable() {
-        let mut twice = example();
-        twice.epochs[0].epoch = 4;
-        let mut unended = example();
-        unended.epochs[0].ends.clear();
-        let mut unlisted = example();
-        unlisted.epochs.pop();
-        for manifest in [twice, unended, unlisted] {
-            assert!(Manifest::decode(&manifest.encode().unwrap()).is_err(), "{manifest:?}");
-        }
     }
 }

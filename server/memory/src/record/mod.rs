@@ -94,6 +94,11 @@ impl Head {
         Self(self.0 & !(1 << SEQUENCE_SHIFT))
     }
 
+    /// The head of a live record at the start of its count: as an image holds it.
+    fn of_image(self) -> Self {
+        Self(0).describing(LIVE, self.entity_bytes(), self.layout())
+    }
+
     /// This sequence over another description.
     fn describing(self, state: u64, entity_bytes: usize, layout: u32) -> Self {
         debug_assert!(entity_bytes <= ENTITY_BYTES_MAX && layout <= LAYOUT_MAX);

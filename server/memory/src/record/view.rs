@@ -3,7 +3,7 @@
 use super::{HASH, Head, POSITION, key, key::Key};
 use crate::prefetch::prefetch;
 use crate::{
-    handle::Handle,
+    handle::{GRANULE_WORDS, Handle},
     planted::{Mistake, is_planted, order},
     region::Region,
     sync::{AtomicU64, Ordering},
@@ -94,6 +94,22 @@ impl<'a> Record<'a> {
     /// Bytes of memory that the record takes: its whole slot.
     pub fn slot_bytes(&self) -> usize {
         self.words.len() * crate::handle::WORD_BYTES
+    }
+
+    /// The size of its slot in granules of 16 bytes: the class that it has in an image, too.
+    pub fn slot_granules(&self) -> usize {
+        self.words.len() / GRANULE_WORDS
+    }
+
+    /// Puts the words of the whole slot into `words`, in place of what was there, as an image holds them: a record that nobody
+    /// writes, its sequence zero whatever it is here, so that equal records have equal words. For a
+    /// [`Reader`](crate::Reader) they are as whole as the record is [current](Record::is_current) afterwards. A body that
+    /// names blocks means nothing elsewhere: such a record is not for an image.
+    pub fn image_words(&self, words: &mut Vec<u64>) {
+        words.clear();
+        words.push(self.head.of_image().0);
+        let order = order(Mistake::RecordWordNotAcquired, Ordering::Acquire);
+        words.extend(self.words[1..].iter().map(|word| word.load(order)));
     }
 
     /// The word `index` of the body.

@@ -1,10 +1,11 @@
 //! A disk that fails on purpose: at chosen calls, in chosen ways.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{DirLock, Disk, DiskFile, OpenMode};
+use super::{DirLock, Disk, DiskFile, Mapping, OpenMode};
 
 /// The kinds of call that are counted, each from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +18,14 @@ pub enum Call {
     Sync,
     /// `sync_dir`.
     SyncDir,
-    /// `open` and `lock_dir`.
+    /// `write_behind`.
+    WriteBehind,
+    /// `open`, `lock_dir` and `map`.
     Open,
     /// `rename`, `remove`, `create_dir`, `set_len`.
     Change,
-    /// Every call that can change the disk or make a change durable: `Write`, `Sync`, `SyncDir`, `Change`, and opening to create.
+    /// Every call that can change the disk or make a change durable: `Write`, `WriteBehind`, `Sync`, `SyncDir`, `Change`, and opening
+    /// to create.
     Any,
 }
 
@@ -186,6 +190,29 @@ impl DiskFile for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         self.disk.strike(Call::Sync, true)?;
         self.inner.sync_data()
+    }
+
+    fn write_behind(&self, begin: Range<u64>, finish: Range<u64>) -> io::Result<()> {
+        self.disk.strike(Call::WriteBehind, true)?;
+        self.inner.write_behind(begin, finish)
+    }
+
+    fn map(&self) -> io::Result<Option<Box<dyn Mapping>>> {
+        self.disk.strike(Call::Open, false)?;
+        let disk = self.disk.clone();
+        Ok(self.inner.map()?.map(|inner| -> Box<dyn Mapping> { Box::new(FaultyMapping { inner, disk }) }))
+    }
+}
+
+struct FaultyMapping {
+    inner: Box<dyn Mapping>,
+    disk: FaultyDisk,
+}
+
+impl Mapping for FaultyMapping {
+    fn read(&self, offset: u64, len: usize, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.disk.strike(Call::Read, false)?;
+        self.inner.read(offset, len, take)
     }
 }
 

@@ -1,15 +1,18 @@
 //! The operating system's file system.
 
+mod system;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock};
 use rustix::io::Errno;
 
-use super::{DirLock, Disk, DiskFile, OpenMode};
+use super::{DirLock, Disk, DiskFile, Mapping, OpenMode};
 
 /// Name of the file whose lock is the lock of its directory. A file, because some network file systems cannot lock a directory.
 const LOCK_FILE: &str = "lock";
@@ -108,6 +111,19 @@ impl DiskFile for RealFile {
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+
+    fn write_behind(&self, begin: Range<u64>, finish: Range<u64>) -> io::Result<()> {
+        system::begin_writing(&self.file, begin)?;
+        system::finish_writing(&self.file, finish.clone())?;
+        if let Some(len) = std::num::NonZeroU64::new(finish.end - finish.start) {
+            let _hint = fadvise(&self.file, finish.start, Some(len), Advice::DontNeed);
+        }
+        Ok(())
+    }
+
+    fn map(&self) -> io::Result<Option<Box<dyn Mapping>>> {
+        Ok(Some(Box::new(system::MappedFile::new(&self.file)?)))
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +156,41 @@ mod tests {
             assert!(buffer[..8192].iter().all(|&byte| byte == 0), "round {round}");
             write_all_at(file.as_ref(), &[7; 8192], 0).unwrap();
         }
+    }
+
+    #[test]
+    fn a_mapped_file_reads_as_it_is_and_fails_behind_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..40_000_u32).map(|byte| (byte % 251) as u8).collect();
+        write_all_at(file.as_ref(), &bytes, 0).unwrap();
+        file.write_behind(0..8192, 0..0).unwrap();
+        file.sync_data().unwrap();
+        file.write_behind(0..0, 0..40_000).unwrap();
+        let mapping = file.map().unwrap().expect("this disk maps");
+        for (offset, len) in [(0, 40_000), (4096, 8192), (32_768, 7_232)] {
+            for _ in 0..2 {
+                let mut read = Vec::new();
+                match mapping.read(offset as u64, len, &mut |bytes| read.extend_from_slice(bytes)) {
+                    Ok(()) => assert_eq!(read, bytes[offset..offset + len]),
+                    // A kernel that cannot promise that a touch is safe: nothing was touched.
+                    Err(error) => assert!(read.is_empty(), "{error}"),
+                }
+            }
+        }
+        for (offset, len) in [(0, 40_001), (40_000, 1), (u64::MAX, 1), (1, usize::MAX)] {
+            assert!(mapping.read(offset, len, &mut |_| panic!("there are no such bytes")).is_err());
+        }
+    }
+
+    #[test]
+    fn a_mapped_file_that_was_cut_is_an_error_and_no_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
+        write_all_at(file.as_ref(), &[7; 65_536], 0).unwrap();
+        let mapping = file.map().unwrap().expect("this disk maps");
+        file.set_len(4096).unwrap();
+        assert!(mapping.read(32_768, 4096, &mut |_| panic!("this would raise a signal")).is_err());
     }
 
     #[test]

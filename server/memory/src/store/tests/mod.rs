@@ -125,6 +125,28 @@ fn record_gives_back_all_that_was_put_in() {
 }
 
 #[test]
+fn words_for_an_image_are_the_same_however_often_a_record_was_written() {
+    let (mut store, participant) = store(STORE_BYTES_MIN);
+    let handle = store.insert(&key(9, b"user:4217"), 77, 12, |edit| edit.set(3, 33)).unwrap();
+    let reader = store.reader();
+    let mut first = vec![1, 2, 3];
+    let granules = reader.read_at(&participant, handle, |record| {
+        record.image_words(&mut first);
+        record.slot_granules()
+    });
+    assert_eq!(granules.map(|granules| granules.map(|granules| granules * 2)), Ok(Some(first.len())));
+    let record = store.record(handle);
+    assert_eq!(first.len() * 8, record.slot_bytes());
+    assert_eq!((first[2], first[record.body_start() + 3]), (record.hash(), 33));
+    for _ in 0..5 {
+        store.edit(handle).set(3, 33);
+    }
+    let mut again = Vec::new();
+    store.record(handle).image_words(&mut again);
+    assert_eq!(again, first);
+}
+
+#[test]
 fn body_of_a_slot_that_was_used_before_is_zero() {
     let (mut store, mut participant) = store(STORE_BYTES_MIN);
     let first = insert(&mut store, 1, b"a", 1);

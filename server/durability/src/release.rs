@@ -1,23 +1,45 @@
 //! When a write's reply may leave: the rule of `appendfsync`, as a pure function.
 
-use crate::config::AppendFsync;
+/// When a write's reply may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// After the log position of the write is synced.
+    Always,
+    /// After the log write; held back while syncing is more than a second behind.
+    EverySec,
+    /// After the log write, whatever the disk does.
+    No,
+}
+
+impl AppendFsync {
+    /// The name in configuration and INFO.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            AppendFsync::Always => "always",
+            AppendFsync::EverySec => "everysec",
+            AppendFsync::No => "no",
+        }
+    }
+}
 
 /// Under everysec, syncing may be so far behind before write replies wait.
-pub(crate) const SYNC_LAG_MAX_MS: i64 = 1_000;
+pub const SYNC_LAG_MAX_MS: i64 = 1_000;
 
 /// What is known of a shard's log, in operations since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LogState {
+pub struct LogState {
     /// Written to the file.
-    pub(crate) written: u64,
+    pub written: u64,
     /// Synced.
-    pub(crate) durable: u64,
+    pub durable: u64,
     /// When the oldest operation that is not synced was written.
-    pub(crate) oldest_unsynced_ms: Option<i64>,
+    pub oldest_unsynced_ms: Option<i64>,
 }
 
 /// Replies of operations up to this one may leave.
-pub(crate) fn releasable(mode: AppendFsync, log: LogState, now_ms: i64) -> u64 {
+#[must_use]
+pub fn releasable(mode: AppendFsync, log: LogState, now_ms: i64) -> u64 {
     debug_assert!(log.durable <= log.written);
     match mode {
         AppendFsync::No => log.written,

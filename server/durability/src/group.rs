@@ -5,12 +5,11 @@ use std::fmt;
 use windrow_engine::op::{OP_BYTES_MAX, mark_anew, mark_noted};
 use windrow_storage::{Poison, ShardLog, StorageError};
 
-use super::release::{LogState, releasable};
-use crate::config::AppendFsync;
+use crate::release::{AppendFsync, LogState, releasable};
 
 /// Why a write is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The log bytes that are allocated are used up.
     NoRoom,
     /// The log has failed: only a restart helps.
@@ -33,7 +32,7 @@ impl fmt::Display for Refusal {
 }
 
 /// The reply of a write that was in flight when the log failed.
-pub(crate) const OUTCOME_UNKNOWN: &[u8] =
+pub const OUTCOME_UNKNOWN: &[u8] =
     b"-MISCONF The log failed while this write was in flight: its outcome is unknown until the server is restarted.\r\n";
 
 /// A group is written before it has grown beyond this, whatever room there is.
@@ -43,7 +42,7 @@ const GROUP_BYTES: usize = 4 << 20;
 const REMOVALS_PART: usize = 2;
 
 /// The group, and the log that it goes to. Positions are counts of operations since the start.
-pub(crate) struct LogGroup {
+pub struct LogGroup {
     log: Option<ShardLog>,
     poison: Option<Poison>,
     bytes: Vec<u8>,
@@ -63,8 +62,16 @@ pub(crate) struct LogGroup {
     kept: u64,
 }
 
+impl Default for LogGroup {
+    fn default() -> Self {
+        LogGroup::new()
+    }
+}
+
 impl LogGroup {
-    pub(super) fn new() -> Self {
+    /// A group without a log: nothing may be pushed before [`LogGroup::start`].
+    #[must_use]
+    pub fn new() -> Self {
         LogGroup {
             log: None,
             poison: None,
@@ -80,7 +87,8 @@ impl LogGroup {
         }
     }
 
-    pub(super) fn start(&mut self, log: ShardLog, poison: Poison) {
+    /// The log that groups go to, of a fresh epoch.
+    pub fn start(&mut self, log: ShardLog, poison: Poison) {
         self.poison = Some(poison);
         self.room_bytes = log.room();
         // In a fresh segment, however small, there is room for the reserve.
@@ -91,8 +99,11 @@ impl LogGroup {
     }
 
     /// Whether an operation of so many bytes may be applied now.
+    ///
+    /// # Errors
+    /// Why not.
     #[inline]
-    pub(super) fn admit(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
+    pub fn admit(&mut self, op_bytes: usize, now_ms: i64) -> Result<(), Refusal> {
         if self.bytes.len() + op_bytes <= self.room_bytes && !self.has_failed {
             return Ok(());
         }
@@ -113,7 +124,7 @@ impl LogGroup {
     /// Whether a write should wait before it is looked at: the room that is left is little, and nothing has failed, so the tick's
     /// end or the sync thread is about to make more. `staged_bytes` are promised to operations already.
     #[inline]
-    pub(crate) fn should_wait(&mut self, staged_bytes: usize) -> bool {
+    pub fn should_wait(&mut self, staged_bytes: usize) -> bool {
         self.bytes.len() + staged_bytes + self.reserve_bytes > self.room_bytes
             && self.is_room_coming(staged_bytes)
     }
@@ -132,13 +143,14 @@ impl LogGroup {
     }
 
     /// Whether the next segment is ready.
-    pub(super) fn has_spare(&self) -> bool {
+    #[must_use]
+    pub fn has_spare(&self) -> bool {
         self.log.as_ref().is_some_and(|log| !log.wants_spare())
     }
 
     /// Adds an applied operation; gives its position.
     #[inline]
-    pub(super) fn push(&mut self, op: &[u8], starts_anew: bool) -> u64 {
+    pub fn push(&mut self, op: &[u8], starts_anew: bool) -> u64 {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(op);
         if starts_anew {
@@ -150,14 +162,14 @@ impl LogGroup {
 
     /// Adds an operation that was admitted, and then not counted, but moved its stream's clock.
     #[cold]
-    pub(super) fn note(&mut self, op: &[u8]) {
+    pub fn note(&mut self, op: &[u8]) {
         let start = self.bytes.len();
         self.push(op, false);
         mark_noted(&mut self.bytes[start..]);
     }
 
     /// Adds the operation of a removal, if there is room to spare: what is left over is promised to events that are staged.
-    pub(super) fn log_removal(&mut self, op: &[u8]) -> bool {
+    pub fn log_removal(&mut self, op: &[u8]) -> bool {
         let is_admitted = !self.has_failed
             && !self.is_poisoned()
             && self.bytes.len() + op.len() <= self.room_bytes / REMOVALS_PART;
@@ -169,31 +181,38 @@ impl LogGroup {
 
     /// Position of the last operation added.
     #[inline]
-    pub(crate) fn end(&self) -> u64 {
+    #[must_use]
+    pub fn end(&self) -> u64 {
         self.written + self.count
     }
 
     /// The position, packed with its epoch, of the next operation to be added.
     #[inline]
-    pub(super) fn next_position(&self) -> u64 {
+    #[must_use]
+    pub fn next_position(&self) -> u64 {
         self.epoch_start + self.end() + 1
     }
 
     /// Whether an operation at this packed position, of whatever epoch, would survive a power loss once `durable_ops` of the
     /// present one do. All of earlier epochs do.
     #[inline]
-    pub(super) fn is_durable(&self, position: u64, durable_ops: u64) -> bool {
+    #[must_use]
+    pub fn is_durable(&self, position: u64, durable_ops: u64) -> bool {
         position <= self.epoch_start + durable_ops
     }
 
     /// Whether the group should be written now.
     #[inline]
-    pub(super) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.bytes.len() >= GROUP_BYTES
     }
 
-    /// Writes the group. On an error the log has failed.
-    pub(super) fn write(&mut self, now_ms: i64) -> Result<(), StorageError> {
+    /// Writes the group.
+    ///
+    /// # Errors
+    /// The log has failed, for good.
+    pub fn write(&mut self, now_ms: i64) -> Result<(), StorageError> {
         let Some(log) = &mut self.log else { return Ok(()) };
         if self.count == 0 {
             return Ok(());
@@ -209,7 +228,7 @@ impl LogGroup {
     }
 
     /// Replies of operations up to this one may leave.
-    pub(super) fn releasable(&mut self, mode: AppendFsync, now_ms: i64) -> u64 {
+    pub fn releasable(&mut self, mode: AppendFsync, now_ms: i64) -> u64 {
         if self.has_failed {
             return u64::MAX;
         }
@@ -220,7 +239,7 @@ impl LogGroup {
     }
 
     /// The log as the release rule sees it; `None` while loading.
-    pub(super) fn state(&mut self) -> Option<LogState> {
+    pub fn state(&mut self) -> Option<LogState> {
         let log = self.log.as_mut()?;
         Some(LogState {
             written: log.written().ops(),
@@ -230,7 +249,8 @@ impl LogGroup {
     }
 
     /// Bytes of memory held.
-    pub(super) fn allocated_bytes(&self) -> usize {
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
         self.bytes.capacity()
     }
 
@@ -239,7 +259,7 @@ impl LogGroup {
     }
 
     /// Whether the log has failed since this was last asked. Gives the position up to which replies had been released.
-    pub(super) fn take_failure(&mut self) -> Option<u64> {
+    pub fn take_failure(&mut self) -> Option<u64> {
         if self.has_failed || !self.is_poisoned() {
             return None;
         }
@@ -251,16 +271,18 @@ impl LogGroup {
 
     /// Whether something was written since this was last asked.
     #[inline]
-    pub(super) fn take_has_written(&mut self) -> bool {
+    pub fn take_has_written(&mut self) -> bool {
         std::mem::take(&mut self.has_written)
     }
 
     /// The log, for its last sync.
-    pub(super) fn into_log(self) -> Option<ShardLog> {
+    #[must_use]
+    pub fn into_log(self) -> Option<ShardLog> {
         self.log
     }
 
-    pub(super) fn log_mut(&mut self) -> Option<&mut ShardLog> {
+    /// The log while it has not failed.
+    pub fn log_mut(&mut self) -> Option<&mut ShardLog> {
         if self.has_failed { None } else { self.log.as_mut() }
     }
 }

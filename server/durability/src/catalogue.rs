@@ -6,17 +6,27 @@ use windrow_engine::catalogue::{CatalogueError, StreamEntry};
 use windrow_storage::{DataDir, Manifest, StorageError};
 
 /// The catalogue's place on disk.
-pub(crate) struct CatalogueStore {
+pub struct CatalogueStore {
     directory: DataDir,
 }
 
 impl CatalogueStore {
-    pub(crate) fn new(directory: DataDir) -> Self {
+    /// The catalogue of this directory.
+    #[must_use]
+    pub fn new(directory: DataDir) -> Self {
         CatalogueStore { directory }
     }
 
+    /// The directory, for what else its manifest says.
+    pub fn directory(&mut self) -> &mut DataDir {
+        &mut self.directory
+    }
+
     /// Replaces the catalogue on disk; durable when it returns.
-    pub(crate) fn save(&mut self, catalogue: &Catalogue) -> Result<(), StorageError> {
+    ///
+    /// # Errors
+    /// The manifest could not be replaced.
+    pub fn save(&mut self, catalogue: &Catalogue) -> Result<(), StorageError> {
         let version = self.directory.update_catalogue(|stored| {
             stored.next_stream_id = catalogue.next_stream_id;
             stored.next_layout_id = catalogue.next_layout_id;
@@ -28,7 +38,10 @@ impl CatalogueStore {
 }
 
 /// The catalogue that a manifest holds.
-pub(crate) fn load(manifest: &Manifest) -> Result<Catalogue, CatalogueError> {
+///
+/// # Errors
+/// The entries are not those of one catalogue.
+pub fn load(manifest: &Manifest) -> Result<Catalogue, CatalogueError> {
     let stored = &manifest.catalogue;
     let entries: Vec<StreamEntry> = stored.streams.iter().map(from_stored).collect();
     Catalogue::from_entries(stored.version, stored.next_stream_id, stored.next_layout_id, &entries)

@@ -1,0 +1,20 @@
+//! What makes a shard's operations durable and brings them back: engine and storage, bound together.
+//!
+//! What stands here: the tick's log group, when a reply may leave, the catalogue's form on disk, which shard an operation of the log
+//! goes to. What does not: threads, sockets, clocks. The server runs this code with threads around it; a simulator steps it.
+//!
+//! | module | one job |
+//! | --- | --- |
+//! | [`group`] | the operations of a tick, written to the log as one frame |
+//! | [`release`] | when a write's reply may leave: the rule of `appendfsync` |
+//! | [`catalogue`] | the catalogue in the manifest |
+//! | [`replay`] | operations of the log, dealt to the shards that own their entities |
+
+pub mod catalogue;
+pub mod group;
+pub mod release;
+pub mod replay;
+
+pub use catalogue::CatalogueStore;
+pub use group::{LogGroup, OUTCOME_UNKNOWN, Refusal};
+pub use release::{AppendFsync, LogState, SYNC_LAG_MAX_MS};

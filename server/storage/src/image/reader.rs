@@ -1,0 +1,305 @@
+//! Reads an image file: what it says about itself at once, its blocks when they are asked for, each against its checksum.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crc32fast::Hasher;
+
+use super::format::{
+    BLOCK_ALIGN, Block, DIRECTORY_ENTRY_BYTES, DirectoryEntry, Footer, HeaderError, TABLE_ENTRY_BYTES, u64_at,
+};
+use super::{ChunkEntry, ImageError, ImageHeader, ImageName, TableEntry, quarantine};
+use crate::disk::{Disk, DiskFile, Mapping, OpenMode, read_full_at};
+
+/// Bytes that are read, checked and handed on at a time: they stay in the core's own cache.
+const PIECE_BYTES: usize = 64 * 1024;
+const WORD_BYTES: usize = 8;
+/// Entries of a table handed out at once.
+const ENTRIES_AT_ONCE: usize = PIECE_BYTES / TABLE_ENTRY_BYTES;
+
+/// An image file whose header, directory and footer are good. Any number of threads may use it.
+pub struct ImageReader {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    name: ImageName,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    /// Where the disk can map.
+    mapping: Option<Box<dyn Mapping>>,
+    header: ImageHeader,
+    chunks: Vec<ChunkEntry>,
+    tables: Vec<Block>,
+    states: Vec<Block>,
+    records: u64,
+    bytes: u64,
+}
+
+impl ImageReader {
+    /// Opens the file of a shard in the directory of images.
+    ///
+    /// # Errors
+    /// [`ImageError`]; [damaged](ImageError::is_damage) if header, directory, footer and length are not those that were written.
+    pub fn open(disk: &Arc<dyn Disk>, dir: &Path, image: u64, shard: u16) -> Result<ImageReader, ImageError> {
+        let name = ImageName { image, shard };
+        let path = name.path(dir);
+        let file = disk.open(&path, OpenMode::Read).map_err(|error| ImageError::io("open", &path, error))?;
+        let bytes = file.len().map_err(|error| ImageError::io("measure", &path, error))?;
+        // Reading does as well.
+        let mapping = file.map().unwrap_or_default();
+        let header = ImageHeader { image, epoch: 0, shard, shards: 0, key_check: 0, created_ms: 0 };
+        let mut reader = ImageReader {
+            disk: Arc::clone(disk),
+            dir: dir.to_path_buf(),
+            name,
+            path,
+            file,
+            mapping,
+            header,
+            chunks: Vec::new(),
+            tables: Vec::new(),
+            states: Vec::new(),
+            records: 0,
+            bytes,
+        };
+        reader.read_frame_of_file()?;
+        Ok(reader)
+    }
+
+    /// What the file says about itself.
+    pub fn header(&self) -> &ImageHeader {
+        &self.header
+    }
+
+    /// Length of the file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Records in it.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Its chunks, by number.
+    pub fn chunks(&self) -> &[ChunkEntry] {
+        &self.chunks
+    }
+
+    /// Hands out the table, ascending by hash; every entry names a slot of [`ImageReader::chunks`].
+    ///
+    /// # Errors
+    /// [`ImageError`]; what was handed out before may be used only with the rest.
+    pub fn table(&self, take: &mut dyn FnMut(&[TableEntry])) -> Result<(), ImageError> {
+        let mut last_hash = 0;
+        let mut entries = Vec::with_capacity(ENTRIES_AT_ONCE);
+        for block in &self.tables {
+            let bytes = self.read(block)?;
+            for piece in bytes.chunks(ENTRIES_AT_ONCE * TABLE_ENTRY_BYTES) {
+                entries.clear();
+                for entry in piece.chunks_exact(TABLE_ENTRY_BYTES) {
+                    let entry = TableEntry { hash: u64_at(entry, 0), place: u64_at(entry, 8) };
+                    let chunk = usize::try_from(entry.chunk()).ok().and_then(|chunk| self.chunks.get(chunk));
+                    let is_a_slot = chunk.is_some_and(|chunk| chunk.has_slot_at(entry.granule()));
+                    if !is_a_slot || entry.hash < last_hash {
+                        return Err(self.damaged(
+                            block.offset,
+                            format!("the table names place {:x} after hash {last_hash:016x}", entry.place),
+                        ));
+                    }
+                    last_hash = entry.hash;
+                    entries.push(entry);
+                }
+                take(&entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the pieces of state, in order.
+    ///
+    /// # Errors
+    /// [`ImageError`]; what was handed out before may be used only with the rest.
+    pub fn state(&self, take: &mut dyn FnMut(&[u8])) -> Result<(), ImageError> {
+        for block in &self.states {
+            take(&self.read(block)?);
+        }
+        Ok(())
+    }
+
+    /// Copies the used slots of a chunk, in pieces: the number of a piece's first word in the chunk, and its words. What was copied
+    /// may be used only after this returns without an error: the checksum is that of the whole chunk.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    ///
+    /// # Panics
+    /// If there is no chunk of this number.
+    pub fn copy_chunk(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), ImageError> {
+        let block = &self.chunks[number as usize].block;
+        let bytes = block.bytes as usize;
+        let mut words = Vec::with_capacity(PIECE_BYTES.min(bytes) / WORD_BYTES);
+        self.read_pieces(block, &mut |at, piece| {
+            // Without the zeros behind the last slot.
+            let piece = &piece[..piece.len().min(bytes.saturating_sub(at))];
+            words.clear();
+            words.extend(piece.chunks_exact(WORD_BYTES).map(|word| u64_at(word, 0)));
+            if !words.is_empty() {
+                to(at / WORD_BYTES, &words);
+            }
+        })
+    }
+
+    /// Puts the file aside: see [`quarantine`].
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub fn quarantine(&self) -> Result<PathBuf, ImageError> {
+        quarantine(self.disk.as_ref(), &self.dir, self.name)
+    }
+
+    /// Header, footer and directory, and that they fit each other and the file's length.
+    fn read_frame_of_file(&mut self) -> Result<(), ImageError> {
+        let block_bytes = BLOCK_ALIGN;
+        if !self.bytes.is_multiple_of(block_bytes) || self.bytes < 2 * block_bytes {
+            return Err(self.damaged(0, format!("an image cannot have {} bytes", self.bytes)));
+        }
+        let header_block = self.read_block(0)?;
+        let (header, header_crc) = match ImageHeader::decode(&header_block) {
+            Ok(decoded) => decoded,
+            Err(HeaderError::Damaged(reason)) => return Err(self.damaged(0, reason)),
+            Err(HeaderError::Format(format)) => {
+                return Err(ImageError::Format { path: self.path.clone(), format });
+            }
+        };
+        if (header.image, header.shard) != (self.name.image, self.name.shard) {
+            let is = ImageName { image: header.image, shard: header.shard };
+            return Err(self.damaged(0, format!("its header says that it is {is}")));
+        }
+        self.header = header;
+        let footer_at = self.bytes - block_bytes;
+        let footer =
+            Footer::decode(&self.read_block(footer_at)?).map_err(|reason| self.damaged(footer_at, reason))?;
+        let directory_end = footer.directory.offset.checked_add(footer.directory.padded_bytes());
+        if footer.header_crc != header_crc || directory_end != Some(footer_at) {
+            return Err(self.damaged(footer_at, "the footer is of another file".to_owned()));
+        }
+        self.read_directory(&footer)
+    }
+
+    /// Every block begins where the one before ends, and the directory where the last one does.
+    fn read_directory(&mut self, footer: &Footer) -> Result<(), ImageError> {
+        let directory_at = footer.directory.offset;
+        // Not longer than the file, since it ends at the footer.
+        let bytes = self.read(&footer.directory)?;
+        let (mut offset, mut slots, mut entries) = (BLOCK_ALIGN, 0, 0);
+        for line in bytes.chunks_exact(DIRECTORY_ENTRY_BYTES) {
+            let line = line.try_into().expect("a line of the directory");
+            let entry = DirectoryEntry::decode(line).map_err(|reason| self.damaged(directory_at, reason))?;
+            let block = *entry.block();
+            if block.offset != offset || block.padded_bytes() > directory_at - offset {
+                let reason = format!("a block at {} does not follow the one before", block.offset);
+                return Err(self.damaged(directory_at, reason));
+            }
+            offset += block.padded_bytes();
+            match entry {
+                DirectoryEntry::Chunk(chunk) => {
+                    slots += u64::from(chunk.slots_used);
+                    self.chunks.push(chunk);
+                }
+                DirectoryEntry::Table { count, block } => {
+                    entries += u64::from(count);
+                    self.tables.push(block);
+                }
+                DirectoryEntry::State(block) => self.states.push(block),
+            }
+        }
+        let chunks = self.chunks.len() as u64;
+        let stated = (directory_at, u64::from(footer.chunks), footer.records, footer.records);
+        if (offset, chunks, slots, entries) != stated {
+            return Err(self.damaged(
+                directory_at,
+                format!("blocks to {offset}, {chunks} chunks, {slots} slots and {entries} entries are not what the footer states"),
+            ));
+        }
+        self.records = footer.records;
+        Ok(())
+    }
+
+    fn read_block(&self, offset: u64) -> Result<[u8; BLOCK_ALIGN as usize], ImageError> {
+        let mut block = [0; BLOCK_ALIGN as usize];
+        self.read_exactly(&mut block, offset)?;
+        Ok(block)
+    }
+
+    /// All bytes of a block that is good, without the zeros that fill it.
+    fn read(&self, block: &Block) -> Result<Vec<u8>, ImageError> {
+        let mut bytes = vec![0; block.padded_bytes() as usize];
+        self.read_exactly(&mut bytes, block.offset)?;
+        if crc32fast::hash(&bytes) != block.crc {
+            return Err(self.fails_checksum(block));
+        }
+        bytes.truncate(block.bytes as usize);
+        Ok(bytes)
+    }
+
+    /// The pieces of a block with their offsets in it, zeros included.
+    fn read_pieces(&self, block: &Block, take: &mut dyn FnMut(usize, &[u8])) -> Result<(), ImageError> {
+        let mut hasher = Hasher::new();
+        let mut at = 0;
+        let mut next = |bytes: &[u8]| {
+            for piece in bytes.chunks(PIECE_BYTES) {
+                hasher.update(piece);
+                take(at, piece);
+                at += piece.len();
+            }
+        };
+        let padded_bytes = block.padded_bytes() as usize;
+        let is_mapped = self
+            .mapping
+            .as_ref()
+            .is_some_and(|mapping| mapping.read(block.offset, padded_bytes, &mut next).is_ok());
+        if !is_mapped {
+            // Where the mapping cannot be read, this says why, or can.
+            let mut buffer = vec![0; PIECE_BYTES.min(padded_bytes)];
+            let mut done = 0;
+            while done < padded_bytes {
+                let count = buffer.len().min(padded_bytes - done);
+                self.read_exactly(&mut buffer[..count], block.offset + done as u64)?;
+                next(&buffer[..count]);
+                done += count;
+            }
+        }
+        if hasher.finalize() != block.crc {
+            return Err(self.fails_checksum(block));
+        }
+        Ok(())
+    }
+
+    fn read_exactly(&self, buffer: &mut [u8], offset: u64) -> Result<(), ImageError> {
+        let read = read_full_at(self.file.as_ref(), buffer, offset)
+            .map_err(|error| ImageError::io("read", &self.path, error))?;
+        if read < buffer.len() {
+            return Err(self.damaged(offset, format!("{} bytes are missing", buffer.len() - read)));
+        }
+        Ok(())
+    }
+
+    fn fails_checksum(&self, block: &Block) -> ImageError {
+        self.damaged(block.offset, format!("a block of {} bytes fails its checksum", block.bytes))
+    }
+
+    fn damaged(&self, offset: u64, reason: String) -> ImageError {
+        ImageError::Damaged { path: self.path.clone(), offset, reason }
+    }
+}
+
+impl std::fmt::Debug for ImageReader {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ImageReader")
+            .field("path", &self.path)
+            .field("header", &self.header)
+            .field("chunks", &self.chunks.len())
+            .field("records", &self.records)
+            .finish_non_exhaustive()
+    }
+}
