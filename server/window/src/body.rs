@@ -129,10 +129,11 @@ pub fn newest_ms<W: Words + ?Sized>(words: &W) -> i64 {
     words.get(0).cast_signed()
 }
 
-/// Whether an entity whose newest event is `newest_ms` is dead at `clock_ms`: it reads as empty, and a new event starts it anew.
+/// Whether an entity whose newest event is `newest_ms` is dead at `clock_ms`: it reads as empty, and a new event starts it anew. One
+/// without events is.
 #[inline]
 pub fn is_dead(layout: &Layout, newest_ms: i64, clock_ms: i64) -> bool {
-    layout.death_ms.is_some_and(|death_ms| newest_ms < clock_ms.saturating_sub(death_ms))
+    newest_ms == NONE || layout.death_ms.is_some_and(|death_ms| newest_ms < clock_ms.saturating_sub(death_ms))
 }
 
 /// Makes `words` a body without events. They are at least [`Layout::words_min`] many.

@@ -491,9 +491,16 @@ impl Layout {
     /// The generation since which a feature is complete: that in which its columns began, or in which its tier became long enough for
     /// it.
     pub fn complete_since(&self, feature: &Feature) -> u32 {
+        let (columns, length) = self.began(feature);
+        columns.max(length)
+    }
+
+    /// The generations in which a feature's columns began, and in which its tier became long enough for it.
+    pub fn began(&self, feature: &Feature) -> (u32, u32) {
         let Some(tier) = feature.tier else {
             let partials = lifetime_partials(feature.aggregate, &self.fields);
-            return self.lifetime.as_ref().and_then(|columns| columns.origin_of(&partials)).unwrap_or(0);
+            let began = self.lifetime.as_ref().and_then(|columns| columns.origin_of(&partials)).unwrap_or(0);
+            return (began, began);
         };
         let tier = &self.tiers[tier];
         let columns = tier.columns.origin_of(&Partial::of(feature.aggregate, &self.fields)).unwrap_or(0);
@@ -506,7 +513,7 @@ impl Layout {
             })
             .map(|(_, &origin)| origin)
             .min();
-        columns.max(long_enough.unwrap_or(0))
+        (columns, long_enough.unwrap_or(0))
     }
 
     /// The tier of a bucket width.
