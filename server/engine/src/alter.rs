@@ -154,9 +154,11 @@ impl Stream {
         let definition = self.definition.clone();
         let again = match self.older.last() {
             Some(before) => before.altered(self.layout_id, definition, clock_ms, settled, backfill),
-            None => Self::created(self.id, self.layout_id, self.created_ms, definition, backfill).map(|again| {
-                Self { clock: Arc::clone(&self.clock), newest: Arc::clone(&self.newest), ..again }
-            }),
+            None => {
+                Self::created(self.id, self.layout_id, self.created_ms, definition, backfill).map(|again| {
+                    Self { clock: Arc::clone(&self.clock), newest: Arc::clone(&self.newest), ..again }
+                })
+            }
         };
         again.expect("it was compiled before")
     }

@@ -140,7 +140,8 @@ impl Catalogue {
         let stream = self.by_id(id).expect("a stream of this catalogue");
         let mut backfill = stream.backfill.clone();
         change(backfill.as_mut().expect("it has a backfill"));
-        let changed = stream.again(stream.settled, stream.settled.and_then(|settled| settled.clock_ms), backfill);
+        let changed =
+            stream.again(stream.settled, stream.settled.and_then(|settled| settled.clock_ms), backfill);
         self.put(changed);
     }
 }

@@ -202,7 +202,9 @@ impl std::fmt::Display for CatalogueError {
             }
             Self::Full => write!(f, "there are {STREAMS_MAX} streams already: drop one first"),
             Self::Unknown(name) => write!(f, "no such stream '{name}'"),
-            Self::Alter { name, reason } | Self::Backfill { name, reason } => write!(f, "stream '{name}': {reason}"),
+            Self::Alter { name, reason } | Self::Backfill { name, reason } => {
+                write!(f, "stream '{name}': {reason}")
+            }
             Self::Definition { name, error } => write!(f, "stream '{name}': {error}"),
         }
     }

@@ -302,7 +302,8 @@ impl Shard {
         if stream.keeps_the_dead() && remove.is_asked {
             if place.is_none_or(|place| self.store.record(place).position() < position) {
                 self.store.set_bytes_max(usize::MAX);
-                self.bury(stream, &key, place, position).expect("the system has memory for what the log holds");
+                self.bury(stream, &key, place, position)
+                    .expect("the system has memory for what the log holds");
                 self.set_maxmemory_bytes(self.maxmemory_bytes);
             }
             return;
@@ -640,11 +641,7 @@ impl Shard {
                     if clock.is_some_and(|clock_ms| stream.is_dead(layout, newest_ms, clock_ms)) {
                         self.remove_counted(stream.id, place);
                         removed += 1;
-                    } else if !stream.has(layout)
-                        && is_small
-                        && upgraded < UPGRADED_MAX
-                        && !self.is_tight()
-                    {
+                    } else if !stream.has(layout) && is_small && upgraded < UPGRADED_MAX && !self.is_tight() {
                         // So that other cores can read it. Without memory for it, it waits for its next event.
                         upgraded += usize::from(self.upgrade(stream, place).is_ok());
                     }

@@ -389,7 +389,8 @@ impl Layout {
             .tiers
             .iter()
             .filter_map(|tier| {
-                let old = before.and_then(|before| before.tiers.iter().find(|old| old.width_ms == tier.width_ms));
+                let old =
+                    before.and_then(|before| before.tiers.iter().find(|old| old.width_ms == tier.width_ms));
                 let is_longer = old.is_some_and(|old| old.longest_ms < tier.longest_ms);
                 let columns = tier.columns.subset(|_, origin| is_longer || is_new(origin));
                 let shapes = Tier::shapes(&columns, tier.width_ms, tier.slots);

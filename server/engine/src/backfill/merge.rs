@@ -5,7 +5,7 @@ use windrow_window::body::{self, merge::Merge as BodyMerge};
 use windrow_window::{Words, WordsMut};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream};
-use crate::op::{Merge, OpError};
+use crate::op::{Merge, Op, OpError};
 use crate::record::{Body, BodyMut};
 use crate::shard::Shard;
 
@@ -37,6 +37,17 @@ impl Shard {
                 Merged::OutOfMemory
             }
         }
+    }
+
+    /// Takes note of the time that an operation of a backfill brings its stream. It must be logged if this answers true.
+    pub fn note(&mut self, catalogue: &Catalogue, op: &Op<'_>) -> bool {
+        let stream = catalogue.by_layout(op.layout).filter(|stream| stream.is_filling());
+        let is_news =
+            stream.is_some_and(|stream| stream.clock_ms(op.clock_ms).is_none_or(|ms| ms < op.clock_ms));
+        if is_news && let Some(stream) = stream {
+            stream.observe(op.clock_ms, op.clock_ms);
+        }
+        is_news
     }
 
     pub(crate) fn replay_merge(
@@ -119,9 +130,7 @@ impl Shard {
         self.eviction.wanted_words = key.record_words(words.len());
         let before_bytes = place.map_or(0, |place| self.store.record(place).slot_bytes());
         let merged = match place {
-            Some(place) => {
-                self.store.relocate(place, stream.layout_id.0, words.len(), |_, edit| fill(edit))
-            }
+            Some(place) => self.store.relocate(place, stream.layout_id.0, words.len(), |_, edit| fill(edit)),
             None => self.store.insert(&key, stream.layout_id.0, words.len(), |edit| fill(edit)),
         };
         let place = match merged {

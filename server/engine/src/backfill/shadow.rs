@@ -12,7 +12,7 @@ use windrow_window::definition::FIELDS_MAX;
 
 use super::Backfill;
 use crate::catalogue::{Catalogue, LayoutId, Stream};
-use crate::op::{self, AnyOp, Judged, Op, OpError};
+use crate::op::{self, AnyOp, Encoder, Judged, Op, OpError};
 use crate::slot::{SLOTS, hash_slot};
 
 /// What an entity takes beside its words and its name, about.
@@ -41,6 +41,15 @@ pub struct Shadow {
     leaving: Vec<(Box<[u8]>, Vec<u64>)>,
     placements: Placements,
     events: u64,
+    /// The newest event time of a source.
+    newest: Option<Newest>,
+}
+
+/// An event time, and whose event it was.
+#[derive(Debug)]
+struct Newest {
+    ts: i64,
+    entity: Box<[u8]>,
 }
 
 impl Shadow {
@@ -72,6 +81,7 @@ impl Shadow {
             leaving: Vec::new(),
             placements: Placements::default(),
             events: 0,
+            newest: None,
         })
     }
 
@@ -167,6 +177,9 @@ impl Shadow {
         let bytes = op.value_bytes();
         let event = Event { ts: op.ts, clock: op.ts, present: own_present, values: &own_words, bytes };
         self.events += 1;
+        if self.backfill.source.is_some() && self.newest.as_ref().is_none_or(|newest| newest.ts < op.ts) {
+            self.newest = Some(Newest { ts: op.ts, entity: op.entity.into() });
+        }
         let known = self.entities.get(&slot).and_then(|entities| entities.get(op.entity));
         let starts_anew = match (known, self.backfill.source) {
             (None, _) => true,
@@ -232,6 +245,18 @@ impl Shadow {
         let left = self.entities.split_off(&self.slots.end);
         let entities = left.values().flatten();
         self.bytes -= entities.map(|(entity, words)| bytes_of(entity, words)).sum::<usize>();
+    }
+
+    /// Writes the operation by which a stream with CLOCK EVENT that is filled with the events of another one learns its time, to be
+    /// [noted](crate::Shard::note) before any MERGE of this pass; false: it needs none.
+    pub fn write_note(&self, out: &mut Vec<u8>) -> bool {
+        match &self.newest {
+            Some(Newest { ts, entity }) if self.target.layout.clock == ClockMode::Event => {
+                Encoder::start(out, self.target.layout_id, entity).finish(Judged::Noted, *ts, *ts);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes an entity out and writes its MERGE to the end of `out`; false: there are no more. To be called when all of the log was fed.

@@ -58,10 +58,8 @@ impl<'l> Merge<'l> {
     pub fn new(earlier: &'l Layout, to: &'l Layout, is_altered: bool) -> Self {
         let none = Columns::default();
         let places = |own: &Columns, other: &Columns| own.places_in(other);
-        let lifetime = places(
-            to.lifetime.as_ref().unwrap_or(&none),
-            earlier.lifetime.as_ref().unwrap_or(&none),
-        );
+        let lifetime =
+            places(to.lifetime.as_ref().unwrap_or(&none), earlier.lifetime.as_ref().unwrap_or(&none));
         let tiers = to.tiers.iter().map(|tier| {
             let at = earlier.tier_of_width(tier.width_ms);
             let columns = match at {
@@ -208,7 +206,10 @@ fn merged_cells(
                     Partial::Moments(field, _) => {
                         let of = |words: &[u64; 2], count| Spreading::new(count, Moments::from_words(*words));
                         let before = of(earlier_words, count(from, earlier, field, at));
-                        before.merged(of(later_words, count(columns, later, field, column))).moments().to_words()
+                        before
+                            .merged(of(later_words, count(columns, later, field, column)))
+                            .moments()
+                            .to_words()
                     }
                     Partial::DecaySum(_, _, halflife_ms) => {
                         let of = |words: &[u64; 2]| Decayed::from_words(*words);
@@ -232,13 +233,23 @@ fn merged_number(partial: Partial, earlier: u64, later: u64) -> u64 {
     let int = |word: u64| word.cast_signed();
     match partial {
         // Not to the last bit: a count that is full has no room for one more.
-        Partial::Count | Partial::CountOf(_) => {
-            earlier.saturating_add(later).min(i64::MAX.cast_unsigned())
-        }
+        Partial::Count | Partial::CountOf(_) => earlier.saturating_add(later).min(i64::MAX.cast_unsigned()),
         Partial::SumFloat(_) => (float(earlier) + float(later)).to_bits(),
         Partial::SumInt(_) => int(earlier).saturating_add(int(later)).cast_unsigned(),
-        Partial::MinFloat(_) => if float(later) < float(earlier) { later } else { earlier },
-        Partial::MaxFloat(_) => if float(later) > float(earlier) { later } else { earlier },
+        Partial::MinFloat(_) => {
+            if float(later) < float(earlier) {
+                later
+            } else {
+                earlier
+            }
+        }
+        Partial::MaxFloat(_) => {
+            if float(later) > float(earlier) {
+                later
+            } else {
+                earlier
+            }
+        }
         Partial::MinInt(_) => int(earlier).min(int(later)).cast_unsigned(),
         Partial::MaxInt(_) => int(earlier).max(int(later)).cast_unsigned(),
         Partial::Newest => earlier.max(later),
@@ -273,7 +284,8 @@ fn write(layout: &Layout, newest_ms: i64, lifetime: Option<&[Loose]>, mut tiers:
             };
             (shape.dense || shape.capacity >= loose.buckets.len()) && loose.buckets.values().all(counts_fit)
         };
-        *shape = tier.shapes.iter().position(fits).expect("the last shape is dense and counts in whole words");
+        *shape =
+            tier.shapes.iter().position(fits).expect("the last shape is dense and counts in whole words");
         words_total += tier.shapes[*shape].words;
         words_total += loose.buckets.values().flatten().map(payload_words).sum::<usize>();
     }
@@ -289,7 +301,13 @@ fn write(layout: &Layout, newest_ms: i64, lifetime: Option<&[Loose]>, mut tiers:
         let is_dense = layout.tiers[tier].shapes[shapes[tier]].dense;
         Ring::set_head(layout, words_slice, tier, loose.head);
         // A dense ring has its head in slot 0.
-        Ring::set_state(layout, words_slice, tier, shapes[tier], if is_dense { 0 } else { loose.buckets.len() });
+        Ring::set_state(
+            layout,
+            words_slice,
+            tier,
+            shapes[tier],
+            if is_dense { 0 } else { loose.buckets.len() },
+        );
     }
     // The rings' ends are known only now.
     if layout.has_sketches {

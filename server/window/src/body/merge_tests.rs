@@ -27,10 +27,7 @@ fn any_events() -> impl Strategy<Value = Vec<Drawn>> {
     let after = prop_oneof![8 => 0..1_500i64, 3 => -9_000..0i64, 1 => 0..40_000i64];
     let n = prop_oneof![4 => -5..5i64, 1 => any::<i32>().prop_map(i64::from)];
     let drawn = (after, prop::option::of(0..8u8), prop::option::of(any::<i16>()), prop::option::of(n));
-    prop::collection::vec(
-        drawn.prop_map(|(after_ms, s, x, n)| Drawn { after_ms, s, x, n }),
-        0..60,
-    )
+    prop::collection::vec(drawn.prop_map(|(after_ms, s, x, n)| Drawn { after_ms, s, x, n }), 0..60)
 }
 
 struct Body<'l> {
@@ -41,8 +38,14 @@ struct Body<'l> {
 impl Body<'_> {
     fn event(&mut self, drawn: &Drawn, ts: i64, clock: i64) {
         let text = drawn.s.map(|s| "x".repeat(usize::from(s) * 3)).unwrap_or_default();
-        let words = [(text.len() as u64) << 32, f64::from(drawn.x.unwrap_or(0)).to_bits(), drawn.n.unwrap_or(0).cast_unsigned()];
-        let present = u64::from(drawn.s.is_some()) | u64::from(drawn.x.is_some()) << 1 | u64::from(drawn.n.is_some()) << 2;
+        let words = [
+            (text.len() as u64) << 32,
+            f64::from(drawn.x.unwrap_or(0)).to_bits(),
+            drawn.n.unwrap_or(0).cast_unsigned(),
+        ];
+        let present = u64::from(drawn.s.is_some())
+            | u64::from(drawn.x.is_some()) << 1
+            | u64::from(drawn.n.is_some()) << 2;
         let event = Event { ts, clock, present, values: &words, bytes: text.as_bytes() };
         if self.words.is_none() {
             if is_late_for_new(self.layout, &event) {
@@ -59,7 +62,8 @@ impl Body<'_> {
                 Fit::Late => return,
                 Fit::Ready => return add(self.layout, words.as_mut_slice(), &event, &placements),
                 Fit::Grow(growth) => {
-                    let mut larger = vec![u64::MAX; words_grown(self.layout, words.as_slice(), &growth).ample];
+                    let mut larger =
+                        vec![u64::MAX; words_grown(self.layout, words.as_slice(), &growth).ample];
                     grow(self.layout, words.as_slice(), larger.as_mut_slice(), &growth);
                     *words = larger;
                 }
@@ -77,7 +81,9 @@ impl Body<'_> {
 
 fn close(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Float(one), Value::Float(other)) => (one - other).abs() <= 1e-12 * one.abs().max(other.abs()).max(1.0),
+        (Value::Float(one), Value::Float(other)) => {
+            (one - other).abs() <= 1e-12 * one.abs().max(other.abs()).max(1.0)
+        }
         _ => one == other,
     }
 }
@@ -98,11 +104,17 @@ fn layout(text: &str) -> Layout {
     Layout::compile(&Definition::parse_text("s", text).unwrap()).unwrap()
 }
 
-fn check(one: &[Value], other: &[Value], layout: &Layout) -> Result<(), proptest::test_runner::TestCaseError> {
+fn check(
+    one: &[Value],
+    other: &[Value],
+    layout: &Layout,
+) -> Result<(), proptest::test_runner::TestCaseError> {
     for ((one, other), feature) in one.iter().zip(other).zip(&layout.features) {
         // Variances are differences of large numbers.
         let is_close = match (one, other) {
-            (Value::Float(one), Value::Float(other)) if feature.name.contains("var") || feature.name.contains("stddev") => {
+            (Value::Float(one), Value::Float(other))
+                if feature.name.contains("var") || feature.name.contains("stddev") =>
+            {
                 (one - other).abs() <= 1e-9 * one.abs().max(other.abs()).max(1.0)
             }
             _ => close(one, other),
@@ -199,7 +211,8 @@ fn a_count_widens_where_two_halves_need_it() {
         (0..40_000).for_each(|_| half.event(&drawn, 5_000, 5_000));
     }
     let [earlier, later] = halves.map(|half| half.words.unwrap());
-    let words = Merge::new(&earlier_layout, &layout, false).merged(earlier.as_slice(), Some(later.as_slice()));
+    let words =
+        Merge::new(&earlier_layout, &layout, false).merged(earlier.as_slice(), Some(later.as_slice()));
     verify(&layout, words.as_slice()).unwrap();
     let merged = Body { layout: &layout, words: Some(words) };
     assert_eq!(merged.row(&layout, 5_000), [Value::Int(80_000)]);

@@ -42,7 +42,9 @@ impl Definition {
         let sections = Sections::split(args)?;
         let source = match (sections.has(BACKFILL), sections.get(BACKFILL)) {
             (false, _) => None,
-            (true, [from, source]) if from.eq_ignore_ascii_case(b"FROM") => Some(parse_name(source, "stream")?),
+            (true, [from, source]) if from.eq_ignore_ascii_case(b"FROM") => {
+                Some(parse_name(source, "stream")?)
+            }
             (true, _) => return fail(format!("{BACKFILL} is followed by FROM and a stream")),
         };
         if source.as_ref() == Some(&name) {

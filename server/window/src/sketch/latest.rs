@@ -157,13 +157,9 @@ pub(super) fn add<W: WordsMut + ?Sized>(
 }
 
 /// The newest k of two lists; of one time, those of `earlier` came first.
-pub(super) fn merged(
-    earlier: Span<'_, [u64]>,
-    later: Span<'_, [u64]>,
-    field: FieldType,
-    k: u16,
-) -> Vec<u64> {
-    let entries = |span| entries_of(span, field, k).map(move |(at, words)| (time_at(span, at), span, at, words));
+pub(super) fn merged(earlier: Span<'_, [u64]>, later: Span<'_, [u64]>, field: FieldType, k: u16) -> Vec<u64> {
+    let entries =
+        |span| entries_of(span, field, k).map(move |(at, words)| (time_at(span, at), span, at, words));
     let mut all: Vec<_> = entries(earlier).chain(entries(later)).collect();
     // Stable: of one time, in order of arrival.
     all.sort_by_key(|&(time_ms, ..)| time_ms);

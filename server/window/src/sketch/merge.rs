@@ -33,7 +33,9 @@ impl Sketch {
     pub fn merged(self, earlier: &Sketched, later: &Sketched) -> Sketched {
         let (earlier, later) = match (earlier, later) {
             (Sketched::Nothing, only) | (only, Sketched::Nothing) => return only.clone(),
-            (Sketched::Inline(one), Sketched::Inline(other)) if one == other => return Sketched::Inline(*one),
+            (Sketched::Inline(one), Sketched::Inline(other)) if one == other => {
+                return Sketched::Inline(*one);
+            }
             (earlier, later) => (self.block(earlier), self.block(later)),
         };
         let (earlier, later) = (span(&earlier), span(&later));

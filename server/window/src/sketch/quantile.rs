@@ -169,7 +169,9 @@ pub(super) fn add<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, key: i32) {
 
 /// The bins of both. The lowest of more than [`BINS_MAX`] become one, under the highest key of theirs.
 pub(super) fn merged(earlier: Span<'_, [u64]>, later: Span<'_, [u64]>) -> Vec<u64> {
-    let words = |span: Span<'_, [u64]>| (0..span.len()).map(move |at| span.get(at)).filter(|&word| word != 0).collect();
+    let words = |span: Span<'_, [u64]>| {
+        (0..span.len()).map(move |at| span.get(at)).filter(|&word| word != 0).collect()
+    };
     let mut all: Vec<u64> = words(earlier);
     let more: Vec<u64> = words(later);
     all.extend(more);
