@@ -98,7 +98,7 @@ fn replay(
             loading.operations.fetch_add(u64::from(frame.op_count), Relaxed);
             Ok(())
         };
-        Ok(recovery.replay(&mut on_frame, &mut on_progress)?)
+        Ok(recovery.replay(None, &mut on_frame, &mut on_progress)?)
     };
     replay::replay(catalogue, shards, read, ServerError::DamagedOperation)
 }

@@ -53,7 +53,7 @@ pub fn repair(dir: &Path, confirmed: bool) -> Result<Repair, ServerError> {
     let options =
         StorageOptions { on_corruption: OnCorruption::GiveUp, ..StorageOptions::new(random_word()?) };
     let recovery = Recovery::open(Arc::new(RealDisk), dir, options, 0)?;
-    let replayed = recovery.replay(&mut |_| Ok(()), &mut |_, _| {})?;
+    let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {})?;
     let report = replayed.report();
     let given_up: Vec<String> = report.given_up.iter().map(ToString::to_string).collect();
     let (operations, now_ms) = (report.operations, report.latest_now_ms.unwrap_or(0));

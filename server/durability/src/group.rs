@@ -306,7 +306,7 @@ mod tests {
             ..StorageOptions::new(7)
         };
         let recovery = Recovery::open(Arc::new(disk), Path::new("/data"), options, 1).unwrap();
-        let replayed = recovery.replay(&mut |_| Ok(()), &mut |_, _| {}).unwrap();
+        let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap();
         let mut started = replayed.start(1, 0).unwrap();
         let (log, mut syncer) = started.logs.pop().unwrap();
         while syncer.wants_spare() {

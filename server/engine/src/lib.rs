@@ -13,6 +13,7 @@
 //! - [`dedup`]: which events were counted before.
 //! - [`top`]: the entities with the largest values of a feature.
 //! - [`entity`]: ENTITY.DEL, SCAN and INFO.
+//! - [`copy`]: copies of records, as an image holds them.
 //! - `eviction`: making room when memory is full.
 //! - [`record`]: a record of `windrow-memory` as the words that `windrow-window` works over.
 //! - [`slot`]: which shard an entity belongs to.
@@ -21,6 +22,7 @@ pub mod alter;
 pub mod args;
 pub mod backfill;
 pub mod catalogue;
+pub mod copy;
 pub mod dedup;
 pub mod entity;
 mod eviction;
@@ -36,6 +38,7 @@ pub mod stats;
 pub mod top;
 
 pub use catalogue::{Catalogue, LayoutId, Stream, StreamId};
+pub use copy::{CopiedRow, Copies};
 pub use dedup::DedupUsage;
 pub use entity::{EntityInfo, NoRoom, Slice, Superseded};
 pub use form::FormError;

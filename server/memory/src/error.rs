@@ -1,6 +1,9 @@
 //! What can go wrong with record memory.
 
-use crate::record::{ENTITY_BYTES_MAX, LAYOUT_MAX};
+use crate::{
+    handle::{CHUNK_GRANULES, CHUNK_GRANULES_LOG2, GRANULE_BYTES},
+    record::{ENTITY_BYTES_MAX, LAYOUT_MAX},
+};
 use std::{fmt, io};
 
 /// Why record memory refused.
@@ -36,6 +39,25 @@ pub enum MemoryError {
         bytes_min: usize,
         /// The most that handles can address.
         bytes_max: usize,
+    },
+    /// An image's plan speaks of a chunk that cannot be.
+    PlannedChunk {
+        /// Its number in the image.
+        number: usize,
+        /// The size of its slots in granules of 16 bytes.
+        slot_granules: u32,
+        /// How many of them are in use.
+        slots_used: u32,
+    },
+    /// A table of an image names a place where its plan has no record, or names a record twice.
+    ImagePlace {
+        /// Chunk and granule, as the table has them.
+        place: u64,
+    },
+    /// The tables of an image name fewer records than its chunks hold.
+    ImageUnnamed {
+        /// How many no table named.
+        records: usize,
     },
     /// The kernel gave no address range.
     Reserve {
@@ -75,6 +97,25 @@ impl fmt::Display for MemoryError {
             Self::LayoutId { layout } => write!(f, "layout id {layout} is above {LAYOUT_MAX}"),
             Self::Budget { bytes, bytes_min, bytes_max } => {
                 write!(f, "a shard's record memory is {bytes_min} to {bytes_max} bytes, not {bytes}")
+            }
+            Self::PlannedChunk { number, slot_granules, slots_used } => write!(
+                f,
+                "chunk {number} of the image says {slots_used} slots of {} bytes are in use: there is no such chunk; \
+                 start from another image",
+                u64::from(*slot_granules) * GRANULE_BYTES as u64
+            ),
+            Self::ImagePlace { place } => write!(
+                f,
+                "a table of the image names granule {} of its chunk {}, where no record is or one that was named before; \
+                 start from another image",
+                place & (CHUNK_GRANULES as u64 - 1),
+                place >> CHUNK_GRANULES_LOG2
+            ),
+            Self::ImageUnnamed { records } => {
+                write!(
+                    f,
+                    "the image has {records} records that no table of it names; start from another image"
+                )
             }
             Self::Reserve { bytes, source } => {
                 write!(

@@ -68,6 +68,7 @@ pub use error::MemoryError;
 pub use handle::{CHUNK_BYTES, Handle};
 pub use reclaim::{Domain, PARTICIPANTS_MAX, Participant};
 pub use record::{Block, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
+pub use region::{Adopter, ChunkLost, ChunkSource, PlannedChunk};
 pub use slots::Populator;
 pub use store::{
     Contended, Cursor, READ_ATTEMPTS_MAX, Reader, SCAN_ROWS_MAX, STORE_BYTES_MAX, STORE_BYTES_MIN, Scan,

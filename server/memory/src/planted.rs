@@ -85,6 +85,17 @@ pub(crate) enum Mistake {
 
     /// A chunk that owner and helper populate at the same time is counted by both.
     ChunkCountedTwice,
+
+    /// A chunk of an image is cut before its words are there.
+    ChunkCutBeforeItsCopy,
+    /// A chunk of an image is cut without releasing its words.
+    AdoptedChunkNotReleased,
+    /// A chunk's cut is read without acquire.
+    CutNotAcquired,
+    /// Two threads adopt one chunk.
+    ChunkAdoptedTwice,
+    /// Who meets a chunk that another adopts takes it for one that is not there.
+    AdoptionNotWaitedFor,
 }
 
 /// `needed`, unless `mistake` is planted: then [`Ordering::Relaxed`].

@@ -57,6 +57,7 @@ fn open_and_replay(
     let recovery = Recovery::open(disk, Path::new(DIR), options(seed), 1)?;
     let mut replayed_ops: BTreeMap<LogId, u64> = BTreeMap::new();
     let replayed = recovery.replay(
+        None,
         &mut |frame| {
             let log = (frame.first.epoch(), frame.shard);
             let last = replayed_ops.entry(log).or_default();

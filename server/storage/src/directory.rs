@@ -4,6 +4,7 @@
 //! <dir>/lock            locked while a process uses the directory
 //! <dir>/manifest        see `manifest`
 //! <dir>/log/*.wal       see `segment`
+//! <dir>/images/*.img    see `image`
 //! ```
 
 use std::io;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use crate::disk::{DirLock, OpenMode, remove_if_exists, write_all_at};
 use crate::manifest::MANIFEST_FILE;
 use crate::segment::{SegmentName, TEMPORARY_SUFFIX};
-use crate::{Catalogue, Disk, Manifest, Poison, StorageError};
+use crate::{Catalogue, Disk, LogFiles, Manifest, Poison, StorageError};
 
 const LOG_DIR: &str = "log";
+const IMAGES_DIR: &str = "images";
 
 /// A locked data directory and its manifest. Dropping it gives the lock back.
 pub struct DataDir {
@@ -23,6 +25,7 @@ pub struct DataDir {
     dir: PathBuf,
     log_dir: PathBuf,
     manifest: Manifest,
+    files: LogFiles,
     poison: Poison,
     _lock: DirLock,
 }
@@ -44,17 +47,25 @@ impl DataDir {
             _ => StorageError::io("lock", dir, error),
         })?;
         create(&dir.join(LOG_DIR), dir)?;
+        create(&dir.join(IMAGES_DIR), dir)?;
         Ok(lock)
     }
 
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, manifest: Manifest, lock: DirLock) -> DataDir {
         let log_dir = DataDir::log_dir_of(dir);
         let dir = dir.to_path_buf();
-        DataDir { disk, dir, log_dir, manifest, poison: Poison::default(), _lock: lock }
+        let files = LogFiles::new(Arc::clone(&disk), &log_dir);
+        files.note_images(&manifest);
+        DataDir { disk, dir, log_dir, manifest, files, poison: Poison::default(), _lock: lock }
     }
 
     pub(crate) fn log_dir_of(dir: &Path) -> PathBuf {
         dir.join(LOG_DIR)
+    }
+
+    /// Where the image files are.
+    pub fn images_dir(&self) -> PathBuf {
+        self.dir.join(IMAGES_DIR)
     }
 
     /// The directory.
@@ -65,6 +76,11 @@ impl DataDir {
     /// The manifest as it is on disk.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The books of the log's files.
+    pub fn files(&self) -> &LogFiles {
+        &self.files
     }
 
     /// The switch that a failed write or sync of any log of this directory throws.
@@ -111,6 +127,7 @@ impl DataDir {
         if let Err(error) = publish {
             return Err(self.poison.poison(&format!("replacing {} failed: {error}", path.display())));
         }
+        self.files.note_images(&manifest);
         self.manifest = manifest;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::image::ImageError;
 use crate::position::{EPOCH_MAX, OPS_MAX};
 
 /// Everything that can go wrong with a data directory.
@@ -65,6 +66,15 @@ pub enum StorageError {
         /// The newest epoch in the manifest.
         manifest_epoch: u32,
     },
+    /// The log no longer begins where a replay would have to begin.
+    LogGivenBack {
+        /// The data directory.
+        dir: PathBuf,
+        /// The epoch that a replay would begin in; 0: in the first, without an image.
+        epoch: u32,
+        /// The newest epoch whose log is gone.
+        given_back: u32,
+    },
     /// The manifest would grow beyond its bound; the change was not made.
     ManifestTooLarge {
         /// Its size with the change.
@@ -72,6 +82,8 @@ pub enum StorageError {
         /// The bound.
         bytes_max: usize,
     },
+    /// An image could not be published.
+    Image(ImageError),
     /// Operations that were stated durable cannot be read.
     Corrupt(Box<LogDamage>),
     /// A setting that cannot work.
@@ -130,7 +142,11 @@ impl StorageError {
 
     /// True if the disk (or a quota) is full.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, StorageError::Io { source, .. } if is_disk_full(source))
+        match self {
+            StorageError::Io { source, .. } => is_disk_full(source),
+            StorageError::Image(error) => error.is_disk_full(),
+            _ => false,
+        }
     }
 
     /// The damage, if this is a refusal to start over a corrupt log.
@@ -139,6 +155,12 @@ impl StorageError {
             StorageError::Corrupt(damage) => Some(damage),
             _ => None,
         }
+    }
+}
+
+impl From<ImageError> for StorageError {
+    fn from(error: ImageError) -> StorageError {
+        StorageError::Image(error)
     }
 }
 
@@ -192,12 +214,25 @@ impl fmt::Display for StorageError {
                  restore the manifest that belongs to this log",
                 file.display()
             ),
+            StorageError::LogGivenBack { dir, epoch: 0, given_back } => write!(
+                out,
+                "{}: the log up to epoch {given_back} has been given back, and there is no image to begin with; \
+                 restore the images from a backup of this directory",
+                dir.display()
+            ),
+            StorageError::LogGivenBack { dir, epoch, given_back } => write!(
+                out,
+                "{}: the log up to epoch {given_back} has been given back, and the image is of epoch {epoch}; \
+                 restore a newer image from a backup of this directory",
+                dir.display()
+            ),
             StorageError::ManifestTooLarge { bytes, bytes_max } => {
                 write!(
                     out,
                     "the manifest would take {bytes} bytes, more than {bytes_max}; drop streams first"
                 )
             }
+            StorageError::Image(error) => error.fmt(out),
             StorageError::Corrupt(damage) => write!(
                 out,
                 "the log is corrupt: {damage}. Restore the file, or run `windrow log repair {}` to give up what follows the damage",
@@ -227,6 +262,7 @@ impl Error for StorageError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             StorageError::Io { source, .. } => Some(source),
+            StorageError::Image(error) => error.source(),
             StorageError::Replay { source, .. } => Some(source.as_ref()),
             _ => None,
         }

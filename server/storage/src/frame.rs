@@ -212,6 +212,15 @@ pub struct FramePlace {
     pub segment: u32,
 }
 
+/// What a header says that passes its checks; the operations behind it are not looked at.
+pub(crate) fn header_of(
+    bytes: &[u8; FRAME_HEADER_BYTES],
+    seal: &FrameSeal,
+    place: FramePlace,
+) -> Option<FrameHeader> {
+    decode_header(bytes, seal, place).ok().map(|checked| checked.header)
+}
+
 fn decode_header(bytes: &[u8], seal: &FrameSeal, place: FramePlace) -> Result<CheckedHeader, DamageReason> {
     assert!(bytes.len() >= FRAME_HEADER_BYTES, "a frame header takes {FRAME_HEADER_BYTES} bytes");
     if bytes[..4] != MAGIC {

@@ -22,7 +22,7 @@
 //! directory: an entry of 32 bytes for each block, in the order of the file
 //!  0              4              8                             16             20             24             28
 //! +--------------+--------------+-----------------------------+--------------+--------------+--------------+--------------+
-//! | kind         | CRC-32       | offset                      | bytes        | slot granules| count        | zero         |
+//! | kind         | CRC-32       | offset                      | bytes        | slot granules| count        | number       |
 //! +--------------+--------------+-----------------------------+--------------+--------------+--------------+--------------+
 //!
 //! footer, 4,096 bytes
@@ -44,7 +44,8 @@
 //! | 2 | *table*: entries of (hash u64, place u64), ascending by hash through all tables of the file; place = chunk << 17 \| granule | count × 16 | entries |
 //! | 3 | *state*: whatever else comes back, opaque here | any | 0 |
 //!
-//! Chunks are numbered from 0 in the order of the file. Every slot of every chunk is named by exactly one table entry.
+//! Chunks are numbered from 0 in the order in which they were begun; they stand in the file in the order in which they were full. Tables and
+//! state have no number (0). Every slot of every chunk is named by exactly one table entry.
 //!
 //! | name in `images/` | holds |
 //! | --- | --- |
@@ -55,6 +56,7 @@
 mod error;
 mod files;
 mod format;
+mod publish;
 mod reader;
 mod writer;
 
@@ -67,5 +69,6 @@ pub use format::{
     CHUNK_GRANULES, ChunkEntry, GRANULE_BYTES, IMAGE_FORMAT, ImageHeader, STATE_BYTES_MAX, TABLE_BYTES_MAX,
     TableEntry,
 };
+pub use publish::{IMAGES_KEPT_MIN, Published};
 pub use reader::ImageReader;
 pub use writer::{ImageSummary, ImageWriter};

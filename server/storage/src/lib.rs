@@ -12,6 +12,7 @@
 //! | [`frame`] | one group of operations on disk, and how damage is recognised |
 //! | [`log`] | the writer of a shard ([`ShardLog`]) and its sync half ([`LogSyncer`]) |
 //! | [`image`] | a file of what one shard's memory held: its format, writer and reader |
+//! | `files` | the books of the log's files ([`LogFiles`]): retention, pins, and reading while the server runs ([`LogReader`]) |
 //! | [`manifest`] | what a data directory says about itself, replaced atomically |
 //! | [`recovery`] | from a directory as it was left to running logs: replay, torn or corrupt, the new epoch |
 
@@ -26,6 +27,7 @@ pub mod segment;
 
 mod directory;
 mod error;
+mod files;
 mod options;
 mod poison;
 mod random;
@@ -33,13 +35,14 @@ mod random;
 pub use directory::DataDir;
 pub use disk::{Disk, DiskFile};
 pub use error::{LogDamage, StorageError};
+pub use files::{LogFiles, LogPin, LogReader, Retained};
 pub use log::{Idle, LogSyncer, LogWatch, Progress, ShardLog, SpareState};
 pub use manifest::{Catalogue, ImageEntry, LayoutEntry, Manifest, Settled, StreamEntry};
 pub use options::{OnCorruption, Retention, SegmentFill, StorageOptions};
 pub use poison::Poison;
 pub use position::Position;
 pub use random::SplitMix64;
-pub use recovery::{Recovery, Replayed, ReplayedFrame, Report, Started};
+pub use recovery::{Recovery, ReplayFrom, Replayed, ReplayedFrame, Report, Started};
 
 #[cfg(test)]
 mod crash_tests;

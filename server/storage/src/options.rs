@@ -49,13 +49,23 @@ pub enum OnCorruption {
     GiveUp,
 }
 
-/// Which log is kept. Without images the log is the whole history, so there is one answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Retention {
-    /// Every operation ever logged.
-    #[default]
-    All,
+/// Which log is kept beyond what recovery needs, which is kept always: everything behind the start of the second-newest image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// A file whose last operation is older may go. 0: as soon as recovery does not need it.
+    pub keep_ms: u64,
+    /// The oldest files may go while the log takes more. 0: no matter how much it takes.
+    pub keep_bytes: u64,
+    /// The log takes no more than this, as long as the first segments of an epoch fit: at the limit what recovery does not need goes,
+    /// however young, and then no spare segment is prepared. 0: no limit.
+    pub max_bytes: u64,
+}
+
+impl Default for Retention {
+    /// A day.
+    fn default() -> Retention {
+        Retention { keep_ms: 24 * 60 * 60 * 1000, keep_bytes: 0, max_bytes: 0 }
+    }
 }
 
 impl StorageOptions {
@@ -67,7 +77,7 @@ impl StorageOptions {
             group_bytes_max: 8 * 1024 * 1024,
             salt_seed,
             on_corruption: OnCorruption::Refuse,
-            retention: Retention::All,
+            retention: Retention::default(),
             fill: SegmentFill::Write,
         }
     }

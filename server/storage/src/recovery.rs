@@ -5,7 +5,8 @@
 //! reads is changed, so a crash anywhere in between costs nothing but time.
 //!
 //! **Torn or corrupt.** P is the last operation up to which a log reads without a gap, D the highest operation that anything states
-//! durable: frames behind the damage whose header is whole, or the manifest.
+//! durable: frames whose header is whole, behind the damage too, the manifest's ends of closed logs, and its images, which are
+//! published only when the log is durable up to their ends.
 //!
 //! | what is met | D against P | verdict |
 //! | --- | --- | --- |
@@ -16,14 +17,27 @@
 //! | a segment missing, or its header damaged | any | corrupt: segments were synced whole before they got their names |
 //! | a log of a closed epoch that ends early | D > P, by the manifest | corrupt |
 //!
+//! A replay from an image takes what the image holds, up to its start S, for read: P is never below S. So of damage in what is older
+//! than the image, or of older segments that are gone, nothing follows but a warning:
+//!
+//! | what is met | behind it | verdict |
+//! | --- | --- | --- |
+//! | bad bytes, a gap, a segment missing or its header damaged | a frame that starts at or below S + 1 | older than the image: read on, mention it |
+//! | the same | a frame that starts above S + 1, or nothing | as above, with P at least S |
+//!
 //! What stands between D and P was perhaps never synced, and syncing it now could lie (after a failed sync the kernel calls lost
 //! pages clean). So it is copied into a *tail*: a new file of the new epoch, synced before the manifest names it. The manifest
 //! records the cut at D, and nothing behind a cut is read again. Operations keep their positions.
 
+mod from;
 mod next_epoch;
+mod plan;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod walk;
+
+pub use from::ReplayFrom;
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -35,16 +49,13 @@ use crate::disk::OpenMode;
 use crate::error::LogDamage;
 use crate::frame::Step;
 use crate::log::{LogSyncer, ShardLog};
-use crate::manifest::{EpochEntry, LogEnd, MANIFEST_FILE, ManifestState};
+use crate::manifest::{LogEnd, MANIFEST_FILE, ManifestState};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName};
-use crate::{Disk, Manifest, OnCorruption, Position, StorageError, StorageOptions};
+use crate::{Disk, Manifest, Position, StorageError, StorageOptions};
 
-use walk::{Located, LogWalk, Stop};
-
-/// Damage without consequences that a report lists; there may be more.
-const HARMLESS_DAMAGE_LISTED_MAX: usize = 100;
-/// Bytes between two calls of the progress callback.
-const PROGRESS_STEP_BYTES: u64 = 1024 * 1024;
+use plan::Plan;
+use replay::Replay;
+use walk::LogWalk;
 
 /// One group of operations, as it was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +82,7 @@ pub struct Report {
     pub frames: u64,
     /// Operations replayed.
     pub operations: u64,
-    /// The latest time any of them was decided at: the server's clock must not start before it.
+    /// The latest time any of them was decided at: the server's clock must not start before it, nor before what the image says.
     pub latest_now_ms: Option<i64>,
     /// Torn tails: what a crash left unfinished. Nothing that was durable is missing.
     pub torn: Vec<LogDamage>,
@@ -79,6 +90,8 @@ pub struct Report {
     pub given_up: Vec<LogDamage>,
     /// Damage that no operation was lost by, but which says something about the disk. The first hundred.
     pub harmless: Vec<LogDamage>,
+    /// Damage that was met in log older than the image. The first hundred; more may be in what was not read.
+    pub older: Vec<LogDamage>,
 }
 
 /// A locked data directory whose manifest is good.
@@ -153,38 +166,28 @@ impl Recovery {
         self.directory.manifest()
     }
 
-    /// Reads the whole log: epochs ascending, in each the shards ascending, in each the operations as they were appended. After an
-    /// error the caller throws away what it has built.
+    /// Reads the log: epochs ascending, in each the shards ascending, in each the operations as they were appended. All of it, or what
+    /// is behind an image. After an error the caller throws away what it has built.
     ///
-    /// `on_frame` takes one group; `on_progress` gets (bytes read, bytes in all) from time to time.
+    /// `on_frame` takes one group; the first of a log behind an image may begin at or below the image's start, and the applied
+    /// positions of the records say what of it is new. `on_progress` gets (bytes read, bytes in all) from time to time.
     pub fn replay(
         self,
+        from: Option<&ReplayFrom>,
         on_frame: &mut dyn FnMut(ReplayedFrame<'_>) -> Result<(), ReplayError>,
         on_progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Replayed, StorageError> {
-        let mut replay = Replay {
-            recovery: &self,
-            report: Report::default(),
-            done_bytes: 0,
-            reported_bytes: 0,
-            total_bytes: self.total_bytes()?,
-            on_frame,
-            on_progress,
-        };
+        from::check(from, self.directory.path(), self.manifest())?;
+        let plan = Plan::new(&self.directory, &self.files, from)?;
+        let mut replay =
+            Replay::new(&self.directory, self.options.on_corruption, plan.bytes, on_frame, on_progress);
         let mut ends = Vec::new();
-        for (index, entry) in self.manifest().epochs.iter().enumerate() {
-            let is_open = index + 1 == self.manifest().epochs.len();
-            let mut epoch_ends = Vec::new();
-            for shard in 0..entry.shards {
-                epoch_ends.push(match is_open {
-                    true => replay.open_log(entry.epoch, shard)?,
-                    false => replay.closed_log(entry, shard)?,
-                });
-            }
-            ends.push(epoch_ends);
+        for epoch in &plan.epochs {
+            ends.push(
+                epoch.iter().map(|log| replay.log(log)).collect::<Result<Vec<ReadEnd>, StorageError>>()?,
+            );
         }
-        (replay.on_progress)(replay.total_bytes, replay.total_bytes);
-        let report = replay.report;
+        let report = replay.finish();
         Ok(Replayed { directory: self.directory, options: self.options, report, ends })
     }
 
@@ -213,19 +216,6 @@ impl Recovery {
         let mut reader = segment.reader(SEGMENT_HEADER_BYTES, limit);
         Ok(matches!(reader.step().map_err(failed)?, Step::CleanEnd))
     }
-
-    fn total_bytes(&self) -> Result<u64, StorageError> {
-        let mut total = 0;
-        for name in &self.files {
-            if name.opened_epoch() <= self.manifest().epoch {
-                let path = self.directory.log_path(*name);
-                let file = self.directory.disk().open(&path, OpenMode::Read);
-                total +=
-                    file.and_then(|file| file.len()).map_err(|e| StorageError::io("measure", &path, e))?;
-            }
-        }
-        Ok(total)
-    }
 }
 
 impl Replayed {
@@ -242,145 +232,5 @@ impl Replayed {
     /// Opens the next epoch with `shards` shards: closes the one before, gives each shard an empty log. Durable when it returns.
     pub fn start(self, shards: u16, now_ms: i64) -> Result<Started, StorageError> {
         next_epoch::start(self, shards, now_ms)
-    }
-}
-
-/// Replay in progress.
-struct Replay<'a> {
-    recovery: &'a Recovery,
-    report: Report,
-    done_bytes: u64,
-    reported_bytes: u64,
-    total_bytes: u64,
-    on_frame: &'a mut dyn FnMut(ReplayedFrame<'_>) -> Result<(), ReplayError>,
-    on_progress: &'a mut dyn FnMut(u64, u64),
-}
-
-impl Replay<'_> {
-    /// A log that was being written: its end is for us to find.
-    fn open_log(&mut self, epoch: u32, shard: u16) -> Result<ReadEnd, StorageError> {
-        let numbers = self.recovery.files.iter().filter_map(|name| match *name {
-            SegmentName::Log { epoch: e, shard: s, segment } if (e, s) == (epoch, shard) => Some(segment),
-            _ => None,
-        });
-        let last = numbers.max().unwrap_or(0);
-        let mut walk = LogWalk::new(epoch, shard);
-        for segment in 0..=last {
-            self.segment(&mut walk, SegmentName::Log { epoch, shard, segment }, None)?;
-        }
-        self.judge(&mut walk, true)?;
-        let end = LogEnd {
-            shard,
-            segment: walk.end_segment,
-            offset: walk.end_offset,
-            ops: walk.last_ops(),
-            tail: None,
-        };
-        Ok(ReadEnd { end, open: Some(walk) })
-    }
-
-    /// A log whose end the manifest states.
-    fn closed_log(&mut self, entry: &EpochEntry, shard: u16) -> Result<ReadEnd, StorageError> {
-        let epoch = entry.epoch;
-        let mut end = entry.ends[usize::from(shard)];
-        let mut walk = LogWalk::new(epoch, shard);
-        walk.stated_ops = end.last_ops();
-        if end.ops > 0 {
-            for segment in 0..=end.segment {
-                let limit = (segment == end.segment).then_some(end.offset);
-                self.segment(&mut walk, SegmentName::Log { epoch, shard, segment }, limit)?;
-            }
-        }
-        let before_tail = LogEnd {
-            segment: walk.end_segment,
-            offset: walk.end_offset,
-            ops: walk.last_ops(),
-            tail: None,
-            ..end
-        };
-        if let Some(tail) = &mut end.tail {
-            let name = SegmentName::Tail { opened_epoch: tail.opened_epoch, shard };
-            self.segment(&mut walk, name, Some(tail.offset))?;
-            (tail.offset, tail.ops) = (walk.end_offset, walk.last_ops());
-        }
-        if self.judge(&mut walk, false)? {
-            let tail_was_read = walk.last_ops() > before_tail.ops;
-            end = if tail_was_read { end } else { before_tail };
-        }
-        Ok(ReadEnd { end, open: None })
-    }
-
-    /// Applies the table above. True if the log now ends before what was durable, because it was given up.
-    fn judge(&mut self, walk: &mut LogWalk, is_open: bool) -> Result<bool, StorageError> {
-        let damage_of = |stop: Stop, walk: &LogWalk| LogDamage {
-            file: stop.file,
-            offset: stop.offset,
-            reason: stop.reason,
-            epoch: walk.epoch,
-            shard: walk.shard,
-            readable_ops: stop.readable_ops,
-            durable_ops: walk.stated_ops,
-            dir: self.recovery.directory.path().to_path_buf(),
-        };
-        for stop in std::mem::take(&mut walk.harmless) {
-            if self.report.harmless.len() < HARMLESS_DAMAGE_LISTED_MAX {
-                self.report.harmless.push(damage_of(stop, walk));
-            }
-        }
-        let readable_ops = walk.last_ops();
-        let lost = walk.stated_ops > readable_ops;
-        let Some(stop) =
-            walk.stop.take().or_else(|| lost.then(|| walk.stop_at_end(&self.recovery.directory)))
-        else {
-            return Ok(false);
-        };
-        let corrupt = lost || (stop.of_segment && is_open);
-        if !corrupt && !is_open {
-            // Cut and complete: the damage is behind the last operation.
-            walk.harmless.push(stop);
-            return self.judge(walk, is_open);
-        }
-        let damage = damage_of(stop, walk);
-        match (corrupt, self.recovery.options.on_corruption) {
-            (false, _) => self.report.torn.push(damage),
-            (true, OnCorruption::Refuse) => return Err(StorageError::Corrupt(Box::new(damage))),
-            (true, OnCorruption::GiveUp) => self.report.given_up.push(damage),
-        }
-        // What is left is all there is to be durable.
-        walk.stated_ops = walk.stated_ops.min(readable_ops);
-        Ok(corrupt)
-    }
-
-    fn segment(
-        &mut self,
-        walk: &mut LogWalk,
-        name: SegmentName,
-        limit: Option<u64>,
-    ) -> Result<(), StorageError> {
-        let base = self.done_bytes;
-        let (epoch, shard) = (walk.epoch, walk.shard);
-        let read_bytes = walk.segment(&self.recovery.directory, name, limit, &mut |located: Located<
-            '_,
-        >| {
-            let done_bytes = base + located.frame.end_offset;
-            if done_bytes >= self.reported_bytes + PROGRESS_STEP_BYTES {
-                self.reported_bytes = done_bytes;
-                (self.on_progress)(done_bytes.min(self.total_bytes), self.total_bytes);
-            }
-            let header = located.frame.header;
-            if header.op_count == 0 {
-                return Ok(());
-            }
-            let first = Position::new(epoch, header.first_ops)?;
-            let (now_ms, op_count) = (header.now_ms, header.op_count);
-            (self.on_frame)(ReplayedFrame { shard, first, now_ms, op_count, ops: located.frame.ops })
-                .map_err(|source| StorageError::Replay { epoch, shard, first_ops: first.ops(), source })?;
-            self.report.frames += 1;
-            self.report.operations += u64::from(op_count);
-            self.report.latest_now_ms = self.report.latest_now_ms.max(Some(now_ms));
-            Ok(())
-        })?;
-        self.done_bytes = base + read_bytes;
-        Ok(())
     }
 }

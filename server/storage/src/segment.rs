@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{DiskFile, read_full_at};
-use crate::frame::{FramePlace, FrameSeal, SegmentReader};
+use crate::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FramePlace, FrameSeal, SegmentReader};
 
 /// Bytes before the first frame: a block of its own, so that no later write shares a sector with it.
 pub const SEGMENT_HEADER_BYTES: u64 = 4096;
@@ -209,6 +209,13 @@ impl Segment {
         let mut block = [0; SEGMENT_HEADER_BYTES as usize];
         let read = read_full_at(file.as_ref(), &mut block, 0)?;
         Ok(SegmentHeader::decode(&block[..read]).map(|header| Segment::new(file, path, header)))
+    }
+
+    /// The header of the frame that the segment begins with, if there is one that passes its checks.
+    pub(crate) fn first_frame(&self) -> std::io::Result<Option<FrameHeader>> {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let read = read_full_at(self.file.as_ref(), &mut bytes, SEGMENT_HEADER_BYTES)?;
+        Ok((read == bytes.len()).then(|| frame::header_of(&bytes, &self.seal, self.header.place())).flatten())
     }
 
     /// A reader of the frames from `offset` (at least the header's end) to `limit`.

@@ -21,7 +21,7 @@ impl Index {
     fn of_chunks(chunks: usize) -> Self {
         let mut slots = Slots::new(ChunkPool::new(Region::reserve(1 + chunks).unwrap()));
         let root = AtomicU64::new(0);
-        let writer = IndexWriter::create(&mut slots, &root).unwrap();
+        let writer = IndexWriter::create(&mut slots, &root, 0).unwrap();
         let reclaimer = Reclaimer::new(Domain::with_participants(0).0);
         Self { slots, reclaimer, root, writer }
     }

@@ -27,7 +27,7 @@ mod view;
 mod write;
 
 pub use key::{ENTITY_BYTES_MAX, Key};
-pub(crate) use view::{Attempt, attempt};
+pub(crate) use view::{Attempt, attempt, is_at_rest};
 pub use view::{Block, Record};
 pub use write::Edit;
 pub(crate) use write::{Origin, mark_free, start};

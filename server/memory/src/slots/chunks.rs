@@ -66,16 +66,22 @@ struct Wanted {
 impl ChunkPool {
     /// A pool of all chunks of `region` but the first.
     pub(crate) fn new(region: Region) -> Self {
+        Self::with_taken(region, 0)
+    }
+
+    /// The same, the first `taken` of them in use already.
+    pub(crate) fn with_taken(region: Region, taken: usize) -> Self {
         let limit = region.chunk_count() - 1;
+        assert!(taken <= limit, "{taken} chunks are in use, and there are {limit}");
         let mut pool = Self {
             limit,
             region: StdArc::new(region),
-            used: 0,
+            used: taken,
             free: Vec::new(),
             released: BinaryHeap::new(),
-            highest: 0,
+            highest: taken as u32,
             upcoming: VecDeque::with_capacity(POPULATE_AHEAD),
-            next: 1,
+            next: 1 + taken as u32,
             wanted: StdArc::new(Wanted { chunks: std::array::from_fn(|_| AtomicU32::new(0)) }),
             is_release_refused: false,
             populated_by_owner: 0,

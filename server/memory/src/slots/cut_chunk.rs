@@ -30,6 +30,19 @@ impl CutChunk {
         Self { purpose, class, place_in_open: 0, is_evacuated: false, used: 0, map, first_free: 0 }
     }
 
+    /// A chunk whose first slots are in use.
+    pub(super) fn with_used(purpose: Purpose, class: SizeClass, used: u32) -> Self {
+        let mut chunk = Self::new(purpose, class);
+        assert!(used as usize <= class.slots(), "a chunk of {} slots has {used} in use", class.slots());
+        let (whole, rest) = ((used / MAP_BITS) as usize, used % MAP_BITS);
+        chunk.map[..whole].fill(!0);
+        if rest > 0 {
+            chunk.map[whole] |= (1 << rest) - 1;
+        }
+        chunk.used = used;
+        chunk
+    }
+
     /// Slots in use.
     pub(super) fn used(&self) -> u32 {
         self.used
@@ -113,6 +126,23 @@ mod tests {
             from = slot + 1;
         }
         assert_eq!(found, kept);
+    }
+
+    #[test]
+    fn chunk_that_begins_with_used_slots_is_as_one_that_gave_them_out() {
+        for words in [8, 3000, 1 << 18] {
+            let class = SizeClass::for_words(words).unwrap();
+            let slots = class.slots() as u32;
+            for used in [0, 1, 63, 64, 65, slots / 2, slots - 1, slots] {
+                let used = used.min(slots);
+                let mut given_out = CutChunk::new(Purpose::Records, class);
+                (0..used).for_each(|slot| assert_eq!(given_out.take(), slot));
+                let mut begun = CutChunk::with_used(Purpose::Records, class, used);
+                assert_eq!((begun.used(), &begun.map), (given_out.used(), &given_out.map));
+                (used..slots).for_each(|slot| assert_eq!(begun.take(), slot));
+                assert!(begun.is_full());
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub use chunks::Populator;
 use crate::{
     error::MemoryError,
     handle::{CHUNK_BYTES, GRANULE_BYTES, GRANULE_WORDS, Handle, WORD_BYTES},
-    region::Region,
+    region::{ChunkSource, PlannedChunk, Region},
 };
 use cut_chunk::CutChunk;
 use size_class::{CLASSES, SizeClass};
@@ -62,6 +62,30 @@ impl Slots {
             open_slots: vec![0; PURPOSES * CLASSES],
             in_use: [InUse::default(); PURPOSES],
         }
+    }
+
+    /// Slots of a region whose first chunks come out of an image: in use as the plan says, and pending.
+    pub(crate) fn with_image(
+        mut region: Region,
+        plan: Vec<PlannedChunk>,
+        source: StdArc<dyn ChunkSource>,
+    ) -> Result<Self, MemoryError> {
+        let kinds = plan.iter().enumerate().map(|(number, planned)| {
+            let class = SizeClass::of_granules(planned.slot_granules as usize);
+            let fits = |class: &SizeClass| (1..=class.slots()).contains(&(planned.slots_used as usize));
+            class.filter(fits).map(|class| (class, planned.slots_used)).ok_or(MemoryError::PlannedChunk {
+                number,
+                slot_granules: planned.slot_granules,
+                slots_used: planned.slots_used,
+            })
+        });
+        let kinds = kinds.collect::<Result<Vec<_>, MemoryError>>()?;
+        region.expect_image(plan, source);
+        let mut slots = Self::new(ChunkPool::with_taken(region, kinds.len()));
+        for (number, (class, used)) in (1..).zip(kinds) {
+            slots.add_chunk(number, CutChunk::with_used(Purpose::Records, class, used));
+        }
+        Ok(slots)
     }
 
     pub(crate) fn region(&self) -> &StdArc<Region> {
@@ -131,14 +155,14 @@ impl Slots {
     }
 
     /// A chunk of records so sparse that moving them away pays: less than a quarter in use, and the others of its kind
-    /// have room for what it holds. Looks at `chunks_max` chunks from `from` on; returns what it found, and where to go
+    /// have room for what it holds. Pending chunks are left alone. Looks at `chunks_max` chunks from `from` on; returns what it found, and where to go
     /// on next time.
     pub(crate) fn find_sparse(&self, from: usize, chunks_max: usize) -> (Option<u32>, usize) {
         let count = self.pool.last_taken() + 1;
         for step in 0..chunks_max.min(count) {
             let number = (from + step) % count;
             let Some(chunk) = &self.cut[number] else { continue };
-            if chunk.purpose != Purpose::Records || chunk.is_evacuated {
+            if chunk.purpose != Purpose::Records || chunk.is_evacuated || self.region().is_pending(number) {
                 continue;
             }
             let slots = chunk.class.slots() as u32;
@@ -159,9 +183,14 @@ impl Slots {
     }
 
     /// A slot of records that is in use, or retired: any chunk's, with equal chance, near a place of it that is chosen with
-    /// equal chance. `None` where there is none near.
+    /// equal chance. `None` where there is none near. While chunks are pending, one of those that the adopter has passed stands
+    /// in for one that is; a pending one is chosen only as long as there are none.
     pub(crate) fn random_in_use(&self, random: u64) -> Option<Handle> {
-        let number = 1 + (random as u32) as usize % self.pool.last_taken().max(1);
+        let mut number = 1 + (random as u32) as usize % self.pool.last_taken().max(1);
+        let passed = self.region().passed_by_adopter();
+        if passed > 0 && self.region().is_pending(number) {
+            number = 1 + (random as u32) as usize % passed;
+        }
         let chunk = self.cut.get(number)?.as_ref()?;
         if chunk.purpose != Purpose::Records {
             return None;
@@ -170,7 +199,7 @@ impl Slots {
         Some(Handle::new(number, slot as usize * chunk.class.granules()))
     }
 
-    /// The chunk of records that is emptied with the least work, among `chunks_max` from `from` on: one whose records fit elsewhere
+    /// The chunk of records, not a pending one, that is emptied with the least work, among `chunks_max` from `from` on: one whose records fit elsewhere
     /// in its class; with `may_displace`, any, if there is no such. Returns where to go on next time, too.
     pub(crate) fn find_emptiest(
         &self,
@@ -183,7 +212,7 @@ impl Slots {
         for step in 0..chunks_max.min(count) {
             let number = (from + step) % count;
             let Some(chunk) = &self.cut[number] else { continue };
-            if chunk.purpose != Purpose::Records || chunk.is_evacuated {
+            if chunk.purpose != Purpose::Records || chunk.is_evacuated || self.region().is_pending(number) {
                 continue;
             }
             let free = chunk.class.slots() - chunk.used() as usize;
@@ -237,14 +266,24 @@ impl Slots {
 
     fn cut_a_chunk(&mut self, purpose: Purpose, class: SizeClass) -> Result<u32, MemoryError> {
         let number = self.pool.take()?;
-        let kind = kind_of(purpose, class);
         self.region().cut(number as usize, class.granules());
-        let mut chunk = CutChunk::new(purpose, class);
-        chunk.place_in_open = self.open[kind].len() as u32;
-        self.cut[number as usize] = Some(Box::new(chunk));
-        self.open[kind].push(number);
-        self.open_slots[kind] += class.slots();
+        self.add_chunk(number, CutChunk::new(purpose, class));
         Ok(number)
+    }
+
+    /// Enters a chunk that was cut, or will be when it is adopted, into the books.
+    fn add_chunk(&mut self, number: u32, mut chunk: CutChunk) {
+        let kind = kind_of(chunk.purpose, chunk.class);
+        let used = chunk.used() as usize;
+        if !chunk.is_full() {
+            chunk.place_in_open = self.open[kind].len() as u32;
+            self.open[kind].push(number);
+            self.open_slots[kind] += chunk.class.slots() - used;
+        }
+        let in_use = &mut self.in_use[chunk.purpose as usize];
+        in_use.slots += used;
+        in_use.bytes += used * chunk.class.granules() * GRANULE_BYTES;
+        self.cut[number as usize] = Some(Box::new(chunk));
     }
 
     /// An empty chunk is whole again. `was_full`: its only slot was the one just freed.

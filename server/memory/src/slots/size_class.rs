@@ -32,6 +32,12 @@ impl SizeClass {
         (granules <= CHUNK_GRANULES).then(|| Self(class_of(granules) as u8))
     }
 
+    /// A class whose slots have just this size, or `None` where there is none. Not what a request for as many words would get: a
+    /// stretched slot is larger than what its class is for.
+    pub(crate) fn of_granules(granules: usize) -> Option<Self> {
+        (0..CLASSES).map(|class| Self(class as u8)).find(|class| class.granules() == granules)
+    }
+
     /// The size of its slots.
     pub(crate) fn granules(self) -> usize {
         let step = granules_of(self.0 as usize);
@@ -84,6 +90,7 @@ const _: () = assert!(CLASSES <= u8::MAX as usize && CHUNK_GRANULES_LOG2 >= FINE
 mod tests {
     use super::{CLASSES, SizeClass};
     use crate::handle::{CHUNK_BYTES, CHUNK_WORDS, GRANULE_BYTES, WORD_BYTES};
+    use std::collections::HashSet;
 
     fn slot_bytes(words: usize) -> usize {
         SizeClass::for_words(words).unwrap().granules() * GRANULE_BYTES
@@ -103,6 +110,19 @@ mod tests {
         assert_eq!(slot_bytes(0), 64);
         assert_eq!(slot_bytes(CHUNK_WORDS), CHUNK_BYTES);
         assert_eq!(SizeClass::for_words(CHUNK_WORDS + 1), None);
+    }
+
+    #[test]
+    fn every_class_is_known_by_the_size_of_its_slots_and_no_other_size_is() {
+        let mut sizes = HashSet::new();
+        for words in 0..=CHUNK_WORDS {
+            let granules = SizeClass::for_words(words).unwrap().granules();
+            assert_eq!(SizeClass::of_granules(granules).map(SizeClass::granules), Some(granules));
+            sizes.insert(granules);
+        }
+        for granules in (0..=CHUNK_WORDS).chain([usize::MAX]) {
+            assert_eq!(SizeClass::of_granules(granules).is_some(), sizes.contains(&granules), "{granules}");
+        }
     }
 
     #[test]

@@ -44,11 +44,15 @@ pub enum Squeezed {
 }
 
 impl Store {
-    /// Moves at most `moves_max` records out of sparse chunks; returns how many. 0 does not mean that there are none: each call
+    /// Moves at most `moves_max` records out of sparse chunks; returns how many. None while an image is being adopted: upkeep can
+    /// wait. 0 does not mean that there are none: each call
     /// looks at a bounded number of chunks. A slice of upkeep, once a tick; `moved` is told of every record that has a new
     /// handle (old, new).
     pub fn evacuate(&mut self, moves_max: usize, mut moved: impl FnMut(Handle, Handle)) -> usize {
         let mut moves = 0;
+        if !self.is_adopted() {
+            return moves;
+        }
         for _ in 0..moves_max.saturating_mul(SLOTS_LOOKED_AT_PER_MOVE) {
             if moves == moves_max {
                 break;
@@ -78,7 +82,7 @@ impl Store {
 
     /// One step towards a whole chunk, for when there is none: records of one size lie in chunks with room for many more, while
     /// another size has no chunk. Empties the chunk that has least to move; with `may_displace`, also one whose records have
-    /// no room elsewhere.
+    /// no room elsewhere. Chunks of an image that are not adopted yet are not emptied, though a record may move to one.
     pub fn squeeze(&mut self, may_displace: bool) -> Squeezed {
         for _ in 0..SLOTS_LOOKED_AT_PER_MOVE {
             let current = self.evacuation.current.or_else(|| self.choose_tight_chunk(may_displace));

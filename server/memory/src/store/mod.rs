@@ -13,6 +13,7 @@
 //! ```
 
 mod evacuation;
+mod image;
 mod reader;
 mod scan;
 
@@ -33,6 +34,7 @@ use crate::{
     sync::{AtomicU64, Ordering},
 };
 use evacuation::Evacuation;
+use image::Linking;
 use std::{fmt, ops::ControlFlow, sync::Arc as StdArc};
 
 /// The smallest budget: a chunk for the index, one for its next directory, one for records.
@@ -56,6 +58,8 @@ pub struct Store {
     index: IndexWriter,
     reclaimer: Reclaimer,
     evacuation: Evacuation,
+    /// While the tables of an image are read.
+    linking: Option<Linking>,
 }
 
 impl Store {
@@ -66,14 +70,15 @@ impl Store {
     ///
     /// [`MemoryError::Budget`], [`MemoryError::Reserve`], [`MemoryError::Commit`].
     pub fn new(bytes_max: usize, domain: &StdArc<Domain>) -> Result<Self, MemoryError> {
-        if !(STORE_BYTES_MIN..=STORE_BYTES_MAX).contains(&bytes_max) {
-            let (min, max) = (STORE_BYTES_MIN, STORE_BYTES_MAX);
-            return Err(MemoryError::Budget { bytes: bytes_max, bytes_min: min, bytes_max: max });
-        }
+        check_budget(bytes_max)?;
         let region = Region::reserve(1 + bytes_max / CHUNK_BYTES)?;
-        let mut slots = Slots::new(ChunkPool::new(region));
+        Self::with_slots(Slots::new(ChunkPool::new(region)), domain, 0)
+    }
+
+    /// A store of these slots, its index empty but with room for `expected` records.
+    fn with_slots(mut slots: Slots, domain: &StdArc<Domain>, expected: usize) -> Result<Self, MemoryError> {
         let root = Padded::new(AtomicU64::new(0));
-        let index = IndexWriter::create(&mut slots, &root)?;
+        let index = IndexWriter::create(&mut slots, &root, expected)?;
         let shared = Shared { region: StdArc::clone(slots.region()), root, domain: StdArc::clone(domain) };
         Ok(Self {
             shared: StdArc::new(shared),
@@ -81,6 +86,7 @@ impl Store {
             index,
             reclaimer: Reclaimer::new(StdArc::clone(domain)),
             evacuation: Evacuation::default(),
+            linking: None,
         })
     }
 
@@ -331,7 +337,8 @@ impl Store {
     }
 
     /// A place of a record by chance, the same for the same number; `None`, too, by chance. Its head starts to be loaded;
-    /// [`Store::peek`] says whether there is still a record.
+    /// [`Store::peek`] says whether there is still a record. While an image is being adopted, places that are there already are
+    /// preferred.
     pub fn sample(&self, random: u64) -> Option<Handle> {
         let place = self.slots.random_in_use(random)?;
         self.shared.region.prefetch(place, 0);
@@ -353,6 +360,7 @@ impl Store {
             index_segments: self.index.segments(),
             retired_slots: self.reclaimer.len(),
             chunks_populated_by_owner: pool.populated_by_owner(),
+            chunks_pending: self.shared.region.pending_chunks(),
         }
     }
 }
@@ -386,6 +394,16 @@ pub struct Usage {
     pub retired_slots: usize,
     /// How often the helper was too late.
     pub chunks_populated_by_owner: u64,
+    /// Chunks of an image that are not memory yet, though they count as taken.
+    pub chunks_pending: usize,
+}
+
+fn check_budget(bytes_max: usize) -> Result<(), MemoryError> {
+    if (STORE_BYTES_MIN..=STORE_BYTES_MAX).contains(&bytes_max) {
+        return Ok(());
+    }
+    let (min, max) = (STORE_BYTES_MIN, STORE_BYTES_MAX);
+    Err(MemoryError::Budget { bytes: bytes_max, bytes_min: min, bytes_max: max })
 }
 
 #[inline]

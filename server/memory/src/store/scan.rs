@@ -27,6 +27,11 @@ impl Cursor {
     /// Before the first record.
     pub const START: Self = Self(0);
 
+    /// Before the records whose hashes begin as this one: all of these come together.
+    pub fn before(hash: u64) -> Self {
+        Self(hash >> HANDLE_BITS << HANDLE_BITS)
+    }
+
     /// The cursor as a number below 2^30.
     pub fn to_number(self) -> u64 {
         self.0 >> HANDLE_BITS
@@ -118,6 +123,20 @@ impl Store {
 }
 
 impl Reader {
+    /// Starts to load what is at `handle`, one that [`Reader::scan`] gave since the last quiescent point: its first `lines` cache lines,
+    /// as far as its slot goes.
+    #[inline]
+    pub fn prefetch_at(&self, participant: &Participant, handle: Handle, lines: usize) {
+        /// Words of a cache line.
+        const LINE_WORDS: usize = 8;
+        self.check(participant);
+        let region = &self.shared().region;
+        let Some(words) = region.slot(handle) else { return };
+        for word in (0..words.len()).step_by(LINE_WORDS).take(lines) {
+            region.prefetch(handle, word);
+        }
+    }
+
     /// As [`Store::scan`], from any thread. The rows are good until the participant's next quiescent point;
     /// [`Reader::read_at`] reads them.
     ///

@@ -26,7 +26,7 @@ pub struct MemDisk {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     inodes: Vec<Inode>,
     names: BTreeMap<PathBuf, Node>,
@@ -115,6 +115,12 @@ impl MemDisk {
             ..State::default()
         };
         MemDisk { state: Arc::new(Mutex::new(after)) }
+    }
+
+    /// The same disk once more, unlocked: what happens to one does not happen to the other.
+    pub fn fork(&self) -> MemDisk {
+        let state = State { locks: BTreeSet::new(), ..self.state().clone() };
+        MemDisk { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Changes bytes as a failing medium would: live and durable alike.

@@ -63,6 +63,17 @@ impl SegmentReader {
         self.offset
     }
 
+    /// Forgets what was read ahead: the file may have got frames since.
+    pub fn refresh(&mut self) {
+        self.buffer.clear();
+    }
+
+    /// Goes back to `offset`, where a frame began.
+    pub fn go_back(&mut self, offset: u64) {
+        assert!(offset <= self.offset, "{offset} is not before {}", self.offset);
+        self.offset = offset;
+    }
+
     /// What stands at the reader's place.
     pub fn step(&mut self) -> io::Result<Step<'_>> {
         let offset = self.offset;

@@ -31,6 +31,12 @@ impl ImageName {
         (parsed.to_string() == name).then_some(parsed)
     }
 
+    /// The same, of files in preparation and damaged ones, too.
+    pub(super) fn parse_any(name: &str) -> Option<ImageName> {
+        let ends = [TEMPORARY_SUFFIX, DAMAGED_SUFFIX];
+        ImageName::parse(ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
+    }
+
     /// The file's path in the directory of images.
     pub fn path(&self, dir: &Path) -> PathBuf {
         dir.join(self.to_string())

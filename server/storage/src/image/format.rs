@@ -80,6 +80,8 @@ pub struct ChunkEntry {
     pub slot_granules: u32,
     /// How many slots are used; they are the first ones.
     pub slots_used: u32,
+    /// Its number in the image.
+    pub(super) number: u32,
     pub(super) block: Block,
 }
 
@@ -127,10 +129,10 @@ impl DirectoryEntry {
     }
 
     pub fn encode(&self) -> [u8; DIRECTORY_ENTRY_BYTES] {
-        let (kind, slot_granules, count) = match self {
-            DirectoryEntry::Chunk(chunk) => (1, chunk.slot_granules, chunk.slots_used),
-            DirectoryEntry::Table { count, .. } => (2, 0, *count),
-            DirectoryEntry::State(_) => (3, 0, 0),
+        let (kind, slot_granules, count, number) = match self {
+            DirectoryEntry::Chunk(chunk) => (1, chunk.slot_granules, chunk.slots_used, chunk.number),
+            DirectoryEntry::Table { count, .. } => (2, 0, *count, 0),
+            DirectoryEntry::State(_) => (3, 0, 0, 0),
         };
         let block = self.block();
         let mut bytes = [0; DIRECTORY_ENTRY_BYTES];
@@ -140,31 +142,32 @@ impl DirectoryEntry {
         put_u32(&mut bytes, 16, block.bytes);
         put_u32(&mut bytes, 20, slot_granules);
         put_u32(&mut bytes, 24, count);
+        put_u32(&mut bytes, 28, number);
         bytes
     }
 
     /// Reads an entry and checks its numbers against each other; the error is for people.
     pub fn decode(bytes: &[u8; DIRECTORY_ENTRY_BYTES]) -> Result<DirectoryEntry, String> {
         let block = Block { crc: u32_at(bytes, 4), offset: u64_at(bytes, 8), bytes: u32_at(bytes, 16) };
-        let (slot_granules, count) = (u32_at(bytes, 20), u32_at(bytes, 24));
+        let (slot_granules, count, number) = (u32_at(bytes, 20), u32_at(bytes, 24), u32_at(bytes, 28));
         let (entry, is_possible) = match u32_at(bytes, 0) {
             1 => {
                 let granules = u64::from(slot_granules) * u64::from(count);
                 let is_possible = granules > 0
                     && granules <= u64::from(CHUNK_GRANULES)
                     && granules * GRANULE_BYTES as u64 == u64::from(block.bytes);
-                let chunk = ChunkEntry { slot_granules, slots_used: count, block };
+                let chunk = ChunkEntry { slot_granules, slots_used: count, number, block };
                 (DirectoryEntry::Chunk(chunk), is_possible)
             }
             2 => {
-                let is_possible = slot_granules == 0
+                let is_possible = (slot_granules, number) == (0, 0)
                     && block.bytes > 0
                     && block.bytes as usize <= TABLE_BYTES_MAX
                     && u64::from(count) * TABLE_ENTRY_BYTES as u64 == u64::from(block.bytes);
                 (DirectoryEntry::Table { count, block }, is_possible)
             }
             3 => {
-                let is_possible = (slot_granules, count) == (0, 0)
+                let is_possible = (slot_granules, count, number) == (0, 0, 0)
                     && (1..=STATE_BYTES_MAX).contains(&(block.bytes as usize));
                 (DirectoryEntry::State(block), is_possible)
             }

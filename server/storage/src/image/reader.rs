@@ -213,6 +213,12 @@ impl ImageReader {
                 DirectoryEntry::State(block) => self.states.push(block),
             }
         }
+        self.chunks.sort_unstable_by_key(|chunk| chunk.number);
+        if !self.chunks.iter().zip(0..).all(|(chunk, number)| chunk.number == number) {
+            return Err(
+                self.damaged(directory_at, "the numbers of its chunks are not those from 0 on".to_owned())
+            );
+        }
         let chunks = self.chunks.len() as u64;
         let stated = (directory_at, u64::from(footer.chunks), footer.records, footer.records);
         if (offset, chunks, slots, entries) != stated {

@@ -149,6 +149,22 @@ fn an_image_reads_back_as_it_was_written_from_every_disk() {
 }
 
 #[test]
+fn chunks_have_the_numbers_that_were_reserved_whatever_their_order_in_the_file() {
+    let (_, disk) = mem_disk();
+    let dir = Path::new(DIR);
+    let mut writer = ImageWriter::create(&disk, dir, HEADER).unwrap();
+    let (first, second) = (writer.reserve_chunk(), writer.reserve_chunk());
+    let place = |chunk| TableEntry { hash: 5, place: TableEntry::place_of(chunk, 0) };
+    writer.table(&[place(first), place(second)]).unwrap();
+    writer.reserved_chunk(second, 4, 1, &[2; 64]).unwrap();
+    writer.reserved_chunk(first, 5, 1, &[1; 80]).unwrap();
+    writer.finish().unwrap();
+    disk.rename(&NAME.temporary_path(dir), &NAME.path(dir)).unwrap();
+    let contents = Contents::read(&disk, dir).unwrap();
+    assert_eq!(contents.chunks, [(5, vec![0x0101_0101_0101_0101; 10]), (4, vec![0x0202_0202_0202_0202; 8])]);
+}
+
+#[test]
 fn a_table_of_many_blocks_reads_back() {
     let contents = Contents::random(&[(4, 32_768), (4, 32_768), (4, 32_768)], &[], 3);
     assert!(contents.table.len() * 16 > TABLE_BYTES_MAX);
@@ -226,7 +242,7 @@ fn wild_numbers_under_good_checksums_are_noticed_and_take_no_memory() {
         }
         // Each number of the lines of the chunks and the table.
         for line in [0, 1, 3] {
-            for (at, width) in [(0, 4), (8, 8), (16, 4), (20, 4), (24, 4)] {
+            for (at, width) in [(0, 4), (8, 8), (16, 4), (20, 4), (24, 4), (28, 4)] {
                 let place = directory_at + line * 32 + at;
                 let is_as_it_was = bytes[place..place + width] == number.to_le_bytes()[..width];
                 if !is_as_it_was {

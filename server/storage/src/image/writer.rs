@@ -31,6 +31,8 @@ pub struct ImageWriter {
     directory: Vec<DirectoryEntry>,
     /// Entries that are not a block yet.
     table: Vec<u8>,
+    /// Numbers of chunks given out, and chunks written.
+    reserved: u32,
     chunks: u32,
     slots: u64,
     records: u64,
@@ -69,6 +71,7 @@ impl ImageWriter {
             behind: (0, 0),
             directory: Vec::new(),
             table: Vec::new(),
+            reserved: 0,
             chunks: 0,
             slots: 0,
             records: 0,
@@ -83,14 +86,27 @@ impl ImageWriter {
         }
     }
 
-    /// Adds a chunk: its first `slots_used` slots of `slot_granules`, all of them records. Gives its number in the image.
+    /// The number of a chunk to come, for table entries that name it before it is full.
+    pub fn reserve_chunk(&mut self) -> u32 {
+        self.reserved += 1;
+        self.reserved - 1
+    }
+
+    /// Adds a chunk of a number that was reserved: its first `slots_used` slots of `slot_granules`, all of them records.
     ///
     /// # Errors
     /// [`ImageError::Io`].
     ///
     /// # Panics
-    /// If `bytes` is not as long as the slots.
-    pub fn chunk(&mut self, slot_granules: u32, slots_used: u32, bytes: &[u8]) -> Result<u32, ImageError> {
+    /// If `bytes` is not as long as the slots, or no such number was reserved.
+    pub fn reserved_chunk(
+        &mut self,
+        number: u32,
+        slot_granules: u32,
+        slots_used: u32,
+        bytes: &[u8],
+    ) -> Result<(), ImageError> {
+        assert!(number < self.reserved, "chunk {number} is none of the {} that were reserved", self.reserved);
         let granules = u64::from(slot_granules) * u64::from(slots_used);
         assert!(
             granules > 0
@@ -100,10 +116,23 @@ impl ImageWriter {
             bytes.len()
         );
         let block = self.append(bytes)?;
-        self.add(DirectoryEntry::Chunk(ChunkEntry { slot_granules, slots_used, block }))?;
+        self.add(DirectoryEntry::Chunk(ChunkEntry { slot_granules, slots_used, number, block }))?;
         self.chunks += 1;
         self.slots += u64::from(slots_used);
-        Ok(self.chunks - 1)
+        Ok(())
+    }
+
+    /// Adds a chunk and gives its number: [`ImageWriter::reserve_chunk`] and [`ImageWriter::reserved_chunk`] in one.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    ///
+    /// # Panics
+    /// If `bytes` is not as long as the slots.
+    pub fn chunk(&mut self, slot_granules: u32, slots_used: u32, bytes: &[u8]) -> Result<u32, ImageError> {
+        let number = self.reserve_chunk();
+        self.reserved_chunk(number, slot_granules, slots_used, bytes)?;
+        Ok(number)
     }
 
     /// Adds entries of the table, ascending by hash from the first call to the last. Their chunks need not be written yet.
@@ -152,7 +181,7 @@ impl ImageWriter {
     /// [`ImageError::Io`].
     ///
     /// # Panics
-    /// If there are not as many entries as slots.
+    /// If there are not as many entries as slots, or a chunk was reserved and not added.
     pub fn finish(mut self) -> Result<ImageSummary, ImageError> {
         let finished = self.write_end();
         if finished.is_err() {
@@ -169,6 +198,7 @@ impl ImageWriter {
 
     fn write_end(&mut self) -> Result<ImageSummary, ImageError> {
         assert_eq!(self.records, self.slots, "entries and slots of {}", self.path.display());
+        assert_eq!(self.chunks, self.reserved, "chunks added and reserved of {}", self.path.display());
         self.end_table()?;
         let directory: Vec<u8> = self.directory.iter().flat_map(DirectoryEntry::encode).collect();
         let directory = self.append(&directory)?;

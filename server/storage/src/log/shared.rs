@@ -21,8 +21,23 @@ pub(crate) struct Shared {
     spare_failure: Mutex<Option<String>>,
     /// Segments that may hold unsynced frames; the last is the one being written. A rotation needs a spare, and the sync thread that
     /// prepares spares syncs first: there are at most a few.
-    unsynced: Mutex<Vec<Arc<Segment>>>,
+    unsynced: Mutex<Vec<Unsynced>>,
     full_unsynced: AtomicBool,
+}
+
+/// A segment that may hold unsynced frames.
+#[derive(Clone)]
+struct Unsynced {
+    segment: Arc<Segment>,
+    /// The last operation in it and the time of its last frame, once the log has moved on.
+    ended: Option<(u64, i64)>,
+}
+
+/// A segment that is full and synced.
+pub(super) struct Closed {
+    pub(super) segment: Arc<Segment>,
+    pub(super) last_ops: u64,
+    pub(super) ended_ms: i64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,7 +57,7 @@ impl Shared {
             spare: Mutex::new(None),
             spare_failed: AtomicBool::new(false),
             spare_failure: Mutex::new(None),
-            unsynced: Mutex::new(vec![first]),
+            unsynced: Mutex::new(vec![Unsynced { segment: first, ended: None }]),
             full_unsynced: AtomicBool::new(false),
         }
     }
@@ -94,8 +109,10 @@ impl Shared {
 
     /// Must precede the first frame in `segment`: a syncer that sees the frame's position then sees the segment too.
     pub(super) fn start_segment(&self, segment: Arc<Segment>) {
+        let ended = (self.written().ops(), self.last_now_ms());
         let mut unsynced = lock(&self.unsynced);
-        unsynced.push(segment);
+        unsynced.last_mut().expect("there is always one being written").ended = Some(ended);
+        unsynced.push(Unsynced { segment, ended: None });
         self.full_unsynced.store(true, PUBLISH);
     }
 
@@ -118,21 +135,26 @@ impl Shared {
     pub(super) fn begin_sync(&self) -> SyncTarget {
         let frames = self.frames_written.load(OBSERVE);
         let written = self.written();
-        SyncTarget { frames, written, segments: lock(&self.unsynced).clone() }
+        let segments = lock(&self.unsynced).iter().map(|unsynced| Arc::clone(&unsynced.segment)).collect();
+        SyncTarget { frames, written, segments }
     }
 
-    /// All segments of `target` are synced. Gives the durable position from now on.
-    pub(super) fn finish_sync(&self, target: &SyncTarget) -> Position {
+    /// All segments of `target` are synced: its position is durable from now on. Gives the segments that are full.
+    pub(super) fn finish_sync(&self, target: &SyncTarget) -> Vec<Closed> {
         let mut unsynced = lock(&self.unsynced);
         // The last one was being written and may have got frames since.
         let full = target.segments.len() - 1;
-        unsynced.drain(..full);
+        let closed = unsynced.drain(..full).map(|unsynced| {
+            let (last_ops, ended_ms) = unsynced.ended.expect("only the last one is being written");
+            Closed { segment: unsynced.segment, last_ops, ended_ms }
+        });
+        let closed = closed.collect();
         self.full_unsynced.store(unsynced.len() > 1, PUBLISH);
         drop(unsynced);
         assert!(self.durable() <= target.written, "the durable position never goes back");
         self.durable.store(target.written.pack(), PUBLISH);
         self.frames_synced.store(target.frames, PUBLISH);
-        target.written
+        closed
     }
 }
 
@@ -150,7 +172,7 @@ pub struct LogWatch {
 }
 
 impl LogWatch {
-    pub(super) fn new(shared: Arc<Shared>) -> LogWatch {
+    pub(crate) fn new(shared: Arc<Shared>) -> LogWatch {
         LogWatch { shared }
     }
 

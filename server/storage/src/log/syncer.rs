@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Shared;
+use crate::files::{ClosedFile, LogFiles};
 use crate::segment::{Preparation, Segment, SegmentHeader, SegmentName, TAIL_SEGMENT};
 use crate::{Disk, Poison, Position, SegmentFill, SplitMix64, StorageError};
 
@@ -19,7 +20,7 @@ pub struct LogSyncer {
     next_segment: u32,
     salts: SplitMix64,
     preparation: Option<Preparation>,
-    recyclable: Vec<PathBuf>,
+    files: LogFiles,
     fill: SegmentFill,
 }
 
@@ -50,7 +51,7 @@ pub enum SpareState {
     MadeReady,
     /// A slice of it was done.
     Preparing,
-    /// No room on the disk, or another error that does not touch what was logged; the next step tries again.
+    /// No room on the disk, or under `log-max-bytes`, or another error that does not touch what was logged; the next step tries again.
     Failed {
         /// What the disk said.
         reason: String,
@@ -64,7 +65,7 @@ pub(crate) struct SyncerSetup {
     pub(crate) first: SegmentHeader,
     pub(crate) segment_bytes: u64,
     pub(crate) salts: SplitMix64,
-    pub(crate) recyclable: Vec<PathBuf>,
+    pub(crate) files: LogFiles,
     pub(crate) fill: SegmentFill,
 }
 
@@ -81,7 +82,7 @@ impl LogSyncer {
             next_segment: setup.first.segment + 1,
             salts: setup.salts,
             preparation: None,
-            recyclable: setup.recyclable,
+            files: setup.files,
             fill: setup.fill,
         }
     }
@@ -112,7 +113,17 @@ impl LogSyncer {
                 return Err(self.poison.poison(&format!("syncing {path} failed: {error}")));
             }
         }
-        self.shared.finish_sync(&target);
+        for closed in self.shared.finish_sync(&target) {
+            let header = &closed.segment.header;
+            let file = ClosedFile {
+                name: SegmentName::Log { epoch: header.epoch, shard: header.shard, segment: header.segment },
+                bytes: header.segment_bytes,
+                limit: header.segment_bytes,
+                last_ops: Some(closed.last_ops),
+                ended_ms: Some(closed.ended_ms),
+            };
+            self.files.closed(file);
+        }
         Ok(true)
     }
 
@@ -129,7 +140,13 @@ impl LogSyncer {
         }
         let mut preparation = match self.preparation.take() {
             Some(preparation) => preparation,
-            None => self.begin_preparation(),
+            None => match self.files.take_room(self.segment_bytes) {
+                Ok(recycled) => self.begin_preparation(recycled),
+                Err(reason) => {
+                    self.shared.note_spare_failure(Some(reason.clone()));
+                    return Ok(SpareState::Failed { reason });
+                }
+            },
         };
         match preparation.step() {
             Ok(None) => {
@@ -142,7 +159,8 @@ impl LogSyncer {
             }
             Err(failure) if failure.sync_failed => Err(self.poison.poison(&failure.error.to_string())),
             Err(failure) => {
-                preparation.discard();
+                let unused = preparation.discard();
+                self.files.give_room_back(self.segment_bytes, unused);
                 let reason = failure.error.to_string();
                 self.shared.note_spare_failure(Some(reason.clone()));
                 Ok(SpareState::Failed { reason })
@@ -165,7 +183,7 @@ impl LogSyncer {
         self.shard
     }
 
-    fn begin_preparation(&mut self) -> Preparation {
+    fn begin_preparation(&mut self, recycled: Option<PathBuf>) -> Preparation {
         let header = SegmentHeader {
             salt: self.salts.next_word(),
             epoch: self.epoch,
@@ -176,14 +194,7 @@ impl LogSyncer {
             created_ms: self.shared.last_now_ms(),
         };
         let name = SegmentName::Log { epoch: self.epoch, shard: self.shard, segment: self.next_segment };
-        Preparation::new(
-            Arc::clone(&self.disk),
-            &self.log_dir,
-            name,
-            header,
-            self.recyclable.pop(),
-            self.fill,
-        )
+        Preparation::new(Arc::clone(&self.disk), &self.log_dir, name, header, recycled, self.fill)
     }
 
     fn spare_is_ready(&mut self, segment: Segment) {

@@ -21,7 +21,7 @@ fn options() -> StorageOptions {
 
 fn start(disk: Arc<dyn Disk>) -> (DataDir, ShardLog, LogSyncer) {
     let recovery = Recovery::open(disk, Path::new("/data"), options(), 0).unwrap();
-    let replayed = recovery.replay(&mut |_| Ok(()), &mut |_, _| {}).unwrap();
+    let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap();
     let mut started = replayed.start(1, 1000).unwrap();
     let (log, syncer) = started.logs.pop().unwrap();
     (started.directory, log, syncer)
@@ -38,7 +38,7 @@ fn step_until_spare(syncer: &mut LogSyncer) {
 
 fn operations_of(disk: &MemDisk) -> u64 {
     let recovery = Recovery::open(Arc::new(disk.clone()), Path::new("/data"), options(), 0).unwrap();
-    recovery.replay(&mut |_| Ok(()), &mut |_, _| {}).unwrap().report().operations
+    recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap().report().operations
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn room_is_what_one_append_takes_and_not_a_byte_more() {
 fn the_group_limit_bounds_the_room() {
     let limited = StorageOptions { group_bytes_max: 100, ..options() };
     let recovery = Recovery::open(Arc::new(MemDisk::new()), Path::new("/data"), limited, 0).unwrap();
-    let started = recovery.replay(&mut |_| Ok(()), &mut |_, _| {}).unwrap().start(1, 1).unwrap();
+    let started = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap().start(1, 1).unwrap();
     assert_eq!(started.logs[0].0.room(), 100);
 }
 

@@ -6,7 +6,8 @@
 //! 4. replace the manifest: from here on the new epoch exists, and the cuts hold;
 //! 5. give back the room of what no manifest names any more.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use super::walk::{Located, LogWalk};
 use super::{ReadEnd, Replayed, Started};
 use crate::directory::DataDir;
 use crate::disk::{OpenMode, remove_if_exists, write_all_at};
+use crate::files::{ClosedFile, LogId, Opening};
 use crate::frame::{self, FrameHeader, FrameSeal};
-use crate::log::{LogSyncer, ShardLog, Shared, SyncerSetup};
+use crate::log::{LogSyncer, LogWatch, ShardLog, Shared, SyncerSetup};
 use crate::manifest::{EpochEntry, LogEnd, TailEnd};
 use crate::position::EPOCH_MAX;
 use crate::segment::{
@@ -44,10 +46,11 @@ pub(super) fn start(replayed: Replayed, shards: u16, now_ms: i64) -> Result<Star
     directory.replace_manifest(manifest)?;
     let mut warnings = Vec::new();
     cut_closed_logs(&directory, &mut warnings);
-    let mut recyclable = give_back(&directory, &options, usize::from(shards), &mut warnings);
+    let free = give_back(&directory, &options, usize::from(shards), &mut warnings);
+    open_books(&directory, &options, shards, now_ms, free, &mut warnings);
     let logs = segments.into_iter().map(|segment| {
         let salts = SplitMix64::new(random.next_word());
-        running_log(&directory, &options, segment, salts, recyclable.pop_front())
+        running_log(&directory, &options, segment, salts)
     });
     let logs = logs.collect();
     Ok(Started { directory, logs, warnings })
@@ -58,7 +61,6 @@ fn running_log(
     options: &StorageOptions,
     segment: Segment,
     salts: SplitMix64,
-    recyclable: Option<PathBuf>,
 ) -> (ShardLog, LogSyncer) {
     let setup = SyncerSetup {
         disk: Arc::clone(directory.disk()),
@@ -66,18 +68,20 @@ fn running_log(
         first: segment.header,
         segment_bytes: options.segment_bytes,
         salts,
-        recyclable: recyclable.into_iter().collect(),
+        files: directory.files().clone(),
         fill: options.fill,
     };
     let segment = Arc::new(segment);
     let shared = Arc::new(Shared::new(Arc::clone(&segment)));
+    directory.files().runs(segment.header.shard, LogWatch::new(Arc::clone(&shared)));
     let poison = directory.poison();
     let log = ShardLog::new(Arc::clone(&shared), segment, options.group_bytes_max, poison.clone());
     (log, LogSyncer::new(shared, setup, poison.clone()))
 }
 
-/// Files in preparation, and files of epochs that never came to be. Their names may be needed, and their room.
+/// Files in preparation, and files of epochs or images that never came to be. Their names may be needed, and their room.
 fn remove_unfinished(directory: &DataDir) -> Result<(), StorageError> {
+    directory.remove_unnamed_images()?;
     let newest = directory.manifest().epoch;
     for file in list(directory)? {
         let unfinished = match SegmentName::parse(&file) {
@@ -133,6 +137,7 @@ fn cut(
     now_ms: i64,
     salt: u64,
 ) -> Result<LogEnd, StorageError> {
+    // Behind the last frame of which all is durable; an image's end may lie within the next one.
     let durable_ops = walk.stated_ops;
     assert!(durable_ops <= end.ops, "a log that lost durable operations is refused before");
     if durable_ops == end.ops {
@@ -151,7 +156,7 @@ fn cut(
     let (mut again, first_segment) = walk.again_from(durable_ops);
     // The end of the last durable frame. A log's first operations may be in the tail; then the cut is at its beginning.
     let mut kept =
-        LogEnd { segment: first_segment, offset: SEGMENT_HEADER_BYTES, ops: again.last_ops(), ..end };
+        LogEnd { segment: first_segment, offset: SEGMENT_HEADER_BYTES, ops: again.read_ops(), ..end };
     for segment in first_segment..=end.segment {
         let name = SegmentName::Log { epoch: walk.epoch, shard: walk.shard, segment };
         let limit = (segment == end.segment).then_some(end.offset);
@@ -165,7 +170,7 @@ fn cut(
             if header.op_count == 0 { Ok(()) } else { tail.copy(&header, located.frame.ops) }
         })?;
     }
-    assert_eq!(kept.ops, durable_ops, "durable positions lie between frames");
+    assert!(kept.ops <= durable_ops, "the cut is at {}, not above {durable_ops}", kept.ops);
     assert_eq!(again.last_ops(), end.ops, "the second walk reads what the first one did");
     let offset = tail.finish()?;
     kept.tail = Some(TailEnd { opened_epoch, offset, ops: end.ops });
@@ -255,6 +260,8 @@ fn cut_closed_logs(directory: &DataDir, warnings: &mut Vec<String>) {
             };
             if end.ops > 0
                 && let Err(error) = cut()
+                // Retention has been there.
+                && error.kind() != io::ErrorKind::NotFound
             {
                 warnings.push(format!("cannot cut {}: {error}", path.display()));
             }
@@ -268,8 +275,8 @@ fn give_back(
     options: &StorageOptions,
     recyclable_max: usize,
     warnings: &mut Vec<String>,
-) -> VecDeque<PathBuf> {
-    let mut recyclable = VecDeque::new();
+) -> Vec<PathBuf> {
+    let mut recyclable = Vec::new();
     let named = named_files(directory);
     let files = match list(directory) {
         Ok(files) => files,
@@ -287,7 +294,7 @@ fn give_back(
             .and_then(|file| file.len())
             .is_ok_and(|len| len == options.segment_bytes);
         if is_spare && recyclable.len() < recyclable_max {
-            recyclable.push_back(path);
+            recyclable.push(path);
         } else if let Err(error) = directory.disk().remove(&path) {
             warnings.push(format!("cannot remove {}: {error}", path.display()));
         }
@@ -295,16 +302,70 @@ fn give_back(
     recyclable
 }
 
+/// Tells the books which files there are.
+fn open_books(
+    directory: &DataDir,
+    options: &StorageOptions,
+    shards: u16,
+    now_ms: i64,
+    free: Vec<PathBuf>,
+    warnings: &mut Vec<String>,
+) {
+    let mut bytes =
+        free.len() as u64 * options.segment_bytes + u64::from(shards) * options.first_segment_bytes;
+    let mut closed: BTreeMap<LogId, VecDeque<ClosedFile>> = BTreeMap::new();
+    let manifest = directory.manifest();
+    for (name, log, limit, last_ops) in manifest.epochs.iter().flat_map(closed_files) {
+        let path = directory.log_path(name);
+        match directory.disk().open(&path, OpenMode::Read).and_then(|file| file.len()) {
+            Ok(len) => {
+                bytes += len;
+                let file =
+                    ClosedFile { name, bytes: len, limit: limit.unwrap_or(len), last_ops, ended_ms: None };
+                closed.entry(log).or_default().push_back(file);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => warnings.push(format!("cannot measure {}: {error}", path.display())),
+        }
+    }
+    directory.files().open(Opening {
+        retention: options.retention,
+        segment_bytes: options.segment_bytes,
+        epoch: manifest.epoch,
+        opened_ms: now_ms,
+        shards,
+        bytes,
+        closed,
+        free,
+    });
+}
+
+/// The files that a closed epoch has, or had, in the order they are read: with the limit and the last operation of those that end a log.
+fn closed_files(
+    entry: &EpochEntry,
+) -> impl Iterator<Item = (SegmentName, LogId, Option<u64>, Option<u64>)> + use<> {
+    let epoch = entry.epoch;
+    entry.ends.clone().into_iter().flat_map(move |end| {
+        let LogEnd { shard, segment: last, offset, ops, tail } = end;
+        let segments = (0..=last).filter(move |_| ops > 0).map(move |segment| {
+            let is_last = segment == last;
+            let name = SegmentName::Log { epoch, shard, segment };
+            (name, (epoch, shard), is_last.then_some(offset), is_last.then_some(ops))
+        });
+        let tail = tail.map(|tail| {
+            let name = SegmentName::Tail { opened_epoch: tail.opened_epoch, shard };
+            (name, (epoch, shard), Some(tail.offset), Some(tail.ops))
+        });
+        segments.chain(tail)
+    })
+}
+
 fn named_files(directory: &DataDir) -> BTreeSet<SegmentName> {
     let mut named = BTreeSet::new();
-    for &EpochEntry { epoch, shards, ref ends } in &directory.manifest().epochs {
-        for &LogEnd { shard, segment: last, ops, tail, .. } in ends {
-            if ops > 0 {
-                named.extend((0..=last).map(|segment| SegmentName::Log { epoch, shard, segment }));
-            }
-            named.extend(tail.map(|tail| SegmentName::Tail { opened_epoch: tail.opened_epoch, shard }));
-        }
-        if ends.is_empty() {
+    for entry in &directory.manifest().epochs {
+        let (epoch, shards) = (entry.epoch, entry.shards);
+        named.extend(closed_files(entry).map(|(name, ..)| name));
+        if entry.ends.is_empty() {
             // Just opened: one segment each.
             named.extend((0..shards).map(|shard| SegmentName::Log { epoch, shard, segment: 0 }));
         }

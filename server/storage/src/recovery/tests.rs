@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::*;
 use crate::disk::{MemDisk, write_all_at};
 use crate::frame::{FRAME_BYTES_MIN, frame_bytes};
-use crate::{Idle, StreamEntry};
+use crate::{Idle, OnCorruption, StreamEntry};
+
+mod image;
 
 const DIR: &str = "/data";
 const LOG_DIR: &str = "/data/log";
@@ -27,6 +29,7 @@ fn replay_with(disk: &MemDisk, options: StorageOptions) -> Result<(Replayed, His
     let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options, HASH_KEY)?;
     let mut history = History::new();
     let replayed = recovery.replay(
+        None,
         &mut |frame| {
             assert_eq!(frame.ops.len(), frame.op_count as usize * 10);
             history.push((frame.shard, frame.first, frame.now_ms, frame.ops.to_vec()));
@@ -369,6 +372,7 @@ fn an_error_of_the_caller_stops_the_replay_and_names_the_operation() {
     let mut seen = 0;
     let error = recovery
         .replay(
+            None,
             &mut |frame| {
                 seen += 1;
                 if frame.first.ops() == 2 { Err("no such stream".into()) } else { Ok(()) }
@@ -387,7 +391,7 @@ fn progress_ends_at_all_bytes() {
     log_of(&disk, 3, 0);
     let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options(), HASH_KEY).unwrap();
     let mut reports = Vec::new();
-    recovery.replay(&mut |_| Ok(()), &mut |done, total| reports.push((done, total))).unwrap();
+    recovery.replay(None, &mut |_| Ok(()), &mut |done, total| reports.push((done, total))).unwrap();
     assert!(reports.is_sorted());
     assert_eq!(reports.last(), Some(&(8192, 8192)));
 }
@@ -449,7 +453,7 @@ fn the_same_promises_hold_on_a_real_disk() {
             seen.push(frame.ops.to_vec());
             Ok(())
         };
-        let replayed = open().unwrap().replay(&mut collect, &mut |_, _| {}).unwrap();
+        let replayed = open().unwrap().replay(None, &mut collect, &mut |_, _| {}).unwrap();
         assert_eq!(seen, expected);
         let mut started = replayed.start(1, 0).unwrap();
         assert_eq!(started.warnings, [] as [&str; 0]);

@@ -10,6 +10,8 @@ use crate::frame::{Frame, Step};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentName, TAIL_SEGMENT};
 use crate::{Position, StorageError};
 
+use super::plan::LogPlan;
+
 /// A frame that continues its log.
 pub(super) struct Located<'a> {
     pub(super) segment: u32,
@@ -38,6 +40,10 @@ pub(super) struct LogWalk {
     /// The highest operation that anything states durable.
     pub(super) stated_ops: u64,
     pub(super) stop: Option<Stop>,
+    /// The last operation that an image holds: nothing up to it is missed.
+    pub(super) floor: u64,
+    /// Stops in what the image holds.
+    pub(super) older: Vec<Stop>,
     /// Stops behind which the log turned out to go on.
     pub(super) harmless: Vec<Stop>,
     /// For each segment, the last operation before it.
@@ -51,17 +57,19 @@ pub(super) struct LogWalk {
 pub(super) type FrameSink<'a> = dyn FnMut(Located<'_>) -> Result<(), StorageError> + 'a;
 
 impl LogWalk {
-    pub(super) fn new(epoch: u32, shard: u16) -> LogWalk {
+    pub(super) fn new(plan: &LogPlan) -> LogWalk {
         LogWalk {
-            epoch,
-            shard,
-            end_segment: 0,
+            epoch: plan.epoch,
+            shard: plan.shard,
+            end_segment: *plan.segments.start(),
             end_offset: SEGMENT_HEADER_BYTES,
-            stated_ops: 0,
+            stated_ops: plan.stated_ops,
             stop: None,
+            floor: plan.floor,
+            older: Vec::new(),
             harmless: Vec::new(),
             starts: Vec::new(),
-            last_ops: 0,
+            last_ops: plan.before_ops,
             beyond_gap: false,
         }
     }
@@ -70,12 +78,31 @@ impl LogWalk {
     /// number of that segment too.
     pub(super) fn again_from(&self, ops: u64) -> (LogWalk, u32) {
         let (segment, last_ops) =
-            self.starts.iter().rev().find(|start| start.1 <= ops).copied().unwrap_or((0, 0));
-        (LogWalk { last_ops, end_segment: segment, ..LogWalk::new(self.epoch, self.shard) }, segment)
+            self.starts.iter().rev().find(|start| start.1 <= ops).copied().unwrap_or((self.end_segment, 0));
+        let walk = LogWalk {
+            epoch: self.epoch,
+            shard: self.shard,
+            end_segment: segment,
+            end_offset: SEGMENT_HEADER_BYTES,
+            stated_ops: 0,
+            stop: None,
+            floor: self.floor,
+            older: Vec::new(),
+            harmless: Vec::new(),
+            starts: Vec::new(),
+            last_ops,
+            beyond_gap: false,
+        };
+        (walk, segment)
     }
 
-    /// The last operation up to which the log reads without a gap.
+    /// The last operation up to which the log, or the image and then the log, reads without a gap.
     pub(super) fn last_ops(&self) -> u64 {
+        self.last_ops.max(self.floor)
+    }
+
+    /// The last operation of the log itself that was read, or is before what was read.
+    pub(super) fn read_ops(&self) -> u64 {
         self.last_ops
     }
 
@@ -86,7 +113,7 @@ impl LogWalk {
             file: directory.log_path(name),
             offset: self.end_offset,
             reason: "the log ends here".to_owned(),
-            readable_ops: self.last_ops,
+            readable_ops: self.last_ops(),
             of_segment: false,
         }
     }
@@ -162,12 +189,15 @@ impl LogWalk {
     ) -> Result<(), StorageError> {
         let (header, offset) = (located.frame.header, located.frame.offset);
         let expected = self.last_ops + 1;
-        if self.beyond_gap
+        if !self.beyond_gap && (expected..=self.floor + 1).contains(&header.first_ops) {
+            // Whatever was not read before this, the image holds.
+            self.older.extend(self.stop.take());
+        } else if self.beyond_gap
             || header.first_ops != expected
             || self.stop.as_ref().is_some_and(|stop| stop.of_segment)
         {
             self.beyond_gap = true;
-            let found = header.first_ops;
+            let (expected, found) = (self.last_ops() + 1, header.first_ops);
             self.stop_here(
                 segment,
                 offset,

@@ -81,24 +81,27 @@ impl Preparation {
         }
     }
 
-    /// Gives the room back, as far as the disk lets us; what stays behind is removed at the next start.
-    pub(crate) fn discard(self) {
+    /// Gives the room back, as far as the disk lets us; what stays behind is removed at the next start. Gives the file that was to be
+    /// recycled if it still stands under its name.
+    pub(crate) fn discard(self) -> Option<PathBuf> {
         drop(self.file);
         let _ = remove_if_exists(self.disk.as_ref(), &self.temporary);
+        self.recycled
     }
 
     fn open(&mut self) -> Outcome<Arc<dyn DiskFile>> {
-        if let Some(recycled) = self.recycled.take()
+        if let Some(recycled) = self.recycled.clone()
             && let Some(file) = self.recycle(&recycled)?
         {
             return Ok(file);
         }
+        self.recycled = None;
         remove_if_exists(self.disk.as_ref(), &self.temporary).map_err(|e| self.failed("remove", e))?;
         self.disk.open(&self.temporary, OpenMode::CreateNew).map_err(|e| self.failed("create", e))
     }
 
     /// Takes the old name away durably before the first byte changes: a file under a log's name is always whole.
-    fn recycle(&self, old: &Path) -> Outcome<Option<Arc<dyn DiskFile>>> {
+    fn recycle(&mut self, old: &Path) -> Outcome<Option<Arc<dyn DiskFile>>> {
         let Ok(file) = self.disk.open(old, OpenMode::ReadWrite) else {
             return Ok(None);
         };
@@ -106,6 +109,7 @@ impl Preparation {
             return Ok(None);
         }
         self.disk.rename(old, &self.temporary).map_err(|e| self.failed("rename", e))?;
+        self.recycled = None;
         self.disk.sync_dir(&self.dir).map_err(|e| self.sync_failed("sync the directory of", e))?;
         Ok(Some(file))
     }

@@ -1,5 +1,6 @@
 //! The store by itself, on one thread. Threads: the loom models, and `tests/`.
 
+mod image;
 mod room;
 mod walk;
 

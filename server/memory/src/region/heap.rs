@@ -1,0 +1,37 @@
+//! Under loom: the same words as loom's atomics on the heap, all there from the start.
+
+use crate::{
+    handle::CHUNK_WORDS,
+    sync::{AtomicU64, Ordering},
+};
+use std::io;
+
+pub(super) struct Range(Box<[AtomicU64]>);
+
+impl Range {
+    pub(super) fn reserve(chunks: usize) -> io::Result<Self> {
+        // Chunk 0 is never used: it needs no words.
+        Ok(Self((0..(chunks - 1) * CHUNK_WORDS).map(|_| AtomicU64::new(0)).collect()))
+    }
+
+    pub(super) fn commit(&self, _chunk: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn release(&self, chunk: usize) -> io::Result<()> {
+        for word in &self.0[(chunk - 1) * CHUNK_WORDS..chunk * CHUNK_WORDS] {
+            word.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// None needed here; the signature is that of the real range.
+    pub(super) unsafe fn words(&self, start: usize, len: usize) -> &[AtomicU64] {
+        let start = start - CHUNK_WORDS;
+        &self.0[start..start + len]
+    }
+
+    pub(super) fn prefetch(&self, _word: usize) {}
+}

@@ -1,0 +1,96 @@
+//! A private anonymous mapping, of which chunks become memory one by one.
+
+use crate::{
+    handle::{CHUNK_BYTES, CHUNK_WORDS},
+    prefetch::prefetch,
+    sync::AtomicU64,
+};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+use std::{ffi::c_void, io, ptr::NonNull};
+
+/// A private anonymous mapping, its chunks aligned to their size so that each can be one huge page.
+pub(super) struct Range {
+    /// Where chunk 0 begins.
+    base: NonNull<u8>,
+    chunks: usize,
+    mapping: *mut c_void,
+    mapping_bytes: usize,
+}
+
+// SAFETY: `Range` owns its mapping alone and hands out only atomics within it; no field depends on a thread.
+unsafe impl Send for Range {}
+// SAFETY: as above; every method takes `&self` and the kernel's calls are safe to make at the same time.
+unsafe impl Sync for Range {}
+
+impl Range {
+    pub(super) fn reserve(chunks: usize) -> io::Result<Self> {
+        let bytes = (chunks + 1) * CHUNK_BYTES;
+        // SAFETY: no address is asked for, so the kernel picks one where nothing is mapped.
+        let mapping = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let unaligned = mapping.addr() % CHUNK_BYTES;
+        let skip = if unaligned == 0 { 0 } else { CHUNK_BYTES - unaligned };
+        // A kernel without huge pages refuses; small pages are slower, not wrong.
+        // SAFETY: advice on our own mapping, of which nothing is used yet. For all of it at once, so that committing a chunk
+        // changes one thing of its mapping, not two.
+        let _huge = unsafe { madvise(mapping, bytes, Advice::LinuxHugepage) };
+        let base = NonNull::new(mapping.cast::<u8>().wrapping_add(skip)).expect("a mapping is never at zero");
+        Ok(Self { base, chunks, mapping, mapping_bytes: bytes })
+    }
+
+    pub(super) fn commit(&self, chunk: usize) -> io::Result<()> {
+        let start = self.start_of(chunk);
+        // SAFETY: the chunk lies within our mapping, and access is only added, never taken away.
+        unsafe { mprotect(start, CHUNK_BYTES, MprotectFlags::READ | MprotectFlags::WRITE) }?;
+        // A kernel before 5.14 refuses; then pages come at first touch. Running out of memory shows here as an error
+        // rather than as a signal later.
+        // SAFETY: advice on our own mapping; populating writes nothing.
+        match unsafe { madvise(start, CHUNK_BYTES, Advice::LinuxPopulateWrite) } {
+            Err(rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn release(&self, chunk: usize) -> io::Result<()> {
+        let start = self.start_of(chunk);
+        // SAFETY: the chunk lies within our private anonymous mapping and stays mapped: to whoever still looks at its words,
+        // all of them atomics, this is a store of zeros.
+        unsafe { madvise(start, CHUNK_BYTES, Advice::LinuxDontNeed) }.map_err(io::Error::from)
+    }
+
+    fn start_of(&self, chunk: usize) -> *mut c_void {
+        assert!(chunk < self.chunks);
+        self.base.as_ptr().wrapping_add(chunk * CHUNK_BYTES).cast()
+    }
+
+    /// # Safety
+    ///
+    /// The words lie in chunks that are committed.
+    #[inline(always)]
+    pub(super) unsafe fn words(&self, start: usize, len: usize) -> &[AtomicU64] {
+        debug_assert!(start + len <= self.chunks * CHUNK_WORDS);
+        let first = self.base.as_ptr().cast::<AtomicU64>().wrapping_add(start);
+        // SAFETY: committed memory of our mapping: readable, writable, zeroed or written as `AtomicU64`, aligned to a
+        // word, and there as long as `self`, to which the slice's lifetime is bound. Access is by atomics only.
+        unsafe { std::slice::from_raw_parts(first, len) }
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch(&self, word: usize) {
+        prefetch(self.base.as_ptr().cast::<AtomicU64>().wrapping_add(word));
+    }
+}
+
+impl Drop for Range {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing borrowed from it outlives `self`.
+        let unmapped = unsafe { munmap(self.mapping, self.mapping_bytes) };
+        debug_assert!(unmapped.is_ok(), "munmap of our own mapping: {unmapped:?}");
+    }
+}
