@@ -16,10 +16,12 @@
 //! | `loader`, `replay`, `sync_thread` | from the log to shards, on all cores; syncing the log |
 //! | [`open_files`] | the limit of open files |
 //! | `admin` | changes of the catalogue |
+//! | `backfill` | streams filled with earlier events, out of the log |
 //! | `watchdog`, `affinity`, `shared` | stuck ticks; pinning; what all threads share |
 
 mod admin;
 mod affinity;
+mod backfill;
 pub mod clock;
 mod commands;
 pub mod config;

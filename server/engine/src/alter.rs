@@ -76,8 +76,9 @@ impl Stream {
     /// Since when a feature is complete, by the server's clock: since the stream was created, or since every shard had the layout that
     /// added what the feature needs. `None`: they do not yet.
     pub fn covered_from(&self, feature: &Feature) -> Option<i64> {
+        let version = |generation: u32| self.older.get(generation as usize).map_or(self, |older| older);
         let since = |generation: u32| {
-            let version = self.older.get(generation as usize).map_or(self, |older| older);
+            let version = version(generation);
             match version.backfill.as_ref().and_then(|backfill| backfill.reached_ms) {
                 Some(reached_ms) => Some(reached_ms),
                 None if generation == 0 => Some(self.created_ms),
@@ -85,7 +86,13 @@ impl Stream {
             }
         };
         let (columns, length) = self.layout.began(feature);
-        Some(since(columns)?.max(since(length)?))
+        let since_ms = since(columns)?.max(since(length)?);
+        // Shards may have been so slow to take longer windows over that some buckets are whole in neither part.
+        let longer = version(length);
+        let width_ms = feature.tier.map_or(0, |tier| self.layout.tiers[tier].width_ms);
+        let is_late = |settled: &Settled| longer.layout.is_handed_over_late(width_ms, settled.clock_ms);
+        let settled = longer.settled.filter(is_late);
+        Some(settled.map_or(since_ms, |settled| since_ms.max(settled.at_ms)))
     }
 
     /// Whether an entity is dead at `clock_ms` whose record has this layout. One that was dead when the layout after it came stays dead;
@@ -125,7 +132,8 @@ impl Stream {
         settled: Option<Settled>,
         backfill: Option<Backfill>,
     ) -> Result<Self, CatalogueError> {
-        let before = Before { layout: &self.layout, clock_ms, is_settled: settled.is_some() };
+        let backfill_asked_ms = backfill.as_ref().and_then(|backfill| backfill.asked_ms);
+        let before = Before { layout: &self.layout, clock_ms, is_settled: settled.is_some(), backfill_asked_ms };
         let layout = Layout::altered(&definition, before)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
         Ok(Self {
@@ -246,7 +254,7 @@ impl Catalogue {
         let clock_ms = stream.clock_ms(now_ms);
         let mut next = self.next();
         if wants_backfill {
-            let backfill = Backfill::new(LayoutId(self.next_layout_id), None);
+            let backfill = Backfill::new(LayoutId(self.next_layout_id), None, clock_ms);
             let layout_id = LayoutId(self.next_layout_id + 1);
             let altered = stream.altered(layout_id, definition.clone(), clock_ms, None, Some(backfill))?;
             // Where all that is added is there already, there is nothing to find.

@@ -35,6 +35,8 @@ pub struct Backfill {
     pub awaiting: LayoutId,
     /// Whose events; `None`: the stream's own.
     pub source: Option<StreamId>,
+    /// The stream's clock when STREAM.ALTER asked for it.
+    pub asked_ms: Option<i64>,
     /// Where *before* ends; `None` until every shard has the layout.
     pub until: Option<Boundary>,
     /// Once it has finished: since when what was filled is complete.
@@ -59,8 +61,8 @@ impl Boundary {
 }
 
 impl Backfill {
-    pub(crate) fn new(awaiting: LayoutId, source: Option<StreamId>) -> Self {
-        Self { awaiting, source, until: None, reached_ms: None }
+    pub(crate) fn new(awaiting: LayoutId, source: Option<StreamId>, asked_ms: Option<i64>) -> Self {
+        Self { awaiting, source, asked_ms, until: None, reached_ms: None }
     }
 }
 

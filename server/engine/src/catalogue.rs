@@ -323,7 +323,7 @@ impl Catalogue {
         let mut next = self.next();
         next.next_stream_id += 1;
         next.next_layout_id += 2;
-        let backfill = Backfill::new(LayoutId(self.next_layout_id), Some(source.id));
+        let backfill = Backfill::new(LayoutId(self.next_layout_id), Some(source.id), None);
         let layout_id = LayoutId(self.next_layout_id + 1);
         next.insert(StreamId(self.next_stream_id), layout_id, now_ms, definition, Some(backfill))?;
         Ok(Created::New(next))

@@ -11,6 +11,7 @@ use windrow_storage::{Poison, ShardLog};
 
 use super::peers::Peers;
 use super::top::TopScan;
+use crate::backfill::MergeAsked;
 use crate::commands::{Answer, Asked};
 use crate::connection::{Client, ConnectionId};
 
@@ -30,6 +31,8 @@ pub(crate) enum Message {
     Stats { connection: ConnectionId, answer: Answer },
     /// Take part in a WINDOW.TOP.
     AskTop(Arc<TopScan>),
+    /// What a backfill found of this shard's entities.
+    Merge(MergeAsked),
     /// What a shard found for the WINDOW.TOP of `connection`.
     TopFound { connection: ConnectionId, found: Vec<Ranked> },
 }

@@ -169,7 +169,7 @@ proptest! {
         let timed = timed(&events);
         let cut = cut.min(events.len());
         let clock_at = |at: usize| timed[..at].last().map_or(0, |&(.., clock)| clock);
-        let before = Before { layout: &old, clock_ms: Some(clock_at(cut)), is_settled: true };
+        let before = Before { layout: &old, clock_ms: Some(clock_at(cut)), is_settled: true, backfill_asked_ms: Some(clock_at(cut)) };
         let layout = Layout::altered(&second, before).unwrap();
         let earlier_layout = layout.to_backfill(Some(&old)).unwrap();
         let whole_layout = Layout::compile(&second).unwrap();
