@@ -75,9 +75,9 @@ impl Backfiller {
             let catalogue = self.shared.catalogue();
             let filling = catalogue.filling();
             // One without a boundary is about to get it.
-            let next = filling.iter().find(|stream| {
-                stream.backfill.as_ref().is_some_and(|backfill| backfill.until.is_some())
-            });
+            let next = filling
+                .iter()
+                .find(|stream| stream.backfill.as_ref().is_some_and(|backfill| backfill.until.is_some()));
             let Some(&stream) = next else {
                 if filling.is_empty() {
                     self.pin = None;
@@ -116,7 +116,11 @@ impl Backfiller {
         let until = backfill.until.clone().expect("it was looked at");
         let mut shadow = Shadow::new(catalogue, stream, SHADOW_BYTES_MAX).map_err(|_| Ended::Gone)?;
         let source = backfill.source.and_then(|source| catalogue.by_id(source)).unwrap_or(stream);
-        tracing::info!("filling stream '{}' with earlier events of '{}'", stream.definition.name, source.definition.name);
+        tracing::info!(
+            "filling stream '{}' with earlier events of '{}'",
+            stream.definition.name,
+            source.definition.name
+        );
         let progress = &self.shared.backfill;
         progress.begin(stream.id);
         let mut delivery = Delivery::new(&self.shared);

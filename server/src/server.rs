@@ -20,8 +20,8 @@ use windrow_storage::disk::RealDisk;
 use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, StorageError, StorageOptions};
 
 use crate::admin::{Admin, AdminMessage};
-use crate::backfill::Backfiller;
 use crate::affinity;
+use crate::backfill::Backfiller;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::ServerError;

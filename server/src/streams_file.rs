@@ -76,7 +76,8 @@ pub fn parse(text: &str) -> Result<Vec<Declared>, String> {
         .collect::<Result<_, String>>()?;
     declared.sort_by_key(|declared| declared.source.is_some());
     for stream in &declared {
-        check_fields(stream, &declared).map_err(|reason| format!("stream '{}': {reason}", stream.definition.name))?;
+        check_fields(stream, &declared)
+            .map_err(|reason| format!("stream '{}': {reason}", stream.definition.name))?;
     }
     Ok(declared)
 }
@@ -99,7 +100,10 @@ fn definition(name: &str, value: &toml::Value) -> Result<Declared, String> {
     let table = value.as_table().ok_or("must be a table: [streams.<name>]")?;
     let is_known = |key: &str| SECTIONS.contains(&key) || key == BACKFILL_FROM;
     if let Some(key) = table.keys().find(|key| !is_known(key)) {
-        return Err(format!("key '{key}' is not known: expected one of {}, {BACKFILL_FROM}", SECTIONS.join(", ")));
+        return Err(format!(
+            "key '{key}' is not known: expected one of {}, {BACKFILL_FROM}",
+            SECTIONS.join(", ")
+        ));
     }
     let mut words: Vec<String> = Vec::new();
     for key in SECTIONS {
@@ -109,7 +113,9 @@ fn definition(name: &str, value: &toml::Value) -> Result<Declared, String> {
         words.extend(section);
     }
     if let Some(source) = table.get(BACKFILL_FROM) {
-        let source = source.as_str().ok_or_else(|| format!("key '{BACKFILL_FROM}': {}", wrong_type(source, "a string")))?;
+        let source = source
+            .as_str()
+            .ok_or_else(|| format!("key '{BACKFILL_FROM}': {}", wrong_type(source, "a string")))?;
         words.extend(["BACKFILL", "FROM", source].map(str::to_owned));
     }
     let args: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
@@ -170,7 +176,8 @@ mod tests {
     #[test]
     fn a_file_says_what_stream_create_would() {
         let found = parse(GOOD).unwrap();
-        let purchases = &found.iter().find(|stream| &*stream.definition.name == "purchases").unwrap().definition;
+        let purchases =
+            &found.iter().find(|stream| &*stream.definition.name == "purchases").unwrap().definition;
         let words: Vec<&[u8]> =
             "FIELDS amount FLOAT merchant STRING WINDOWS 5m@5s 1h AGGREGATE count sum(amount):5m \
                                  LATENESS 30s SKEW 10s REJECT DEDUP 10m"

@@ -2,8 +2,8 @@
 
 use windrow_engine::alter::{Settled, Version};
 use windrow_engine::backfill::{Backfill, Boundary};
-use windrow_engine::{Catalogue, LayoutId, StreamId};
 use windrow_engine::catalogue::{CatalogueError, StreamEntry};
+use windrow_engine::{Catalogue, LayoutId, StreamId};
 use windrow_storage::{DataDir, Manifest, StorageError};
 
 /// The catalogue's place on disk.

@@ -133,7 +133,8 @@ impl Stream {
         backfill: Option<Backfill>,
     ) -> Result<Self, CatalogueError> {
         let backfill_asked_ms = backfill.as_ref().and_then(|backfill| backfill.asked_ms);
-        let before = Before { layout: &self.layout, clock_ms, is_settled: settled.is_some(), backfill_asked_ms };
+        let before =
+            Before { layout: &self.layout, clock_ms, is_settled: settled.is_some(), backfill_asked_ms };
         let layout = Layout::altered(&definition, before)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
         Ok(Self {

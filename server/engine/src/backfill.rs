@@ -83,6 +83,13 @@ impl Stream {
         self.is_filled_from_another() && self.is_filling()
     }
 
+    /// Whether a record with this layout id may be alive by what a backfill finds, though it is dead by what it has itself. Where it is
+    /// not, what goes on in it is in no window any more; but `all` would never forget it, and earlier events are seldom the newer ones.
+    #[cold]
+    pub(crate) fn may_be_alive(&self, id: LayoutId) -> bool {
+        self.keeps_the_dead() && id != self.layout_id && self.layout.lifetime.is_none()
+    }
+
     fn is_filled_from_another(&self) -> bool {
         self.backfill.as_ref().is_some_and(|backfill| backfill.source.is_some())
     }

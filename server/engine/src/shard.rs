@@ -395,7 +395,8 @@ impl Shard {
                 let clock_ms =
                     stream.clock_ms(now_ms).map_or(event.clock, |clock_ms| clock_ms.max(event.clock));
                 body.is_some_and(|body| {
-                    stream.is_dead(LayoutId(body.0.layout()), body::newest_ms(&body), clock_ms)
+                    let layout = LayoutId(body.0.layout());
+                    stream.is_dead(layout, body::newest_ms(&body), clock_ms) && !stream.may_be_alive(layout)
                 })
             }
             Mode::Replay { .. } => op.starts_anew,

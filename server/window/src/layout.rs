@@ -181,9 +181,10 @@ impl Tier {
         let columns = Columns::new(specs, old.map(|(_, tier)| &tier.columns), generation);
         // Where longer windows are to be filled, it must be the same from the beginning on: what records bring along and what the
         // backfill brings then meet. So it is a little later than needed, as long as shards may take to learn of it.
-        let handed_over_by_ms = old.filter(|(_, tier)| tier.longest_ms < longest_ms).and_then(|(before, tier)| {
-            Some(before.backfill_asked_ms? + HANDING_OVER_MS_MAX.min(tier.retain_ms))
-        });
+        let handed_over_by_ms =
+            old.filter(|(_, tier)| tier.longest_ms < longest_ms).and_then(|(before, tier)| {
+                Some(before.backfill_asked_ms? + HANDING_OVER_MS_MAX.min(tier.retain_ms))
+            });
         let kept_since_ms = old
             .and_then(|(before, tier)| Some(tier.kept_from_ms(handed_over_by_ms.or(before.clock_ms)?)))
             .unwrap_or(i64::MIN);
