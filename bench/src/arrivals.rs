@@ -20,14 +20,26 @@ pub struct Arrivals {
     gap_ns: f64,
     /// Draws the gaps of a Poisson process.
     rng: Option<SmallRng>,
+    /// The rate rises over so long.
+    ramp_ns: f64,
 }
+
+/// A ramp begins at this part of the rate.
+const RAMP_START: f64 = 0.02;
 
 impl Arrivals {
     /// Arrivals at `rate_per_s` on average.
     pub fn new(rate_per_s: f64, spacing: Spacing, seed: u64) -> Self {
         assert!(rate_per_s > 0.0 && rate_per_s.is_finite(), "checked with the settings");
         let rng = (spacing == Spacing::Poisson).then(|| SmallRng::seed_from_u64(seed));
-        Self { next_ns: 0.0, gap_ns: 1e9 / rate_per_s, rng }
+        Self { next_ns: 0.0, gap_ns: 1e9 / rate_per_s, rng, ramp_ns: 0.0 }
+    }
+
+    /// The same, but the rate rises evenly to what it is over the first `ramp_ns`.
+    #[must_use]
+    pub fn ramped(self, ramp_ns: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days")]
+        Self { ramp_ns: ramp_ns as f64, ..self }
     }
 
     /// When the next request is due, in nanoseconds since the start.
@@ -43,7 +55,10 @@ impl Arrivals {
     /// Goes on to the request after.
     pub fn advance(&mut self) {
         let gaps: f64 = self.rng.as_mut().map_or(1.0, |rng| Exp1.sample(rng));
-        self.next_ns += self.gap_ns * gaps;
+        // 1 behind the ramp, and without one.
+        let speed = (self.next_ns / self.ramp_ns).clamp(RAMP_START, 1.0);
+        let gap_ns = if self.next_ns < self.ramp_ns { self.gap_ns / speed } else { self.gap_ns };
+        self.next_ns += gap_ns * gaps;
     }
 }
 
@@ -77,5 +92,21 @@ mod tests {
         // Five standard errors; the seed is fixed.
         assert!((mean / 100_000.0 - 1.0).abs() < 5.0 / (COUNT as f64).sqrt(), "mean {mean}");
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "deviation {}", variance.sqrt());
+    }
+
+    #[test]
+    fn a_ramp_sends_half_as_much_and_then_the_whole_rate() {
+        for spacing in [Spacing::Constant, Spacing::Poisson] {
+            let mut arrivals = Arrivals::new(10_000.0, spacing, 7).ramped(1_000_000_000);
+            let (mut ramp, mut behind) = (0.0, 0.0);
+            while arrivals.next_ns() < 2_000_000_000 {
+                *(if arrivals.next_ns() < 1_000_000_000 { &mut ramp } else { &mut behind }) += 1.0;
+                arrivals.advance();
+            }
+            assert!(
+                (ramp - 5_000.0_f64).abs() < 300.0 && (behind - 10_000.0_f64).abs() < 500.0,
+                "{ramp} {behind}"
+            );
+        }
     }
 }

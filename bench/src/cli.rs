@@ -2,10 +2,14 @@
 
 use crate::arrivals::Spacing;
 use crate::compare::Comparison;
-use crate::contender::{Contender, Programs};
+use crate::contender::{Contender, Programs, SERVER_CORE};
 use crate::control::Greeting;
+use crate::cpu;
 use crate::entities::Distribution;
+use crate::error::BenchError;
 use crate::run::{Background, Load, Server};
+use crate::scenario::{self, Scale, Scenario};
+use crate::sweep::{self, Axis};
 use crate::targets::{Plan, Row};
 use crate::workload::{Mode, Target};
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +44,10 @@ pub enum Command {
     Run(RunArgs),
     /// Start several servers and give them the same load in turns: medians and ratios.
     Compare(CompareArgs),
+    /// Change one property of the load at a time and measure how cost grows: CSV, and an HTML report with plots.
+    Sweep(SweepArgs),
+    /// Run a known production shape against a Windrow of its own, and say whether its bounds were kept.
+    Scenario(ScenarioArgs),
     /// Measure what Windrow is to reach, row by row: against contenders in turns, or against a bound.
     Targets(TargetsArgs),
     /// Answer +OK to every command: what the machine allows a server that does no work.
@@ -58,7 +66,7 @@ pub struct LoadArgs {
     /// Count of entities.
     #[arg(long, short = 'e', default_value_t = 1_000_000)]
     entities: u64,
-    /// How often each entity occurs: uniform, or zipf:<theta>.
+    /// How often each entity occurs: uniform, zipf:<theta>, or hot:<entities>:<share of the traffic>.
     #[arg(long, default_value_t = Distribution::Uniform)]
     distribution: Distribution,
     /// What keys begin with.
@@ -76,6 +84,9 @@ pub struct LoadArgs {
     /// Time before the measuring, in seconds.
     #[arg(long, default_value_t = 2.0)]
     warmup: f64,
+    /// Seconds of the warm-up in which the rate of an open loop rises to what it is.
+    #[arg(long, default_value_t = 0.0, requires = "rate")]
+    ramp: f64,
     /// Longest wait for replies after the end, in seconds.
     #[arg(long, default_value_t = 10.0)]
     drain: f64,
@@ -120,6 +131,7 @@ impl LoadArgs {
                 connections: self.background_connections,
             }),
             warmup: seconds("warmup", self.warmup)?,
+            ramp: seconds("ramp", self.ramp)?,
             duration: seconds("duration", self.duration)?,
             drain: seconds("drain", self.drain)?,
             requests: self.requests,
@@ -165,6 +177,12 @@ pub struct RunArgs {
     /// Requests under way on each connection; in an open loop, the most [default: 1, open loop 64].
     #[arg(long, short = 'P')]
     pipeline: Option<usize>,
+    /// Send what this file describes instead: streams, names, kinds of requests with rates, values and times (see bench/workloads).
+    #[arg(long, conflicts_with_all = ["mode", "pipeline", "connections", "threads", "entities", "distribution", "rate", "background", "fill", "requests"])]
+    pub workload: Option<PathBuf>,
+    /// Multiplies all rates of the workload file.
+    #[arg(long, default_value_t = 1.0, requires = "workload")]
+    pub scale: f64,
     /// Bind the generator to this core.
     #[arg(long)]
     pub core: Option<usize>,
@@ -180,7 +198,12 @@ impl RunArgs {
     ///
     /// A time that is none.
     pub fn plan(&self) -> Result<(Server, Mode, Load, bool), String> {
-        let server = Server {
+        Ok((self.server(), self.mode, self.load.load(self.pipeline)?, self.load.fill))
+    }
+
+    /// Whom to measure.
+    pub fn server(&self) -> Server {
+        Server {
             addr: self.addr.clone(),
             target: self.target,
             greeting: Greeting {
@@ -189,8 +212,7 @@ impl RunArgs {
                 resp3: self.resp3,
             },
             pid: self.server_pid,
-        };
-        Ok((server, self.mode, self.load.load(self.pipeline)?, self.load.fill))
+        }
     }
 }
 
@@ -198,7 +220,7 @@ impl RunArgs {
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Who takes part, in the order of each round; ratios are of the first.
-    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "plain", "null"])]
+    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "hash", "lua", "plain", "null"])]
     contenders: Vec<Contender>,
     /// Modes to compare, as for run.
     #[arg(long, short = 'm', value_delimiter = ',', default_values_t = [Mode::Events, Mode::Reads])]
@@ -274,7 +296,7 @@ impl ProgramArgs {
 #[derive(Debug, Args)]
 #[command(after_help = TARGETS_HELP)]
 pub struct TargetsArgs {
-    /// Rows to measure [default: all but C8].
+    /// Rows to measure [default: all but C8, D2 and D3].
     #[arg(long, value_delimiter = ',', ignore_case = true)]
     rows: Vec<Row>,
     /// Rounds of each line.
@@ -283,7 +305,7 @@ pub struct TargetsArgs {
     /// Count of entities, all buckets full.
     #[arg(long, short = 'e', default_value_t = 1_000_000)]
     entities: u64,
-    /// Count of entities of row C8.
+    /// Count of entities of rows C8, D2 and D3.
     #[arg(long, default_value_t = 10_000_000)]
     large_entities: u64,
     /// Measured time of each round, in seconds.
@@ -317,7 +339,7 @@ pub struct TargetsArgs {
 
 const TARGETS_HELP: &str = "\
 Servers keep their data in temporary directories (TMPDIR): Windrow's log takes about 3 GB for 1M entities, and 30 GB \
-for the 10M of row C8, which also takes 9 GB of memory. Without C8, all rows take about 10 minutes.";
+for the 10M of rows C8, D2 and D3, which also take 9 GB of memory. Without these, all rows take about 10 minutes.";
 
 impl TargetsArgs {
     /// The plan described.
@@ -340,6 +362,7 @@ impl TargetsArgs {
                 rate: None,
                 background: None,
                 warmup: seconds("warmup", self.warmup)?,
+                ramp: Duration::ZERO,
                 duration: seconds("duration", self.duration)?,
                 drain: TARGETS_DRAIN,
                 requests: None,
@@ -351,6 +374,136 @@ impl TargetsArgs {
             programs: self.programs.programs(&self.windrow_args),
         })
     }
+}
+
+/// `windrow-bench sweep`
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// What is changed, one after the other.
+    #[arg(long, value_delimiter = ',', default_values = ["pipeline", "connections", "entities", "shards", "rate"])]
+    axes: Vec<Axis>,
+    /// Who takes part.
+    #[arg(long, value_delimiter = ',', default_values = ["windrow", "zset", "hash", "lua", "plain", "null"])]
+    contenders: Vec<Contender>,
+    /// Modes, as for run.
+    #[arg(long, short = 'm', value_delimiter = ',', default_values_t = [Mode::Events, Mode::Reads])]
+    mode: Vec<Mode>,
+    /// Rounds of each point.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The largest count of entities; 10M take some 20 GB with every contender.
+    #[arg(long, default_value_t = 1_000_000)]
+    entities_max: u64,
+    /// Further arguments of Windrow, split at spaces; it gets --shards 1, but where shards are what is changed.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    windrow_args: String,
+    /// Write the points to this file as CSV.
+    #[arg(long, default_value = "sweep.csv")]
+    pub csv: PathBuf,
+    /// Write the report to this file.
+    #[arg(long, default_value = "sweep.html")]
+    pub html: PathBuf,
+    /// What to start.
+    #[command(flatten)]
+    programs: ProgramArgs,
+    /// What is not changed.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+impl SweepArgs {
+    /// The sweep described.
+    ///
+    /// # Errors
+    ///
+    /// A time that is none.
+    pub fn plan(&self) -> Result<sweep::Plan, String> {
+        Ok(sweep::Plan {
+            axes: self.axes.clone(),
+            contenders: self.contenders.clone(),
+            modes: self.mode.clone(),
+            rounds: self.rounds,
+            entities_max: self.entities_max,
+            load: self.load.load(None)?,
+            programs: self.programs.programs(&self.windrow_args),
+        })
+    }
+}
+
+/// `windrow-bench scenario`
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    /// Which.
+    name: Scenario,
+    /// What its rates are multiplied with; auto: the largest of some parts at which its bounds are kept.
+    #[arg(long, default_value_t = Scale::Fixed(1.0))]
+    scale: Scale,
+    /// Measured seconds [default: as the file says].
+    #[arg(long, short = 'd')]
+    duration: Option<f64>,
+    /// Entities of capacity.
+    #[arg(long, default_value_t = 10_000_000)]
+    entities: u64,
+    /// The Windrow binary.
+    #[arg(long, default_value = "windrow")]
+    windrow_bin: PathBuf,
+    /// Further arguments of Windrow, split at spaces. With one shard, it is bound to core 0.
+    #[arg(long, default_value = "--shards 1", allow_hyphen_values = true)]
+    windrow_args: String,
+    /// Write the results to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl ScenarioArgs {
+    /// The run described.
+    ///
+    /// # Errors
+    ///
+    /// A time that is none.
+    pub fn plan(&self) -> Result<ScenarioPlan, BenchError> {
+        let Some(mut file) = self.name.file()? else {
+            let mut line = vec!["targets".to_owned(), "--rows".to_owned(), "capacity,D2,D3".to_owned()];
+            line.extend(["--large-entities".to_owned(), self.entities.to_string()]);
+            line.extend(self.duration.map(|duration| format!("--duration={duration}")));
+            line.push(format!("--windrow-bin={}", self.windrow_bin.display()));
+            if let Scale::Fixed(scale) = self.scale {
+                line.push(format!("--open-loop-scale={scale}"));
+            }
+            let targets =
+                TargetsOnly::try_parse_from(line).map_err(|error| BenchError::Settings(error.to_string()))?;
+            return Ok(ScenarioPlan::Rows(targets.args.plan().map_err(BenchError::Settings)?));
+        };
+        if let Some(duration) = self.duration {
+            seconds("duration", duration).map_err(BenchError::Settings)?;
+            file.load.duration = duration;
+        }
+        let words: Vec<String> = self.windrow_args.split_whitespace().map(str::to_owned).collect();
+        let is_one_shard = words.windows(2).any(|pair| pair == ["--shards", "1"]);
+        let core = (is_one_shard && cpu::cores() >= 2).then_some(SERVER_CORE);
+        let programs = Programs {
+            windrow_bin: self.windrow_bin.clone(),
+            windrow_args: words,
+            redis_bin: PathBuf::new(),
+            redis_args: Vec::new(),
+        };
+        Ok(ScenarioPlan::File(scenario::Plan { file, scale: self.scale, programs, core }))
+    }
+}
+
+/// A scenario is a workload file, or rows of the targets.
+#[derive(Clone, Debug)]
+pub enum ScenarioPlan {
+    /// A file.
+    File(scenario::Plan),
+    /// Rows.
+    Rows(Plan),
+}
+
+#[derive(Debug, Parser)]
+struct TargetsOnly {
+    #[command(flatten)]
+    args: TargetsArgs,
 }
 
 /// `windrow-bench null`

@@ -102,6 +102,21 @@ pub fn compare(comparison: &Comparison) -> Result<Vec<Line>, BenchError> {
             "a comparison needs at least one round and one contender".to_owned(),
         ));
     }
+    let contenders = start(comparison)?;
+    let mut lines = Vec::new();
+    for &mode in &comparison.modes {
+        for &pipeline in &comparison.pipelines {
+            lines.push(line(comparison, &contenders, mode, pipeline)?);
+        }
+    }
+    Ok(lines)
+}
+
+/// Contenders that run.
+pub(crate) type Running = Vec<(Contender, ServerProcess)>;
+
+/// Starts those who can take part, keeps the generator off their core, and fills them if that is asked for.
+pub(crate) fn start(comparison: &Comparison) -> Result<Running, BenchError> {
     let server_core = (cpu::cores() >= 2).then_some(SERVER_CORE);
     let mut contenders = Vec::new();
     for &contender in &comparison.contenders {
@@ -125,16 +140,11 @@ pub fn compare(comparison: &Comparison) -> Result<Vec<Line>, BenchError> {
             run::fill(&server, mode, &comparison.load, FILL_BUCKETS)?;
         }
     }
-    let mut lines = Vec::new();
-    for &mode in &comparison.modes {
-        for &pipeline in &comparison.pipelines {
-            lines.push(line(comparison, &contenders, mode, pipeline)?);
-        }
-    }
-    Ok(lines)
+    Ok(contenders)
 }
 
-fn line(
+/// One line: the rounds of every contender in turns.
+pub(crate) fn line(
     comparison: &Comparison,
     contenders: &[(Contender, ServerProcess)],
     mode: Mode,

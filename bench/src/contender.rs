@@ -19,6 +19,8 @@ pub enum Contender {
     Windrow,
     /// Redis with the sorted-set pattern.
     Zset,
+    /// Redis with a hash of buckets, kept by the client.
+    Hash,
     /// Redis with a hash of buckets, kept by functions in Lua.
     Lua,
     /// RedisTimeSeries, where Redis has the module.
@@ -35,6 +37,7 @@ impl Contender {
         match self {
             Self::Windrow => "Windrow",
             Self::Zset => "Redis sorted set",
+            Self::Hash => "Redis hash",
             Self::Lua => "Redis Lua hash",
             Self::Ts => "RedisTimeSeries",
             Self::Plain => "Redis SET/GET",
@@ -47,6 +50,7 @@ impl Contender {
         match self {
             Self::Windrow => "windrow",
             Self::Zset => "zset",
+            Self::Hash => "hash",
             Self::Lua => "lua",
             Self::Ts => "ts",
             Self::Plain => "plain",
@@ -58,6 +62,7 @@ impl Contender {
         match self {
             Self::Windrow => Target::Windrow,
             Self::Zset | Self::Plain => Target::Redis,
+            Self::Hash => Target::Hash,
             Self::Lua => Target::Lua,
             Self::Ts => Target::Ts,
             Self::Null => Target::Null,
@@ -111,7 +116,7 @@ impl Programs {
                 args.extend(self.windrow_args.iter().chain(more).cloned());
                 args
             }),
-            Contender::Zset | Contender::Lua | Contender::Ts | Contender::Plain => {
+            Contender::Zset | Contender::Hash | Contender::Lua | Contender::Ts | Contender::Plain => {
                 ServerProcess::start(name, &self.redis_bin, core, |port, directory| {
                     let mut args = words(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
                     args.extend(words(&["--appendonly", "no", "--dir", &directory.to_string_lossy()]));

@@ -5,6 +5,7 @@ use crate::measure::ProcessUse;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs;
+use std::path::Path;
 
 /// User and system time so far, and resident memory now.
 ///
@@ -80,6 +81,19 @@ fn apply(set: &CpuSet) -> Result<(), BenchError> {
 
 fn pin_error(source: std::io::Error) -> BenchError {
     BenchError::Io { what: "bind to cores".to_owned(), source }
+}
+
+/// Has the system write what it holds back of a file, and forget what it keeps of it in memory.
+///
+/// # Errors
+///
+/// The file cannot be opened or synced.
+pub fn forget_cached(path: &Path) -> Result<(), BenchError> {
+    let doing = |what: &str| BenchError::io(format!("{what} {}", path.display()));
+    let file = fs::File::open(path).map_err(doing("open"))?;
+    file.sync_all().map_err(doing("sync"))?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
+        .map_err(|error| doing("forget the cached pages of")(error.into()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which entity comes next: uniform, Zipf, or one after another.
+//! Which entity comes next: uniform, Zipf, a hot set, or one after another.
 
 use crate::error::BenchError;
 use rand::rngs::SmallRng;
@@ -26,6 +26,13 @@ pub enum Distribution {
         /// The exponent.
         theta: f64,
     },
+    /// A few entities have most of the traffic; all alike within these, and within the others.
+    HotSet {
+        /// How many are hot.
+        hot: u64,
+        /// Their share of the traffic.
+        share: f64,
+    },
 }
 
 impl FromStr for Distribution {
@@ -35,10 +42,21 @@ impl FromStr for Distribution {
         if text == "uniform" {
             return Ok(Self::Uniform);
         }
+        if let Some(set) = text.strip_prefix("hot:") {
+            let parsed = set.split_once(':').and_then(|(hot, share)| {
+                let (hot, share) = (hot.parse().ok()?, share.parse().ok()?);
+                (hot > 0 && (0.0..=1.0).contains(&share)).then_some(Self::HotSet { hot, share })
+            });
+            return parsed.ok_or_else(|| {
+                format!("{text:?} is no hot set: hot:<entities>:<share of the traffic>, such as hot:1000:0.9")
+            });
+        }
         let theta = text.strip_prefix("zipf:").and_then(|theta| theta.parse::<f64>().ok());
         match theta {
             Some(theta) if theta.is_finite() && theta > 0.0 => Ok(Self::Zipf { theta }),
-            _ => Err(format!("{text:?} is neither uniform nor zipf:<theta>, such as zipf:0.99")),
+            _ => Err(format!(
+                "{text:?} is none of uniform, zipf:<theta> such as zipf:0.99, hot:<entities>:<share> such as hot:1000:0.9"
+            )),
         }
     }
 }
@@ -48,6 +66,7 @@ impl fmt::Display for Distribution {
         match self {
             Self::Uniform => f.write_str("uniform"),
             Self::Zipf { theta } => write!(f, "zipf:{theta}"),
+            Self::HotSet { hot, share } => write!(f, "hot:{hot}:{share}"),
         }
     }
 }
@@ -61,6 +80,7 @@ pub struct EntitySource {
 #[derive(Clone, Debug)]
 enum Kind {
     Uniform { rng: SmallRng, entities: u64 },
+    HotSet { rng: SmallRng, entities: u64, hot: u64, share: f64 },
     Replayed { drawn: Arc<[u32]>, at: usize },
     Sequential { next: u64, end: u64 },
 }
@@ -85,6 +105,19 @@ impl EntitySource {
             Distribution::Uniform => (0..threads)
                 .map(|_| Kind::Uniform { rng: SmallRng::seed_from_u64(rng.next_u64()), entities })
                 .collect(),
+            Distribution::HotSet { hot, share } => {
+                if hot >= entities {
+                    return Err(BenchError::Settings(format!(
+                        "a hot set of {hot} among {entities} entities leaves none that are not"
+                    )));
+                }
+                (0..threads)
+                    .map(|_| {
+                        let rng = SmallRng::seed_from_u64(rng.next_u64());
+                        Kind::HotSet { rng, entities, hot, share }
+                    })
+                    .collect()
+            }
             Distribution::Zipf { theta } => {
                 let drawn = zipf(entities, theta, &mut rng)?;
                 (0..threads)
@@ -105,6 +138,15 @@ impl EntitySource {
     pub fn next(&mut self) -> u64 {
         match &mut self.kind {
             Kind::Uniform { rng, entities } => rng.random_range(0..*entities),
+            Kind::HotSet { rng, entities, hot, share } => {
+                let rank = if rng.random::<f64>() < *share {
+                    rng.random_range(0..*hot)
+                } else {
+                    rng.random_range(*hot..*entities)
+                };
+                // Spread, so that hot ones are not neighbours.
+                rank * SPREAD % *entities
+            }
             Kind::Replayed { drawn, at } => {
                 *at = (*at + 1) & (RANKS - 1);
                 u64::from(drawn[*at])
@@ -185,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn a_hot_set_has_its_share_and_the_others_the_rest() {
+        let frequencies = frequencies(Distribution::HotSet { hot: 10, share: 0.9 }, 1000, 1_000_000);
+        let hot: f64 =
+            (0..10_u64).map(|rank| frequencies[usize::try_from(rank * SPREAD % 1000).unwrap()]).sum();
+        assert!((hot - 0.9).abs() < 0.002, "{hot}");
+        assert!(frequencies.iter().all(|frequency| *frequency > 0.0));
+        let all_hot = Distribution::HotSet { hot: 1000, share: 0.5 };
+        assert!(EntitySource::for_threads(all_hot, 1000, 1, 1).is_err());
+    }
+
+    #[test]
     fn threads_draw_differently() {
         for distribution in [Distribution::Uniform, Distribution::Zipf { theta: 0.99 }] {
             let mut sources = EntitySource::for_threads(distribution, 1_000_000, 2, 1).unwrap();
@@ -201,10 +254,11 @@ mod tests {
 
     #[test]
     fn distributions_parse_and_print_alike() {
-        for text in ["uniform", "zipf:0.99"] {
+        for text in ["uniform", "zipf:0.99", "hot:1000:0.9"] {
             assert_eq!(text.parse::<Distribution>().unwrap().to_string(), text);
         }
-        for bad in ["zipf", "zipf:", "zipf:-1", "zipf:nan", "normal"] {
+        for bad in ["zipf", "zipf:", "zipf:-1", "zipf:nan", "normal", "hot", "hot:5", "hot:0:0.5", "hot:5:2"]
+        {
             assert!(bad.parse::<Distribution>().is_err(), "{bad}");
         }
     }

@@ -4,6 +4,7 @@
 //! are copied from templates whose variable parts have fixed width, replies are compared with the expected
 //! bytes before anything is parsed, and nothing is allocated per request.
 
+pub mod acceptance;
 pub mod arrivals;
 pub mod cli;
 pub mod compare;
@@ -14,14 +15,18 @@ pub mod entities;
 pub mod error;
 pub mod interrupt;
 pub mod measure;
+pub mod models;
 pub mod null;
 pub mod progress;
 pub mod replies;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod server_process;
 pub mod spread;
+pub mod sweep;
 pub mod targets;
 pub mod template;
 pub mod worker;
 pub mod workload;
+pub mod workload_file;

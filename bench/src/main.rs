@@ -4,24 +4,57 @@ use clap::Parser;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use windrow_bench::cli::{Cli, Command, CompareArgs, RunArgs, TargetsArgs};
+use windrow_bench::cli::{
+    Cli, Command, CompareArgs, RunArgs, ScenarioArgs, ScenarioPlan, SweepArgs, TargetsArgs,
+};
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
 use windrow_bench::workload::FILL_BUCKETS;
-use windrow_bench::{compare, cpu, interrupt, report, run, targets};
+use windrow_bench::workload_file::WorkloadFile;
+use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, sweep, targets};
+
+/// Bounds were missed, and nothing else was wrong.
+const MISSED_EXIT_CODE: u8 = 3;
+
+/// What came of a run.
+enum Verdict {
+    Good,
+    /// Replies were wrong or missing.
+    Wrong,
+    /// Bounds of the workload file were not kept.
+    Missed,
+}
+
+impl Verdict {
+    fn of(is_clean: bool, is_kept: bool) -> Self {
+        match (is_clean, is_kept) {
+            (false, _) => Self::Wrong,
+            (true, false) => Self::Missed,
+            (true, true) => Self::Good,
+        }
+    }
+}
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run_one(&args),
         Command::Compare(args) => run_comparison(&args),
         Command::Targets(args) => run_targets(&args),
-        Command::Null(args) => NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| true),
+        Command::Sweep(args) => run_sweep(&args),
+        Command::Scenario(args) => run_scenario(&args),
+        Command::Null(args) => {
+            NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| Verdict::Good)
+        }
     };
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => {
             eprintln!("windrow-bench: some replies were wrong or missing; the figures above do not count");
             ExitCode::FAILURE
+        }
+        Ok(Verdict::Missed) => {
+            eprintln!("windrow-bench: every reply was right, and not every bound was kept");
+            ExitCode::from(MISSED_EXIT_CODE)
         }
         Err(error) => {
             eprintln!("windrow-bench: {error}");
@@ -30,12 +63,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// True: all replies came and were right.
-fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
-    let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
+fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
     if let Some(core) = args.core {
         cpu::pin(core)?;
     }
+    if let Some(path) = &args.workload {
+        return run_file(args, path);
+    }
+    let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
     run::prepare(&server)?;
     if fill {
         let filled = run::fill(&server, mode, &load, FILL_BUCKETS)?;
@@ -55,10 +90,28 @@ fn run_one(args: &RunArgs) -> Result<bool, BenchError> {
     );
     print!("{}", report::summary(&title, &summary));
     write_json(args.load.json.as_deref(), &summary)?;
-    Ok(summary.is_clean())
+    Ok(Verdict::of(summary.is_clean(), true))
 }
 
-fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
+fn run_file(args: &RunArgs, path: &Path) -> Result<Verdict, BenchError> {
+    let mut file = WorkloadFile::read(path)?;
+    if !(args.scale.is_finite() && args.scale > 0.0) {
+        return Err(BenchError::Settings(format!("--scale {}: it must be above 0", args.scale)));
+    }
+    file.scale_rates(args.scale);
+    let server = args.server();
+    run::create_streams(&server, &file)?;
+    run::fill_file(&server, &file)?;
+    let summary = run::measure_file(&server, &file)?;
+    let title = format!("{} on {}, rates times {}", file.title, server.addr, args.scale);
+    print!("{}", report::summary(&title, &summary));
+    let verdicts = acceptance::judge(&file, &summary);
+    print!("{}", acceptance::lines(&verdicts));
+    write_json(args.load.json.as_deref(), &summary)?;
+    Ok(Verdict::of(summary.is_clean(), acceptance::all_kept(&verdicts)))
+}
+
+fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     let comparison = args.comparison().map_err(BenchError::Settings)?;
     // Before the comparison, which leaves this thread fewer cores.
     let setup = comparison.describe();
@@ -70,21 +123,49 @@ fn run_comparison(args: &CompareArgs) -> Result<bool, BenchError> {
     write_json(args.load.json.as_deref(), &lines)?;
     let complaints = report::complaints(&lines);
     eprint!("{complaints}");
-    Ok(complaints.is_empty())
+    Ok(Verdict::of(complaints.is_empty(), true))
 }
 
-fn run_targets(args: &TargetsArgs) -> Result<bool, BenchError> {
-    let plan = args.plan().map_err(BenchError::Settings)?;
+fn run_targets(args: &TargetsArgs) -> Result<Verdict, BenchError> {
+    run_rows(&args.plan().map_err(BenchError::Settings)?, args.json.as_deref())
+}
+
+fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<Verdict, BenchError> {
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
-    let outcome = targets::run(&plan)?;
+    let outcome = targets::run(plan)?;
     println!("{}\n", setup.trim_end());
     print!("{}", targets::table(&outcome.findings));
-    write_json(args.json.as_deref(), &outcome)?;
+    write_json(json, &outcome)?;
     for complaint in &outcome.complaints {
         eprintln!("WRONG: {complaint}");
     }
-    Ok(outcome.complaints.is_empty())
+    Ok(Verdict::of(outcome.complaints.is_empty(), true))
+}
+
+fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
+    let plan = args.plan().map_err(BenchError::Settings)?;
+    interrupt::end_servers_on_signals()?;
+    let outcome = sweep::run(&plan)?;
+    for (path, text) in [(&args.csv, sweep::csv(&outcome)?), (&args.html, sweep::html(&outcome)?)] {
+        std::fs::write(path, text).map_err(BenchError::io(format!("write {}", path.display())))?;
+        println!("{}", path.display());
+    }
+    write_json(args.load.json.as_deref(), &outcome)?;
+    Ok(Verdict::of(outcome.is_clean(), true))
+}
+
+fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
+    let plan = match args.plan()? {
+        ScenarioPlan::Rows(plan) => return run_rows(&plan, args.json.as_deref()),
+        ScenarioPlan::File(plan) => plan,
+    };
+    interrupt::end_servers_on_signals()?;
+    let outcome = scenario::run(&plan)?;
+    print!("{}", scenario::text(&outcome));
+    write_json(args.json.as_deref(), &outcome)?;
+    let is_clean = outcome.attempts.iter().all(|attempt| attempt.summary.is_clean());
+    Ok(Verdict::of(is_clean, outcome.is_kept()))
 }
 
 fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {

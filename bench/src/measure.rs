@@ -1,6 +1,6 @@
 //! What a run found out.
 
-use crate::replies::Verdicts;
+use crate::replies::{Outcomes, Verdicts};
 use crate::workload::{Request, Workload};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -112,6 +112,9 @@ pub struct Summary {
     pub errors: u64,
     /// The first of them.
     pub first_error: Option<String>,
+    /// What became of events, where that is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<Outcomes>,
     /// A reply as it came, where replies are not known beforehand.
     pub sample: Option<String>,
 }
@@ -129,7 +132,12 @@ pub struct Figures {
     pub requests_timed: u64,
     /// Percentiles of their latency.
     pub latency: Latency,
+    /// The same as a curve: quantile and microseconds, each point halving what is left above it.
+    pub curve: Vec<(f64, f64)>,
 }
+
+/// The curve ends where one in 2²⁰ is left.
+const CURVE_POINTS_MAX: i32 = 20;
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -159,8 +167,19 @@ impl Figures {
             requests,
             requests_timed: latency.len(),
             latency: Latency::of(&latency),
+            curve: curve(&latency),
         }
     }
+}
+
+/// Quantiles 0, 1/2, 3/4, … as long as at least one request is left above.
+fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
+    #[expect(clippy::cast_precision_loss, reason = "latencies and counts are below 2^53")]
+    let points = (0..=CURVE_POINTS_MAX)
+        .map(|halvings| 0.5_f64.powi(halvings))
+        .take_while(|above| latency.len() as f64 * above >= 1.0)
+        .map(|above| (1.0 - above, latency.value_at_quantile(1.0 - above) as f64 / 1000.0));
+    points.collect()
 }
 
 impl Summary {
@@ -168,9 +187,9 @@ impl Summary {
     pub fn new(measured: &Measured, workload: &Workload, machine: Machine) -> Self {
         let Machine { seconds, server, generator } = machine;
         let kinds: Vec<_> = measured.kinds.iter().zip(&workload.requests).collect();
-        let total = Figures::of(&kinds[..workload.foreground], seconds);
+        let total = Figures::of(&kinds[..workload.foreground()], seconds);
         let each = kinds.iter().map(|&kind| (kind.1.name.clone(), Figures::of(&[kind], seconds)));
-        let alone = kinds.len() == workload.foreground;
+        let alone = kinds.len() == workload.foreground();
         let cpu_s = server.map(|server| server.cpu_s).filter(|&cpu_s| cpu_s > 0.0 && alone);
         Self {
             seconds,
@@ -182,6 +201,7 @@ impl Summary {
             unfinished: measured.unfinished,
             errors: measured.verdicts.errors,
             first_error: measured.verdicts.first_error.clone(),
+            outcomes: Some(measured.verdicts.outcomes).filter(|outcomes| outcomes.total() > 0),
             sample: measured.verdicts.sample.clone(),
         }
     }

@@ -14,23 +14,81 @@ pub struct Expect {
     kinds: &'static [u8],
     /// Members of a sorted set, whose amounts are parsed and summed as the application would.
     members: bool,
+    /// Words that tell what became of an event are counted, and none of them is wrong.
+    outcomes: u64,
+}
+
+/// What became of events, by the reply they got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Outcomes {
+    /// Counted in the bucket of its time.
+    pub ok: u64,
+    /// Counted at the server's time.
+    pub clamped: u64,
+    /// Too far ahead.
+    pub skewed: u64,
+    /// Counted before.
+    pub duplicate: u64,
+    /// Too old.
+    pub late: u64,
+}
+
+impl Outcomes {
+    /// Events in all.
+    pub fn total(&self) -> u64 {
+        self.ok + self.clamped + self.skewed + self.duplicate + self.late
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.ok += other.ok;
+        self.clamped += other.clamped;
+        self.skewed += other.skewed;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+    }
+
+    /// Counts the words of a reply; false: it holds something else.
+    fn count(&mut self, reply: &[u8]) -> bool {
+        for line in reply.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            match line.strip_suffix(b"\r").unwrap_or(line) {
+                b"+OK" => self.ok += 1,
+                b"+CLAMPED" => self.clamped += 1,
+                b"+SKEWED" => self.skewed += 1,
+                b"+DUPLICATE" => self.duplicate += 1,
+                b"+LATE" => self.late += 1,
+                header if header.starts_with(b"*") => {}
+                _ => return false,
+            }
+        }
+        true
+    }
 }
 
 impl Expect {
     /// `+OK`.
     pub fn ok() -> Self {
-        Self { exact: b"+OK\r\n".to_vec(), kinds: b"", members: false }
+        Self { exact: b"+OK\r\n".to_vec(), kinds: b"", members: false, outcomes: 0 }
     }
 
     /// An array of that many `+OK`.
     pub fn ok_array(count: usize) -> Self {
         let exact = [format!("*{count}\r\n").into_bytes(), b"+OK\r\n".repeat(count)].concat();
-        Self { exact, kinds: b"", members: false }
+        Self { exact, kinds: b"", members: false, outcomes: 0 }
+    }
+
+    /// What became of one event, whatever it is: `+OK`, `+LATE`, and so on.
+    pub fn outcome() -> Self {
+        Self { outcomes: 1, ..Self::ok() }
+    }
+
+    /// What became of that many events, whatever it is.
+    pub fn outcomes(count: usize) -> Self {
+        Self { outcomes: count as u64, ..Self::ok_array(count) }
     }
 
     /// Any reply of one of these RESP types.
     pub fn kind(kinds: &'static [u8]) -> Self {
-        Self { exact: Vec::new(), kinds, members: false }
+        Self { exact: Vec::new(), kinds, members: false, outcomes: 0 }
     }
 
     /// Anything but an error.
@@ -40,7 +98,7 @@ impl Expect {
 
     /// An array of `…:<amount>` members, to be summed.
     pub fn members() -> Self {
-        Self { exact: Vec::new(), kinds: b"*", members: true }
+        Self { exact: Vec::new(), kinds: b"*", members: true, outcomes: 0 }
     }
 }
 
@@ -55,6 +113,8 @@ pub struct Verdicts {
     pub sample: Option<String>,
     /// Sum over the members read, so that summing them is not optimised away.
     pub members_sum: f64,
+    /// What became of events, where that is counted.
+    pub outcomes: Outcomes,
 }
 
 impl Verdicts {
@@ -64,6 +124,7 @@ impl Verdicts {
         self.first_error = self.first_error.take().or(other.first_error);
         self.sample = self.sample.take().or(other.sample);
         self.members_sum += other.members_sum;
+        self.outcomes.merge(other.outcomes);
     }
 
     fn wrong(&mut self, count: u64, text: impl FnOnce() -> String) {
@@ -90,7 +151,11 @@ pub fn take(
         let exact = &expect.exact[..];
         let have = buf.len().min(exact.len());
         if buf[..have] == exact[..have] {
-            return Ok((have == exact.len()).then_some(have));
+            let is_whole = have == exact.len();
+            if is_whole {
+                verdicts.outcomes.ok += expect.outcomes;
+            }
+            return Ok(is_whole.then_some(have));
         }
     }
     scan(buf, expect, scanner, verdicts)
@@ -106,6 +171,8 @@ fn scan(
     let reply = &buf[..found.bytes];
     if let Some(at) = found.first_error_at {
         verdicts.wrong(u64::from(found.errors), || line(&reply[at..]));
+    } else if expect.outcomes > 0 && verdicts.outcomes.count(reply) {
+        // Each of the words is a right one.
     } else if !expect.exact.is_empty() {
         verdicts.wrong(1, || {
             format!("expected {:?}, got {:?}", shown(&expect.exact), difference(reply, &expect.exact))
@@ -236,5 +303,16 @@ mod tests {
         let taken = take(reply, &Expect::members(), &mut ReplyScanner::new(), &mut verdicts).unwrap();
         assert_eq!(taken, Some(reply.len()));
         assert!((verdicts.members_sum - 30.75).abs() < 1e-9, "{}", verdicts.members_sum);
+    }
+
+    #[test]
+    fn what_became_of_events_is_counted_and_only_errors_are_wrong() {
+        let stream = b"+OK\r\n+LATE\r\n*3\r\n+OK\r\n+DUPLICATE\r\n+CLAMPED\r\n*2\r\n+OK\r\n+OK\r\n+SKEWED\r\n-OOM x\r\n:1\r\n";
+        let one = Expect::outcome;
+        let expects = [one(), one(), Expect::outcomes(3), Expect::outcomes(2), one(), one(), one()];
+        let verdicts = take_all(stream, &expects);
+        let expected = Outcomes { ok: 4, clamped: 1, skewed: 1, duplicate: 1, late: 1 };
+        assert_eq!((verdicts.outcomes, verdicts.outcomes.total()), (expected, 8));
+        assert_eq!((verdicts.errors, verdicts.first_error.as_deref()), (2, Some("-OOM x")));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::compare::{ContenderResult, Line};
 use crate::measure::{Latency, Summary};
+use crate::replies::Outcomes;
 use crate::spread::Spread;
 use std::fmt::Write;
 
@@ -48,6 +49,13 @@ pub fn summary(title: &str, summary: &Summary) -> String {
     for (name, figures) in &summary.kinds {
         let rate = grouped(figures.rate_per_s);
         let _ = writeln!(text, "  {name:<11} {rate} /s, latency {}", percentiles(&figures.latency));
+    }
+    if let Some(outcomes) = &summary.outcomes {
+        let Outcomes { ok, clamped, skewed, duplicate, late } = *outcomes;
+        let _ = writeln!(
+            text,
+            "  events      {ok} OK, {clamped} CLAMPED, {skewed} SKEWED, {duplicate} DUPLICATE, {late} LATE"
+        );
     }
     if let Some(sample) = &summary.sample {
         let _ = writeln!(text, "  a reply     {sample:?}");

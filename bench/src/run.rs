@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::template::{Draw, KeyFormat};
 use crate::worker::{Job, Lane, Pace, Phases, RunClock, Worker, ns};
 use crate::workload::{Mode, SCRIPT_LIBRARY, STREAM, STREAM_DEFINITION, Target, Workload};
+use crate::workload_file::WorkloadFile;
 use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -55,6 +56,8 @@ pub struct Load {
     pub background: Option<Background>,
     /// Not measured, at the beginning.
     pub warmup: Duration,
+    /// Within the warm-up: the rates of an open loop rise to what they are.
+    pub ramp: Duration,
     /// Measured time.
     pub duration: Duration,
     /// Longest wait for replies after the end.
@@ -137,6 +140,12 @@ impl Load {
                 ));
             }
         }
+        if self.ramp > self.warmup {
+            return complain(format!(
+                "a ramp of {:?} in a warm-up of {:?}: what is measured must have the whole rate",
+                self.ramp, self.warmup
+            ));
+        }
         if self.duration.is_zero() && self.requests.is_none() {
             return complain("a run of no duration measures nothing".to_owned());
         }
@@ -160,9 +169,27 @@ pub fn prepare(server: &Server) -> Result<(), BenchError> {
             ["STREAM.CREATE", STREAM].into_iter().chain(STREAM_DEFINITION.split(' ')).collect()
         }
         Target::Lua => vec!["FUNCTION", "LOAD", "REPLACE", SCRIPT_LIBRARY],
-        Target::Redis | Target::Ts | Target::Null => return Ok(()),
+        Target::Redis | Target::Hash | Target::Ts | Target::Null => return Ok(()),
     };
     Control::connect(&server.addr, &server.greeting)?.expect(&args)?;
+    Ok(())
+}
+
+/// Creates the streams of a workload file; those that are there with the same definition stay.
+///
+/// # Errors
+///
+/// The server refuses.
+pub fn create_streams(server: &Server, file: &WorkloadFile) -> Result<(), BenchError> {
+    if server.target != Target::Windrow {
+        return Ok(());
+    }
+    let mut control = Control::connect(&server.addr, &server.greeting)?;
+    for stream in &file.stream {
+        let words = stream.definition.split_whitespace();
+        let args: Vec<&str> = ["STREAM.CREATE", &stream.name].into_iter().chain(words).collect();
+        control.expect(&args)?;
+    }
     Ok(())
 }
 
@@ -196,20 +223,17 @@ fn sweep(server: &Server, workload: &Workload, load: &Load, title: &str) -> Resu
         rate: None,
         background: None,
         warmup: Duration::ZERO,
+        ramp: Duration::ZERO,
         requests: Some(load.entities.div_ceil(rows)),
         ..load.clone()
     };
     let sources = vec![EntitySource::sequential(0, load.entities)];
-    let summary = execute(server, workload, &sweeping, sources, title)?;
+    let schedule = Schedule::of(&sweeping, workload);
+    let summary = execute(server, workload, &sweeping, &schedule, sources, title)?;
     if summary.is_clean() {
         return Ok(summary);
     }
-    Err(BenchError::Server(format!(
-        "{title}: {} wrong replies, {} missing; the first: {}",
-        summary.errors,
-        summary.unfinished,
-        summary.first_error.unwrap_or_else(|| "none".to_owned())
-    )))
+    Err(unclean(title, &summary))
 }
 
 /// Runs a mode against a server.
@@ -224,19 +248,119 @@ pub fn measure(server: &Server, mode: Mode, load: &Load) -> Result<Summary, Benc
         workload = workload.with_background(Workload::new(server.target, background.mode, &key)?);
     }
     let sources = EntitySource::for_threads(load.distribution, load.entities, load.threads, load.seed)?;
-    execute(server, &workload, load, sources, &format!("{mode} {}", server.addr))
+    execute(
+        server,
+        &workload,
+        load,
+        &Schedule::of(load, &workload),
+        sources,
+        &format!("{mode} {}", server.addr),
+    )
+}
+
+/// Runs a workload that a file describes.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn measure_file(server: &Server, file: &WorkloadFile) -> Result<Summary, BenchError> {
+    let load = file.load()?;
+    let workload = file.workload(&file.request)?;
+    let title = format!("{} {}", file.title, server.addr);
+    execute(server, &workload, &load, &file.schedule()?, no_entities(&load)?, &title)
+}
+
+/// Sends what a workload file wants sent before its run.
+///
+/// # Errors
+///
+/// As [`measure`]; wrong replies too, since what follows would measure something else.
+pub fn fill_file(server: &Server, file: &WorkloadFile) -> Result<(), BenchError> {
+    for plan in &file.fill {
+        let load = Load {
+            connections: SWEEP_CONNECTIONS,
+            pipeline: SWEEP_PIPELINE,
+            threads: 1,
+            warmup: Duration::ZERO,
+            ramp: Duration::ZERO,
+            requests: plan.requests,
+            ..file.load()?
+        };
+        let workload = file.workload(std::slice::from_ref(plan))?;
+        let title = format!("fill {} {}", plan.name, server.addr);
+        let schedule = Schedule { groups: vec![load.connections], lanes: Vec::new() };
+        let summary = execute(server, &workload, &load, &schedule, no_entities(&load)?, &title)?;
+        if !summary.is_clean() {
+            return Err(unclean(&title, &summary));
+        }
+    }
+    Ok(())
+}
+
+/// The entities of a file are names as all others are: a space that nobody draws from stands in front.
+fn no_entities(load: &Load) -> Result<Vec<EntitySource>, BenchError> {
+    EntitySource::for_threads(Distribution::Uniform, 1, load.threads, load.seed)
+}
+
+fn unclean(title: &str, summary: &Summary) -> BenchError {
+    let first = summary.first_error.as_deref().unwrap_or("none");
+    BenchError::Server(format!(
+        "{title}: {} wrong replies, {} missing; the first: {first}",
+        summary.errors, summary.unfinished
+    ))
+}
+
+/// Which connections there are, and which requests are due on them when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// Counts of connections: each group has its own.
+    pub groups: Vec<usize>,
+    /// Empty: a closed loop on the connections of the first group.
+    pub lanes: Vec<LanePlan>,
+}
+
+/// The schedule of one kind of request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LanePlan {
+    /// Index of the workload's request.
+    pub request: usize,
+    /// All threads together.
+    pub rate_per_s: f64,
+    /// How arrivals are spaced.
+    pub spacing: Spacing,
+    /// Whose connections it takes.
+    pub group: usize,
+}
+
+impl Schedule {
+    /// Of requests that share connections and a rate, and a background with its own.
+    fn of(load: &Load, workload: &Workload) -> Self {
+        let mut schedule = Self { groups: vec![load.connections], lanes: Vec::new() };
+        let Some((rate, spacing)) = load.rate else { return schedule };
+        for (request, share) in workload.shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            schedule.lanes.push(LanePlan { request, rate_per_s: rate * share, spacing, group: 0 });
+        }
+        if let Some(Background { rate_per_s, connections, .. }) = load.background {
+            let (request, spacing) = (workload.foreground(), Spacing::Constant);
+            schedule.groups.push(connections);
+            schedule.lanes.push(LanePlan { request, rate_per_s, spacing, group: 1 });
+        }
+        schedule
+    }
 }
 
 fn execute(
     server: &Server,
     workload: &Workload,
     load: &Load,
+    schedule: &Schedule,
     sources: Vec<EntitySource>,
     title: &str,
 ) -> Result<Summary, BenchError> {
-    let mut foreground = share_out(connect(server, load.connections)?, load.threads);
-    let background = load.background.map_or(0, |background| background.connections);
-    let mut background = share_out(connect(server, background)?, load.threads);
+    let mut groups = Vec::with_capacity(schedule.groups.len());
+    for &count in &schedule.groups {
+        groups.push(share_out(connect(server, count)?, load.threads));
+    }
     let progress = AtomicU64::new(0);
     let ended = AtomicUsize::new(0);
     let clock = RunClock::start();
@@ -245,10 +369,13 @@ fn execute(
         let mut threads = Vec::new();
         for (n, entities) in sources.into_iter().enumerate() {
             let seed = load.seed.wrapping_add(n as u64 + 1);
-            let mut streams = std::mem::take(&mut foreground[n]);
-            let own = streams.len();
-            streams.append(&mut background[n]);
-            let pace = match lanes(load, workload, own..streams.len(), seed) {
+            let (mut streams, mut ranges) = (Vec::new(), Vec::new());
+            for group in &mut groups {
+                let start = streams.len();
+                streams.append(&mut group[n]);
+                ranges.push(start..streams.len());
+            }
+            let pace = match lanes(load, schedule, &ranges, seed) {
                 lanes if lanes.is_empty() => Pace::Closed,
                 lanes => Pace::Open(lanes),
             };
@@ -259,7 +386,7 @@ fn execute(
                 pipeline: load.pipeline,
                 pace,
                 phases: Phases { requests_max, ..phases },
-                draw: Draw::new(entities, load.seed.wrapping_add(n as u64)),
+                draw: draw(workload, load, entities, n)?,
                 seed,
                 progress: &progress,
             };
@@ -290,26 +417,28 @@ fn execute(
     })
 }
 
-/// The schedules of one thread; its connections before `background` are for what is measured.
-fn lanes(load: &Load, workload: &Workload, background: Range<usize>, seed: u64) -> Vec<Lane> {
-    let Some((rate, spacing)) = load.rate else { return Vec::new() };
-    let threads = load.threads as f64;
-    let shares = [1.0 - workload.second_share, workload.second_share];
-    let mut lanes: Vec<Lane> = shares[..workload.foreground]
-        .iter()
-        .enumerate()
-        .filter(|(_, share)| **share > 0.0)
-        .map(|(request, share)| {
-            let arrivals =
-                Arrivals::new(rate * share / threads, spacing, seed.wrapping_mul(31) + request as u64);
-            Lane { request, arrivals, connections: 0..background.start }
-        })
-        .collect();
-    if let Some(Background { rate_per_s, .. }) = load.background {
-        let arrivals = Arrivals::new(rate_per_s / threads, Spacing::Constant, seed);
-        lanes.push(Lane { request: workload.foreground, arrivals, connections: background });
+/// What the n-th thread draws from: the entities first, then what the workload has beside them.
+fn draw(workload: &Workload, load: &Load, entities: EntitySource, n: usize) -> Result<Draw, BenchError> {
+    let mut spaces = vec![entities];
+    for (at, space) in workload.spaces.iter().enumerate() {
+        let seed = load.seed.wrapping_mul(1_000_003).wrapping_add(at as u64);
+        let mut sources = EntitySource::for_threads(space.distribution, space.count, load.threads, seed)?;
+        spaces.push(sources.swap_remove(n));
     }
-    lanes
+    let texts = workload.texts.iter().map(|texts| texts.for_thread(n, load.threads)).collect();
+    let offsets = workload.offsets.iter().map(|offsets| offsets.for_thread(n, load.threads)).collect();
+    Ok(Draw::with(spaces, texts, offsets, load.seed.wrapping_add(n as u64)))
+}
+
+/// The schedules of one thread, whose connections of each group are `ranges`.
+fn lanes(load: &Load, schedule: &Schedule, ranges: &[Range<usize>], seed: u64) -> Vec<Lane> {
+    let lane = |plan: &LanePlan| {
+        let LanePlan { request, rate_per_s, spacing, group } = *plan;
+        let seed = seed.wrapping_mul(31) + request as u64;
+        let arrivals = Arrivals::new(rate_per_s / load.threads as f64, spacing, seed);
+        Lane { request, arrivals: arrivals.ramped(ns(load.ramp)), connections: ranges[group].clone() }
+    };
+    schedule.lanes.iter().map(lane).collect()
 }
 
 fn phases(load: &Load) -> Phases {

@@ -54,6 +54,37 @@ pub struct ServerProcess {
     child: Child,
     addr: String,
     directory: PathBuf,
+    launch: Launch,
+}
+
+/// How a process was started, to start it again.
+#[derive(Debug)]
+struct Launch {
+    program: PathBuf,
+    args: Vec<String>,
+    core: Option<usize>,
+}
+
+impl Launch {
+    /// Starts the process, and notes that it is there.
+    fn spawn(&self, directory: &Path) -> Result<Child, BenchError> {
+        let output = log_file(directory)?;
+        let errors = output.try_clone().map_err(BenchError::io("share the log file"))?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).current_dir(directory);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // Held from before there is a process until it is known: a signal in between would leave it running.
+        let mut live = live();
+        let spawned = match self.core {
+            Some(core) => spawn_on(core, command),
+            None => command.spawn().map_err(BenchError::io("start")),
+        };
+        let child = spawned.map_err(|error| {
+            BenchError::Server(format!("cannot start {}: {error}", self.program.display()))
+        })?;
+        live.push((child.id(), directory.to_path_buf()));
+        Ok(child)
+    }
 }
 
 impl ServerProcess {
@@ -79,25 +110,13 @@ impl ServerProcess {
         let directory =
             std::env::temp_dir().join(format!("windrow-bench-{}-{name}-{port}", std::process::id()));
         fs::create_dir(&directory).map_err(BenchError::io(format!("create {}", directory.display())))?;
-        let output = log_file(&directory)?;
-        let errors = output.try_clone().map_err(BenchError::io("share the log file"))?;
-        let mut command = Command::new(program);
-        command.args(args(port, &directory)).current_dir(&directory);
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        // Held from before there is a process until it is known: a signal in between would leave it running.
-        let mut live = live();
-        let spawned = match core {
-            Some(core) => spawn_on(core, command),
-            None => command.spawn().map_err(BenchError::io("start")),
-        };
-        let child = spawned.map_err(|error| {
+        let args = args(port, &directory);
+        let launch = Launch { program: program.to_path_buf(), args, core };
+        let child = launch.spawn(&directory).inspect_err(|_| {
             let _ = fs::remove_dir_all(&directory);
-            BenchError::Server(format!("cannot start {}: {error}", program.display()))
         })?;
-        live.push((child.id(), directory.clone()));
-        drop(live);
-        let mut process =
-            Self { name: name.to_owned(), child, addr: format!("{}:{port}", Ipv4Addr::LOCALHOST), directory };
+        let addr = format!("{}:{port}", Ipv4Addr::LOCALHOST);
+        let mut process = Self { name: name.to_owned(), child, addr, directory, launch };
         process.wait_until_ready()?;
         Ok(process)
     }
@@ -112,7 +131,36 @@ impl ServerProcess {
         self.child.id()
     }
 
-    fn wait_until_ready(&mut self) -> Result<(), BenchError> {
+    /// Its directory, in which it keeps its data.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Ends it as a power cut would (SIGKILL), lets `between` do what it wants, and starts it again where it was. Does not wait until
+    /// it answers; gives the moment before it was started.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn kill_and_start(
+        &mut self,
+        between: impl FnOnce() -> Result<(), BenchError>,
+    ) -> Result<Instant, BenchError> {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        live().retain(|(pid, _)| *pid != self.child.id());
+        between()?;
+        let started = Instant::now();
+        self.child = self.launch.spawn(&self.directory)?;
+        Ok(started)
+    }
+
+    /// Waits until it answers without an error.
+    ///
+    /// # Errors
+    ///
+    /// It ended, or does not answer in time.
+    pub fn wait_until_ready(&mut self) -> Result<(), BenchError> {
         let child = &mut self.child;
         let gone = || child.try_wait().ok().flatten().map(|status| format!("it ended with {status}"));
         wait_until_ready(&self.addr, &Greeting::default(), READY_TIMEOUT, gone).map_err(|error| {

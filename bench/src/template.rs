@@ -1,6 +1,7 @@
 //! Requests as templates: bytes that are copied, with holes of fixed width that are filled in place.
 
 use crate::entities::EntitySource;
+use crate::models::{Offsets, Texts};
 
 /// Digits of a Unix time in milliseconds, from September 2001 to the year 2286.
 const TIME_DIGITS: usize = 13;
@@ -10,6 +11,12 @@ const SEQ_DIGITS: usize = 8;
 
 /// `10.00` to `99.99`.
 const AMOUNT_BYTES: usize = 5;
+
+/// Digits of a Unix time in minutes, from 1989 to 2160.
+const MINUTE_DIGITS: usize = 8;
+
+/// Digits of an event's id.
+const ID_DIGITS: usize = 16;
 
 /// A part of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +32,28 @@ pub enum Piece<'a> {
         /// How long before now.
         back_ms: u64,
     },
+    /// Minutes since 1970, that much before now.
+    Minute {
+        /// How long before now, in milliseconds.
+        back_ms: u64,
+    },
     /// A number that no other event of this thread has (within 10⁸ events).
     Seq,
     /// A float from 10.00 to 99.99.
     Amount,
+    /// The name of the next thing drawn from a space of names, by its number.
+    Name(usize),
+    /// The next of the drawn texts of this number.
+    Drawn {
+        /// Which texts.
+        texts: usize,
+        /// Their width in bytes.
+        width: usize,
+    },
+    /// Milliseconds since 1970: now, moved by the next of the drawn offsets of this number.
+    Moved(usize),
+    /// An id that no other event of the run has.
+    Id,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +61,13 @@ enum Fill {
     NextEntity,
     SameEntity,
     TimeMs { back_ms: u64 },
+    Minute { back_ms: u64 },
     Seq,
     Amount,
+    Name(usize),
+    Drawn(usize),
+    Moved(usize),
+    Id,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +92,11 @@ impl KeyFormat {
         (digits >= largest.len() && digits <= 19).then(|| Self { prefix: prefix.to_owned(), digits })
     }
 
+    /// Length of a key.
+    pub fn bytes(&self) -> usize {
+        self.prefix.len() + self.digits
+    }
+
     /// The key of an entity, for people and tests.
     pub fn key(&self, entity: u64) -> String {
         format!("{}{entity:0width$}", self.prefix, width = self.digits)
@@ -73,13 +108,22 @@ impl KeyFormat {
 pub struct Template {
     bytes: Vec<u8>,
     holes: Vec<Hole>,
-    key: KeyFormat,
+    /// The formats of all spaces of names.
+    names: Vec<KeyFormat>,
+    /// The space that its entities are drawn from.
+    space: usize,
 }
 
 impl Template {
     /// A request without commands yet.
     pub fn new(key: KeyFormat) -> Self {
-        Self { bytes: Vec::new(), holes: Vec::new(), key }
+        Self::of_space(vec![key], 0)
+    }
+
+    /// A request without commands yet, whose entities are of the space `space` of `names`.
+    pub fn of_space(names: Vec<KeyFormat>, space: usize) -> Self {
+        assert!(space < names.len(), "space {space} of {}", names.len());
+        Self { bytes: Vec::new(), holes: Vec::new(), names, space }
     }
 
     /// Adds a command; each argument is made of pieces.
@@ -98,10 +142,14 @@ impl Template {
     fn width(&self, piece: &Piece<'_>) -> usize {
         match piece {
             Piece::Text(text) => text.len(),
-            Piece::NextKey | Piece::SameKey => self.key.prefix.len() + self.key.digits,
-            Piece::TimeMs { .. } => TIME_DIGITS,
+            Piece::NextKey | Piece::SameKey => self.names[self.space].bytes(),
+            Piece::Name(space) => self.names[*space].bytes(),
+            Piece::TimeMs { .. } | Piece::Moved(_) => TIME_DIGITS,
+            Piece::Minute { .. } => MINUTE_DIGITS,
             Piece::Seq => SEQ_DIGITS,
             Piece::Amount => AMOUNT_BYTES,
+            Piece::Drawn { width, .. } => *width,
+            Piece::Id => ID_DIGITS,
         }
     }
 
@@ -109,17 +157,28 @@ impl Template {
         let (fill, width) = match piece {
             Piece::Text(text) => return self.bytes.extend_from_slice(text.as_bytes()),
             Piece::NextKey | Piece::SameKey => {
-                self.bytes.extend_from_slice(self.key.prefix.as_bytes());
                 let fill = if piece == Piece::NextKey { Fill::NextEntity } else { Fill::SameEntity };
-                (fill, self.key.digits)
+                (fill, self.prefix_of(self.space))
             }
+            Piece::Name(space) => (Fill::Name(space), self.prefix_of(space)),
             Piece::TimeMs { back_ms } => (Fill::TimeMs { back_ms }, TIME_DIGITS),
+            Piece::Minute { back_ms } => (Fill::Minute { back_ms }, MINUTE_DIGITS),
+            Piece::Moved(offsets) => (Fill::Moved(offsets), TIME_DIGITS),
             Piece::Seq => (Fill::Seq, SEQ_DIGITS),
             Piece::Amount => (Fill::Amount, AMOUNT_BYTES),
+            Piece::Drawn { texts, width } => (Fill::Drawn(texts), width),
+            Piece::Id => (Fill::Id, ID_DIGITS),
         };
         let start = self.bytes.len();
         self.bytes.resize(start + width, b'0');
         self.holes.push(Hole { start, end: start + width, fill });
+    }
+
+    /// Writes the prefix of a space's names; gives the digits that follow it.
+    fn prefix_of(&mut self, space: usize) -> usize {
+        let KeyFormat { prefix, digits } = &self.names[space];
+        self.bytes.extend_from_slice(prefix.as_bytes());
+        *digits
     }
 
     /// Length of the request in bytes; the same for each one made from this template.
@@ -146,12 +205,25 @@ impl Template {
             let place = &mut request[hole.start..hole.end];
             match hole.fill {
                 Fill::NextEntity => {
-                    draw.entity = draw.entities.next();
+                    draw.entity = draw.spaces[self.space].next();
                     write_digits(place, draw.entity);
+                }
+                Fill::Name(space) => write_digits(place, draw.spaces[space].next()),
+                Fill::Drawn(texts) => place.copy_from_slice(draw.texts[texts].next()),
+                Fill::Moved(offsets) => {
+                    let moved_ms = draw.now_ms.saturating_add_signed(draw.offsets[offsets].next());
+                    write_digits(place, moved_ms);
+                }
+                Fill::Id => {
+                    draw.id += 1;
+                    write_digits(place, draw.id);
                 }
                 Fill::SameEntity => write_digits(place, draw.entity),
                 Fill::TimeMs { back_ms: 0 } => place.copy_from_slice(&draw.now_digits),
                 Fill::TimeMs { back_ms } => write_digits(place, draw.now_ms.saturating_sub(back_ms)),
+                Fill::Minute { back_ms } => {
+                    write_digits(place, draw.now_ms.saturating_sub(back_ms) / 60_000);
+                }
                 Fill::Seq => {
                     draw.seq += 1;
                     write_digits(place, draw.seq % 10_u64.pow(8));
@@ -170,19 +242,32 @@ impl Template {
 /// What fills the holes: one thread's entities, clock and counters.
 #[derive(Debug)]
 pub struct Draw {
-    entities: EntitySource,
+    spaces: Vec<EntitySource>,
+    texts: Vec<Texts>,
+    offsets: Vec<Offsets>,
     entity: u64,
     now_ms: u64,
     now_digits: [u8; TIME_DIGITS],
     seq: u64,
+    id: u64,
     cents: u64,
 }
+
+/// Ids of one thread: more than it can send before the threads' ids meet.
+const IDS_PER_SALT: u64 = 1_000_000_000_000;
 
 impl Draw {
     /// Starts drawing; `salt` keeps the members of several threads apart.
     pub fn new(entities: EntitySource, salt: u64) -> Self {
+        Self::with(vec![entities], Vec::new(), Vec::new(), salt)
+    }
+
+    /// Starts drawing from several spaces of names, texts and offsets.
+    pub fn with(spaces: Vec<EntitySource>, texts: Vec<Texts>, offsets: Vec<Offsets>, salt: u64) -> Self {
         let seq = salt.wrapping_mul(7_919_191) % 10_u64.pow(8);
-        Self { entities, entity: 0, now_ms: 0, now_digits: [b'0'; TIME_DIGITS], seq, cents: 0 }
+        let id = salt % 10_000 * IDS_PER_SALT;
+        let now_digits = [b'0'; TIME_DIGITS];
+        Self { spaces, texts, offsets, entity: 0, now_ms: 0, now_digits, seq, id, cents: 0 }
     }
 
     /// Sets the time that events happen at.

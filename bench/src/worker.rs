@@ -5,7 +5,7 @@ use crate::error::BenchError;
 use crate::measure::Measured;
 use crate::replies;
 use crate::template::Draw;
-use crate::workload::Workload;
+use crate::workload::{Request, Workload};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rand::rngs::SmallRng;
@@ -143,6 +143,35 @@ struct Connection {
     replies_got: usize,
 }
 
+/// So many requests of a kind are kept to be sent again.
+const RECENT_MAX: usize = 1024;
+
+/// Requests that were sent, all of one length.
+#[derive(Debug, Default)]
+struct Recent {
+    bytes: Vec<u8>,
+    count: usize,
+    /// Where the next one goes.
+    at: usize,
+}
+
+impl Recent {
+    fn keep(&mut self, request: &[u8]) {
+        if self.count < RECENT_MAX {
+            self.bytes.extend_from_slice(request);
+            self.count += 1;
+        } else {
+            self.bytes[self.at * request.len()..][..request.len()].copy_from_slice(request);
+        }
+        self.at = (self.at + 1) % RECENT_MAX;
+    }
+
+    fn any(&self, choice: &mut SmallRng) -> Option<&[u8]> {
+        let len = self.bytes.len().checked_div(self.count)?;
+        Some(&self.bytes[choice.random_range(0..self.count) * len..][..len])
+    }
+}
+
 /// The thread's state.
 pub struct Worker<'a> {
     job: Job<'a>,
@@ -154,6 +183,8 @@ pub struct Worker<'a> {
     /// Where the search for a connection with room goes on.
     cursor: usize,
     choice: SmallRng,
+    /// By index of the workload's requests.
+    recent: Vec<Recent>,
     measured: Measured,
 }
 
@@ -185,7 +216,8 @@ impl<'a> Worker<'a> {
         }
         let choice = SmallRng::seed_from_u64(job.seed);
         let measured = Measured::new(job.workload.requests.len());
-        Ok(Self { job, clock, poll, connections, in_flight: 0, sent: 0, cursor: 0, choice, measured })
+        let recent = job.workload.requests.iter().map(|_| Recent::default()).collect();
+        Ok(Self { job, clock, poll, connections, in_flight: 0, sent: 0, cursor: 0, choice, recent, measured })
     }
 
     /// Runs to the end of the job.
@@ -300,16 +332,40 @@ impl<'a> Worker<'a> {
         let left = self.job.phases.requests_max - self.sent;
         let count = u64::try_from(self.job.pipeline).unwrap_or(u64::MAX).min(left);
         for _ in 0..count {
-            let second = workload.second_share > 0.0 && self.choice.random::<f64>() < workload.second_share;
-            self.push_request(at, now_ns, usize::from(second));
+            let request = match workload.shares.len() {
+                1 => 0,
+                _ => self.choose(&workload.shares),
+            };
+            self.push_request(at, now_ns, request);
         }
         self.connections[at].flush()
+    }
+
+    /// A measured kind of request, by their shares.
+    fn choose(&mut self, shares: &[f64]) -> usize {
+        let mut left: f64 = self.choice.random();
+        let chosen = shares.iter().position(|share| {
+            left -= share;
+            left < 0.0
+        });
+        chosen.unwrap_or(shares.len() - 1)
     }
 
     #[inline]
     fn push_request(&mut self, at: usize, since_ns: u64, request: usize) {
         let connection = &mut self.connections[at];
-        self.job.workload.requests[request].template.write(&mut connection.out, &mut self.job.draw);
+        let Request { template, duplicate_share, .. } = &self.job.workload.requests[request];
+        if *duplicate_share == 0.0 {
+            template.write(&mut connection.out, &mut self.job.draw);
+        } else if self.choice.random::<f64>() < *duplicate_share
+            && let Some(before) = self.recent[request].any(&mut self.choice)
+        {
+            connection.out.extend_from_slice(before);
+        } else {
+            let start = connection.out.len();
+            template.write(&mut connection.out, &mut self.job.draw);
+            self.recent[request].keep(&connection.out[start..]);
+        }
         connection.in_flight.push_back(InFlight { since_ns, request });
         self.in_flight += 1;
         self.sent += 1;

@@ -95,6 +95,10 @@ pub enum CommandId {
     Memory,
     Dbsize,
     Time,
+    Flushall,
+    Save,
+    Bgsave,
+    Lastsave,
     Shutdown,
 }
 

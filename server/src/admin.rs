@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use windrow_durability::CatalogueStore;
 use windrow_engine::alter::Altered;
@@ -15,6 +15,7 @@ use windrow_engine::backfill::Boundary;
 use windrow_engine::catalogue::Created;
 use windrow_engine::{Catalogue, LayoutId};
 use windrow_protocol::reply;
+use windrow_storage::ImageEntry;
 use windrow_window::Definition;
 
 use crate::connection::ConnectionId;
@@ -32,6 +33,12 @@ pub(crate) enum AdminMessage {
     Drop { name: Vec<u8>, asker: Asker },
     /// A stream's layout is filled with earlier events, and complete since then.
     Filled { layout_id: LayoutId, reached_ms: i64 },
+    /// FLUSHALL.
+    Flush { asker: Asker },
+    /// The number of the next image.
+    NextImage { answer: Sender<Result<u64, String>> },
+    /// An image is on disk, and the log durable up to its ends: name it. The answer is how many there are now.
+    PublishImage { entry: Box<ImageEntry>, answer: Sender<Result<usize, String>> },
     /// A shard uses another version of the catalogue now, or has its records: look again.
     ShardMoved,
     /// No shard runs any more.
@@ -48,29 +55,44 @@ pub(crate) struct Asker {
 /// How often the wait for shards looks whether the server ends.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How often it is looked for log that may go, and when there is more of it.
+const RETAIN_EVERY: Duration = Duration::from_secs(1);
+/// See [`RETAIN_EVERY`].
+const RETAIN_SOON: Duration = Duration::from_millis(10);
+
 /// The admin thread's state.
 pub(crate) struct Admin {
     shared: Arc<Shared>,
     store: CatalogueStore,
     messages: Receiver<AdminMessage>,
-    /// What came while shards were waited for. Bounded by the number of clients: each has one command here at most.
+    /// What came while shards were waited for. Bounded by the number of clients, each of which has one command
+    /// here at most, and a message of the snapshot thread.
     postponed: VecDeque<AdminMessage>,
+    /// When log files are looked through next.
+    retain_at: Instant,
 }
 
 impl Admin {
     pub(crate) fn new(shared: Arc<Shared>, store: CatalogueStore, messages: Receiver<AdminMessage>) -> Self {
-        Admin { shared, store, messages, postponed: VecDeque::new() }
+        Admin { shared, store, messages, postponed: VecDeque::new(), retain_at: Instant::now() }
     }
 
     /// Runs until [`AdminMessage::Stop`].
     pub(crate) fn run(mut self) -> CatalogueStore {
         loop {
+            if Instant::now() >= self.retain_at {
+                self.retain();
+            }
             let message = match self.postponed.pop_front() {
                 Some(message) => message,
-                None => match self.messages.recv() {
-                    Ok(message) => message,
-                    Err(_) => return self.store,
-                },
+                None => {
+                    match self.messages.recv_timeout(self.retain_at.saturating_duration_since(Instant::now()))
+                    {
+                        Ok(message) => message,
+                        Err(RecvTimeoutError::Timeout) => continue,
+                        Err(RecvTimeoutError::Disconnected) => return self.store,
+                    }
+                }
             };
             match message {
                 AdminMessage::Create { definition, source, asker } => {
@@ -95,6 +117,19 @@ impl Admin {
                         // Until a restart it is filled; then it is found to be so once more.
                         tracing::error!("the end of a backfill could not be noted: {error}");
                     }
+                }
+                AdminMessage::Flush { asker } => {
+                    let outcome = self.flush();
+                    self.answer(asker, outcome);
+                }
+                AdminMessage::NextImage { answer } => {
+                    let number = self.store.directory().next_image().map_err(|error| error.to_string());
+                    let _ = answer.send(number);
+                }
+                AdminMessage::PublishImage { entry, answer } => {
+                    let kept = self.shared.config().images_kept;
+                    // The snapshot thread may have gone with the server.
+                    let _ = answer.send(self.publish_image(*entry, kept));
                 }
                 // Late for a change that is not waited for any more.
                 AdminMessage::ShardMoved => {}
@@ -201,6 +236,47 @@ impl Admin {
         match catalogue.dropped(name) {
             Some(catalogue) => self.change(catalogue),
             None => Err(format!("ERR no such stream '{}'", String::from_utf8_lossy(name))),
+        }
+    }
+
+    /// Gives back log that nothing needs, as the settings say; a bounded amount.
+    fn retain(&mut self) {
+        let config = self.shared.config();
+        let now_ms = self.shared.clock.now_ms();
+        let directory = self.store.directory();
+        directory.files().set_retention(config.retention());
+        let has_more = match directory.retain(now_ms) {
+            Ok(retained) => retained.more,
+            Err(error) => {
+                // Nothing is lost by it; a log that has failed says so elsewhere.
+                tracing::debug!("log files could not be given back: {error}");
+                false
+            }
+        };
+        self.retain_at = Instant::now() + if has_more { RETAIN_SOON } else { RETAIN_EVERY };
+    }
+
+    /// Names an image in the manifest; gives how many it names now.
+    fn publish_image(&mut self, entry: ImageEntry, kept: usize) -> Result<usize, String> {
+        let directory = self.store.directory();
+        let published = directory.publish_image(entry, kept).map_err(|error| error.to_string())?;
+        for image in published.given_up {
+            tracing::debug!("image {image} is too old, or not whole: it goes");
+        }
+        if let Some(warning) = published.warning {
+            tracing::warn!("{warning}");
+        }
+        let images = directory.manifest().images.len();
+        // It may have set log free.
+        self.retain_at = Instant::now();
+        Ok(images)
+    }
+
+    /// Every stream begins anew under another id: what the old ones had goes as it does after STREAM.DROP.
+    fn flush(&mut self) -> Result<(), String> {
+        match self.shared.catalogue().flushed(self.shared.clock.now_ms()) {
+            Some(catalogue) => self.change(catalogue),
+            None => Ok(()),
         }
     }
 

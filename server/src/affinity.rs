@@ -1,4 +1,4 @@
-//! Pinning a shard's thread to a core.
+//! Where threads run, and who gives way to whom.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -19,5 +19,13 @@ pub(crate) fn pin_to(core: usize) {
     set.set(core);
     if let Err(error) = sched_setaffinity(None, &set) {
         tracing::debug!("cannot pin a shard to core {core}: {error}");
+    }
+}
+
+/// Makes the calling thread give way to others: 19 most of all.
+pub(crate) fn be_nice(niceness: i32) {
+    // A thread has a priority of its own under the number of the thread.
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), niceness) {
+        tracing::debug!("cannot lower the priority of a thread: {error}");
     }
 }

@@ -14,13 +14,17 @@
 //! | `commands` | what each command does with its arguments |
 //! | `route` | batches, rings and credits between shards |
 //! | `loader`, `replay`, `sync_thread` | from the log to shards, on all cores; syncing the log |
+//! | `snapshot` | images while the server runs |
+//! | [`anew`] | starting over when an image is found damaged |
 //! | [`open_files`] | the limit of open files |
 //! | `admin` | changes of the catalogue |
 //! | `backfill` | streams filled with earlier events, out of the log |
 //! | `watchdog`, `affinity`, `shared` | stuck ticks; pinning; what all threads share |
 
 mod admin;
+mod adoption;
 mod affinity;
+pub mod anew;
 mod backfill;
 pub mod clock;
 mod commands;
@@ -38,6 +42,7 @@ mod route;
 pub mod server;
 mod shard;
 mod shared;
+mod snapshot;
 pub mod streams_file;
 mod sync_thread;
 #[cfg(test)]

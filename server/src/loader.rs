@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use windrow_durability::replay::Dealer;
 use windrow_engine::{Catalogue, HashKey, Shard, ShardConfig, ShardReader};
-use windrow_memory::{Domain, Populator, STORE_BYTES_MAX, STORE_BYTES_MIN};
+use windrow_memory::{Domain, Participant, Populator, STORE_BYTES_MAX, STORE_BYTES_MIN};
 use windrow_storage::{LogSyncer, Recovery, Replayed, ReplayedFrame, Report, Started};
 
 use crate::error::ServerError;
@@ -22,6 +22,10 @@ pub(crate) struct LoadedDirectory {
     pub(crate) syncers: Vec<LogSyncer>,
     /// One for each shard.
     pub(crate) populators: Vec<Populator>,
+    /// For the thread that writes images: of every shard.
+    pub(crate) readers: Arc<[ShardReader]>,
+    pub(crate) participant: Participant,
+    pub(crate) hash_key: HashKey,
 }
 
 /// Replays the log into `shared.shards.len()` shards, however many wrote it, and hands each shard its part.
@@ -31,8 +35,9 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
     let shard_count = shared.shards.len();
     let key = recovery.manifest().hash_key;
     let hash_key = HashKey([(key >> 64) as u64, key as u64]);
-    // Every shard's thread reads every shard's records.
-    let (domain, participants) = Domain::with_participants(shard_count);
+    // Every shard's thread reads every shard's records, and so does the snapshot thread.
+    let (domain, mut participants) = Domain::with_participants(shard_count + 1);
+    let participant = participants.pop().expect("there is one more than shards");
     let shards = new_shards(shared, hash_key, &domain)?;
     let (replayed, shards) = replay(shared, recovery, &catalogue, shards)?;
     report(replayed.report(), started);
@@ -45,6 +50,7 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
         tracing::warn!("{warning}");
     }
     shared.set_poison(directory.poison().clone());
+    shared.note_files(directory.files(), directory.manifest());
     let mut syncers = Vec::with_capacity(shard_count);
     let readers: Arc<[ShardReader]> = shards.iter().map(Shard::reader).collect();
     let populators = shards.iter().map(Shard::populator).collect();
@@ -55,7 +61,7 @@ pub(crate) fn load(shared: &Arc<Shared>, recovery: Recovery) -> Result<LoadedDir
         let peers = Peers::new(Arc::clone(&readers), participant, hash_key);
         shared.shards[shard].send(Message::Loaded(Box::new(Loaded { engine, peers, log, poison })));
     }
-    Ok(LoadedDirectory { directory, syncers, populators })
+    Ok(LoadedDirectory { directory, syncers, populators, readers, participant, hash_key })
 }
 
 fn new_shards(shared: &Shared, hash_key: HashKey, domain: &Arc<Domain>) -> Result<Vec<Shard>, ServerError> {

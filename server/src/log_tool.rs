@@ -1,134 +1,120 @@
-//! `windrow log repair`: gives up what a corrupt log cannot give back, after it has said what that is.
+//! `windrow log`: looks after the log of a data directory that no server uses.
+//!
+//! | command | what it does | ends with 1 |
+//! | --- | --- | --- |
+//! | `verify` | reads everything, says what is there | if operations that were durable are damaged |
+//! | `dump` | prints the operations, one a line | the same |
+//! | `repair` | says what a corrupt log cannot give back; with `--yes`, gives it up | |
+//!
+//! Each also ends with 1 for a directory that is none, is in use, or cannot be read.
 
-use std::fmt;
-use std::path::Path;
+mod dump;
+mod repair;
+mod verify;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use windrow_storage::disk::RealDisk;
 use windrow_storage::{OnCorruption, Recovery, StorageOptions};
 
 use crate::error::ServerError;
 use crate::server::random_word;
 
-/// What `windrow log repair` found, and did.
-#[derive(Debug)]
-pub struct Repair {
-    /// Operations that can be read.
-    pub operations: u64,
-    /// Each damage to durable operations: the file, where, and what is wrong.
-    pub given_up: Vec<String>,
-    /// Whether the directory was changed.
-    pub is_done: bool,
+pub use dump::Selection;
+pub use repair::{Repair, repair};
+
+/// The command line of `windrow log`.
+pub fn command() -> Command {
+    let dir = || Arg::new("dir").value_name("DIR").required(true).value_parser(value_parser!(PathBuf));
+    let number = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    Command::new("log")
+        .about("Look after the log of a data directory whose server does not run")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("verify")
+                .about("Read the whole log and say what is there, torn or damaged; ends with 1 if it is damaged")
+                .arg(dir()),
+        )
+        .subcommand(
+            Command::new("dump")
+                .about("Print the operations of the log, one a line")
+                .arg(dir())
+                .arg(
+                    number("shard", "N", "Only those of this shard, in each epoch")
+                        .value_parser(value_parser!(u16)),
+                )
+                .arg(
+                    number("from", "EPOCH:OPERATION", "Begin with this operation of each shard's log of that epoch")
+                        .value_parser(dump::parse_position),
+                )
+                .arg(number("limit", "N", "Print so many at most").value_parser(value_parser!(u64))),
+        )
+        .subcommand(
+            Command::new("repair")
+                .about("Say what a corrupt log cannot give back; with --yes, give it up, so that the server starts")
+                .arg(dir())
+                .arg(
+                    Arg::new("yes")
+                        .long("yes")
+                        .action(ArgAction::SetTrue)
+                        .help("Give up what follows the damage"),
+                ),
+        )
 }
 
-impl fmt::Display for Repair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.given_up.is_empty() {
-            return write!(f, "nothing to repair: {} operations can be read", self.operations);
+/// Does what the command line asks; what it says goes to `out`.
+///
+/// # Errors
+/// When the directory cannot be used, when operations are damaged, or when `out` takes no more.
+pub fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<(), ServerError> {
+    let (name, matches) = matches.subcommand().expect("clap asks for a subcommand");
+    let dir = matches.get_one::<PathBuf>("dir").expect("clap asks for it");
+    match name {
+        "verify" => verify::verify(dir, out),
+        "dump" => {
+            let selection = Selection {
+                shard: matches.get_one("shard").copied(),
+                from: matches.get_one("from").copied(),
+                limit: matches.get_one("limit").copied(),
+            };
+            dump::dump(dir, &selection, out)
         }
-        let verb = if self.is_done { "gave up" } else { "would give up" };
-        writeln!(f, "{verb} what follows this damage in its log; {} operations remain:", self.operations)?;
-        for damage in &self.given_up {
-            writeln!(f, "  {damage}")?;
+        "repair" => {
+            let repair = repair(dir, matches.get_flag("yes"))?;
+            writeln!(out, "{repair}").map_err(ServerError::system("room for the output"))
         }
-        f.write_str(if self.is_done {
-            "The server starts on this directory again."
-        } else {
-            "Nothing was changed. Copy the directory first; then run this again with --yes."
-        })
+        _ => unreachable!("clap knows the subcommands"),
     }
 }
 
-/// Reads the log of a data directory that no server uses; with `confirmed`, gives up what follows damage to durable operations.
-///
-/// # Errors
-/// When the directory is no data directory, is in use, or cannot be read or written.
-pub fn repair(dir: &Path, confirmed: bool) -> Result<Repair, ServerError> {
+/// Opens a data directory that is there and that no server uses.
+fn open(dir: &Path, on_corruption: OnCorruption) -> Result<Recovery, ServerError> {
+    // Opening would make one of any folder.
     if !dir.join("manifest").is_file() {
         return Err(ServerError::Config(format!(
             "{} is no data directory: it has no manifest",
             dir.display()
         )));
     }
-    let options =
-        StorageOptions { on_corruption: OnCorruption::GiveUp, ..StorageOptions::new(random_word()?) };
-    let recovery = Recovery::open(Arc::new(RealDisk), dir, options, 0)?;
-    let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {})?;
-    let report = replayed.report();
-    let given_up: Vec<String> = report.given_up.iter().map(ToString::to_string).collect();
-    let (operations, now_ms) = (report.operations, report.latest_now_ms.unwrap_or(0));
-    let is_done = confirmed && !given_up.is_empty();
-    if is_done {
-        // The next epoch records where the logs end now; what is behind is never read again.
-        replayed.start(1, now_ms)?;
+    let options = StorageOptions { on_corruption, ..StorageOptions::new(random_word()?) };
+    Ok(Recovery::open(Arc::new(RealDisk), dir, options, 0)?)
+}
+
+/// That a reader of the output has seen enough is no error.
+fn written(outcome: std::io::Result<()>) -> Result<(), ServerError> {
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(ServerError::system("room for the output")(error))
+        }
+        _ => Ok(()),
     }
-    Ok(Repair { operations, given_up, is_done })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::repair;
-    use crate::{Config, Server};
-
-    const STREAM: &str = "STREAM.CREATE s WINDOWS all AGGREGATE count\r\n";
-
-    fn config(dir: &std::path::Path) -> Config {
-        Config { port: 0, shards: 1, dir: dir.into(), pin_shards: false, ..Config::default() }
-    }
-
-    #[test]
-    fn a_corrupt_log_is_refused_and_repaired_only_when_told_to() {
-        use std::io::{Read, Write};
-        let dir = tempfile::tempdir().unwrap();
-        let running = Server::start(config(dir.path())).unwrap();
-        while !running.is_serving() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let mut client = std::net::TcpStream::connect(running.addr()).unwrap();
-        let events = "EVENT.ADD e s *\r\n".repeat(20);
-        client.write_all(format!("{STREAM}{events}").as_bytes()).unwrap();
-        let mut replies = vec![0; 21 * 5];
-        client.read_exact(&mut replies).unwrap();
-        assert_eq!(replies, b"+OK\r\n".repeat(21));
-        running.shutdown().unwrap();
-        assert_eq!(
-            repair(dir.path(), true).unwrap().to_string(),
-            "nothing to repair: 20 operations can be read"
-        );
-
-        let log = fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
-        let first = log.filter(|path| path.extension().is_some_and(|end| end == "wal")).min().unwrap();
-        let mut bytes = fs::read(&first).unwrap();
-        // In the first frame, behind the segment's header block of 4,096 bytes.
-        bytes[4096 + 60] ^= 1;
-        fs::write(&first, bytes).unwrap();
-
-        let refusal =
-            Server::start(config(dir.path())).and_then(crate::Running::wait).unwrap_err().to_string();
-        assert!(refusal.contains("windrow log repair"), "{refusal}");
-        let found = repair(dir.path(), false).unwrap();
-        assert!(!found.is_done && found.given_up.len() == 1, "{found}");
-        let file = first.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(found.to_string().contains(&file), "{found}");
-        assert!(
-            Server::start(config(dir.path())).and_then(crate::Running::wait).is_err(),
-            "nothing was changed"
-        );
-        assert!(repair(dir.path(), true).unwrap().is_done);
-        let running = Server::start(config(dir.path())).unwrap();
-        while !running.is_serving() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        running.shutdown().unwrap();
-    }
-
-    #[test]
-    fn a_folder_that_is_no_data_directory_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = repair(dir.path(), true).unwrap_err().to_string();
-        assert!(error.contains("no data directory"), "{error}");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-}
+mod tests;

@@ -1,15 +1,16 @@
 //! `windrow`: the server's binary.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use windrow_server::demo::{self, DemoArgs};
 use windrow_server::streams_file::Declared;
-use windrow_server::{Server, config, log_tool, logging, open_files, streams_file};
+use windrow_server::{Server, anew, config, log_tool, logging, open_files, streams_file};
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -40,19 +41,7 @@ fn command() -> Command {
         .subcommand(DemoArgs::augment_args(
             Command::new("demo").about("Start with real events in it: a git history, or a CSV file"),
         ))
-        .subcommand(
-            Command::new("log").about("Look after the log of a data directory").subcommand_required(true).subcommand(
-                Command::new("repair")
-                    .about("Say what a corrupt log cannot give back; with --yes, give it up, so that the server starts")
-                    .arg(Arg::new("dir").value_name("DIR").required(true).value_parser(clap::value_parser!(PathBuf)))
-                    .arg(
-                        Arg::new("yes")
-                            .long("yes")
-                            .action(ArgAction::SetTrue)
-                            .help("Give up what follows the damage"),
-                    ),
-            ),
-        )
+        .subcommand(log_tool::command())
         .subcommand(
             Command::new("check")
                 .about("Check a file of stream definitions, and print what it would create")
@@ -73,10 +62,21 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot watch for signals: {error}"))?;
     let running = Server::start(config).map_err(|error| error.to_string())?;
-    let stopper = running.stopper();
+    let (stopper, lost_image) = (running.stopper(), running.lost_image());
     thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+        if let Ok(reason) = lost_image.recv() {
+            tracing::error!("{reason}; the server starts anew, from an older image and the log");
+            anew::execute();
+        }
+    });
+    thread::spawn(move || {
+        let mut received = signals.forever();
+        if let Some(signal) = received.next() {
             tracing::info!("signal {signal}: ending");
+            stopper.stop_with_image();
+        }
+        if let Some(signal) = received.next() {
+            tracing::info!("signal {signal} again: ending without an image");
             stopper.stop();
         }
     });
@@ -90,11 +90,7 @@ fn demo(matches: &ArgMatches) -> Result<(), String> {
 }
 
 fn log(matches: &ArgMatches) -> Result<(), String> {
-    let Some(("repair", matches)) = matches.subcommand() else { unreachable!("clap asks for a subcommand") };
-    let dir = matches.get_one::<PathBuf>("dir").expect("clap asks for it");
-    let repair = log_tool::repair(dir, matches.get_flag("yes")).map_err(|error| error.to_string())?;
-    println!("{repair}");
-    Ok(())
+    log_tool::run(matches, &mut io::stdout().lock()).map_err(|error| error.to_string())
 }
 
 fn check(matches: &ArgMatches) -> Result<(), String> {

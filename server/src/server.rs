@@ -30,6 +30,7 @@ use crate::populate;
 use crate::route::Links;
 use crate::shard::{Listeners, ShardHandle, ShardLoop, ShardParts};
 use crate::shared::{Shared, SharedParts};
+use crate::snapshot::{self, EndWith, Loans, SaveRequest};
 use crate::streams_file::{self, Declared};
 use crate::sync_thread::{self, SyncSignal};
 use crate::watchdog;
@@ -54,8 +55,12 @@ pub struct Stopper {
 impl Stopper {
     /// Asks the server to end as SHUTDOWN does: what is acknowledged is synced. Does not wait.
     pub fn stop(&self) {
-        self.shared.ending.request();
-        self.shared.wake_all();
+        self.shared.end_now();
+    }
+
+    /// The same after an image, where the setting `save` is on and something changed, so that the next start is quick.
+    pub fn stop_with_image(&self) {
+        self.shared.end(EndWith::ImageIfChanged);
     }
 }
 
@@ -76,6 +81,13 @@ impl Running {
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Says why the server cannot go on, when it meets a damaged image: whoever listens [executes it anew](crate::anew::execute).
+    /// Without a listener the process ends.
+    #[must_use]
+    pub fn lost_image(&self) -> Receiver<String> {
+        self.shared.anew.listen()
     }
 
     /// Whether the log is loaded and data commands are served.
@@ -142,6 +154,7 @@ impl Server {
             segment_bytes: config.log_segment_bytes,
             first_segment_bytes: config.log_segment_bytes.min(FIRST_SEGMENT_BYTES),
             fill: sync_thread::fill_for(config.appendfsync),
+            retention: config.retention(),
             ..StorageOptions::new(random_word()?)
         };
         let hash_key = u128::from(random_word()?) << 64 | u128::from(random_word()?);
@@ -234,6 +247,7 @@ struct Assembly {
     polls: Vec<Poll>,
     signals: Vec<Arc<SyncSignal>>,
     admin_messages: Receiver<AdminMessage>,
+    save_requests: Receiver<SaveRequest>,
 }
 
 impl Assembly {
@@ -249,11 +263,21 @@ impl Assembly {
             polls.push(poll);
         }
         let (admin, admin_messages) = channel();
+        let (save_requester, save_requests) = channel();
         let run_id = format!("{:016x}{:016x}{:08x}", random_word()?, random_word()?, random_word()? as u32);
         let catalogue = Arc::new(catalogue);
-        let parts = SharedParts { config, catalogue, clock, shards, admin, run_id, port };
+        let parts = SharedParts {
+            config,
+            catalogue,
+            clock,
+            shards,
+            admin,
+            save_requests: save_requester,
+            run_id,
+            port,
+        };
         let signals = (0..shard_count).map(|_| Arc::new(SyncSignal::default())).collect();
-        Ok(Assembly { shared: Arc::new(Shared::new(parts)), polls, signals, admin_messages })
+        Ok(Assembly { shared: Arc::new(Shared::new(parts)), polls, signals, admin_messages, save_requests })
     }
 
     /// Starts all threads; the one returned ends when they all have.
@@ -263,7 +287,7 @@ impl Assembly {
         recovery: Recovery,
         file_streams: Vec<Declared>,
     ) -> Result<JoinHandle<Result<(), ServerError>>, ServerError> {
-        let Assembly { shared, polls, signals, admin_messages } = self;
+        let Assembly { shared, polls, signals, admin_messages, save_requests } = self;
         let cores = affinity::cores();
         let pins = shared.config().pin_shards && cores.len() >= polls.len();
         let mut sockets = Some(sockets);
@@ -288,7 +312,8 @@ impl Assembly {
         let admin = {
             let (shared, signals, failure) = (Arc::clone(&shared), signals.clone(), Arc::clone(&failure));
             spawn("admin".to_owned(), move || {
-                let outcome = administer(&shared, recovery, file_streams, &signals, admin_messages);
+                let messages = (admin_messages, save_requests);
+                let outcome = administer(&shared, recovery, file_streams, &signals, messages);
                 outcome.unwrap_or_else(|error| {
                     if shared.ending.is_requested() {
                         // Asked to end while it was loading: nothing is lost, the log is as it was.
@@ -307,8 +332,13 @@ impl Assembly {
     }
 }
 
-/// What the admin thread leaves behind: the directory, still locked, and the sync threads.
-type Left = Option<(CatalogueStore, Vec<JoinHandle<LogSyncer>>)>;
+/// What the admin thread leaves behind.
+struct Left {
+    /// The directory, still locked.
+    store: CatalogueStore,
+    sync_threads: Vec<JoinHandle<LogSyncer>>,
+    snapshot_thread: JoinHandle<()>,
+}
 
 /// The admin thread: loads, then changes the catalogue.
 fn administer(
@@ -316,8 +346,8 @@ fn administer(
     recovery: Recovery,
     file_streams: Vec<Declared>,
     signals: &[Arc<SyncSignal>],
-    messages: Receiver<AdminMessage>,
-) -> Result<Left, ServerError> {
+    (messages, save_requests): (Receiver<AdminMessage>, Receiver<SaveRequest>),
+) -> Result<Option<Left>, ServerError> {
     let loaded = loader::load(shared, recovery)?;
     {
         let (shared, populators) = (Arc::clone(shared), loaded.populators);
@@ -331,6 +361,18 @@ fn administer(
     }
     let directory: DataDir = loaded.directory;
     let backfiller = Backfiller::new(shared, directory.files().clone(), directory.manifest(), signals);
+    let snapshot_thread = {
+        let loans = Loans {
+            readers: loaded.readers,
+            participant: loaded.participant,
+            hash_key: loaded.hash_key,
+            epoch: directory.manifest().epoch,
+            images: directory.images(),
+            signals: signals.to_vec(),
+        };
+        let shared = Arc::clone(shared);
+        spawn("snapshot".to_owned(), move || snapshot::run(&shared, &save_requests, loans))?
+    };
     let mut admin = Admin::new(Arc::clone(shared), CatalogueStore::new(directory), messages);
     // The server may have ended in the midst of a change.
     admin.settle().map_err(ServerError::StreamOfFile)?;
@@ -348,13 +390,13 @@ fn administer(
     let store = admin.run();
     // It ends when the server does.
     let _ = backfill.join();
-    Ok(Some((store, sync_threads)))
+    Ok(Some(Left { store, sync_threads, snapshot_thread }))
 }
 
 /// The threads of a server, for its end.
 struct Threads {
     shards: Vec<JoinHandle<Option<ShardLog>>>,
-    admin: JoinHandle<Left>,
+    admin: JoinHandle<Option<Left>>,
     signals: Vec<Arc<SyncSignal>>,
     failure: Arc<Mutex<Option<ServerError>>>,
 }
@@ -378,7 +420,9 @@ fn supervise(shared: &Arc<Shared>, threads: Threads) -> Result<(), ServerError> 
     }
     let left = threads.admin.join().ok().flatten();
     let mut outcome = Ok(());
-    if let Some((store, sync_threads)) = left {
+    if let Some(Left { store, sync_threads, snapshot_thread }) = left {
+        // It writes into the directory.
+        let _ = snapshot_thread.join();
         let syncers = sync_threads.into_iter().filter_map(|thread| thread.join().ok());
         for (log, syncer) in logs.into_iter().zip(syncers) {
             if let Some(log) = log

@@ -6,15 +6,18 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use windrow_engine::Catalogue;
-use windrow_storage::Poison;
+use windrow_memory::Adopter;
+use windrow_storage::{LogFiles, Manifest, Poison};
 
 use crate::admin::AdminMessage;
+use crate::anew::Anew;
 use crate::backfill::RunningBackfill;
 use crate::clock::Clock;
 use crate::commands::resident_bytes;
 use crate::config::Config;
 use crate::connection::Clients;
 use crate::shard::ShardHandle;
+use crate::snapshot::{EndWith, NewestImage, SaveRequest, Saving};
 
 /// The state of one server.
 pub(crate) struct Shared {
@@ -27,7 +30,13 @@ pub(crate) struct Shared {
     pub(crate) clients: Clients,
     pub(crate) admin: Sender<AdminMessage>,
     pub(crate) loading: Loading,
+    pub(crate) saving: Saving,
+    pub(crate) anew: Anew,
     poison: OnceLock<Poison>,
+    /// Once there is a log.
+    log_files: OnceLock<LogFiles>,
+    /// One for each shard, to see how much of an image is not in memory yet.
+    adopters: OnceLock<Box<[Adopter]>>,
     pub(crate) ending: Ending,
     /// Forty hexadecimal digits, new at each start.
     pub(crate) run_id: String,
@@ -52,6 +61,7 @@ pub(crate) struct SharedParts {
     pub(crate) clock: Clock,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) admin: Sender<AdminMessage>,
+    pub(crate) save_requests: Sender<SaveRequest>,
     pub(crate) run_id: String,
     pub(crate) port: u16,
 }
@@ -69,7 +79,11 @@ impl Shared {
             clients: Clients::default(),
             admin: parts.admin,
             loading: Loading::default(),
+            saving: Saving::new(parts.save_requests),
+            anew: Anew::default(),
             poison: OnceLock::new(),
+            log_files: OnceLock::new(),
+            adopters: OnceLock::new(),
             ending: Ending::default(),
             run_id: parts.run_id,
             port: parts.port,
@@ -132,6 +146,65 @@ impl Shared {
     /// Why the log has failed, if it has.
     pub(crate) fn log_failure(&self) -> Option<&str> {
         self.poison.get()?.reason()
+    }
+
+    /// Changes since the beginning of this process, the operations that it loaded included.
+    pub(crate) fn changes(&self) -> u64 {
+        let written = self.shards.iter().map(|shard| shard.numbers.log_written.load(Ordering::Relaxed));
+        self.loaded_ops() + written.sum::<u64>() + self.catalogue_version()
+    }
+
+    /// Operations of the log that this process has loaded.
+    pub(crate) fn loaded_ops(&self) -> u64 {
+        self.loading.operations.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of how the shards' images come into memory.
+    pub(crate) fn note_adopters(&self, adopters: Box<[Adopter]>) {
+        let is_first = self.adopters.set(adopters).is_ok();
+        debug_assert!(is_first, "a server loads once");
+    }
+
+    /// Chunks of the image that are not in memory yet.
+    pub(crate) fn chunks_pending(&self) -> usize {
+        self.adopters.get().map_or(0, |adopters| adopters.iter().map(Adopter::pending).sum())
+    }
+
+    /// The books of the log's files, once there is a log.
+    pub(crate) fn log_files(&self) -> Option<&LogFiles> {
+        self.log_files.get()
+    }
+
+    /// Notes which images and which log there are, when what is behind the newest image has been loaded.
+    pub(crate) fn note_files(&self, files: &LogFiles, manifest: &Manifest) {
+        let is_first = self.log_files.set(files.clone()).is_ok();
+        debug_assert!(is_first, "a server loads once");
+        self.saving.note_found(manifest.images.last().map(NewestImage::of), manifest.images.len());
+        // All that was loaded from the log.
+        self.saving.note_saved(self.catalogue_version());
+    }
+
+    /// Changes that the newest image does not hold.
+    pub(crate) fn unsaved_changes(&self) -> u64 {
+        self.saving.unsaved(self.changes())
+    }
+
+    /// Ends the server, with an image or without. Does not wait.
+    pub(crate) fn end(&self, end: EndWith) {
+        // What was loaded halfway, or may not be what is on disk, is no image.
+        let may_save = self.loading.is_finished() && self.log_failure().is_none();
+        if end == EndWith::Nothing || !may_save {
+            return self.end_now();
+        }
+        if !self.saving.request_end(end) {
+            self.end_now();
+        }
+    }
+
+    /// Ends the server at once: what is acknowledged is synced.
+    pub(crate) fn end_now(&self) {
+        self.ending.request();
+        self.wake_all();
     }
 
     /// Notes what the process takes beside its records.

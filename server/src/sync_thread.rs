@@ -77,11 +77,13 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
                             );
                         }
                         has_warned = true;
+                        shared.saving.note_log_full(true);
                         spare_after = Instant::now() + SPARE_RETRY;
                     }
                     SpareState::MadeReady if has_warned => {
                         tracing::info!("shard {shard}: there is room for the log again");
                         has_warned = false;
+                        shared.saving.note_log_full(false);
                     }
                     SpareState::MadeReady | SpareState::Preparing | SpareState::Ready => {}
                 }

@@ -83,6 +83,14 @@ fn redis_cli_is_the_first_client_everybody_has(#[values(1, 4)] shards: usize) {
     assert!(cli(&["WINDOW.GET", "user:42", "nostream"]).contains("nostream"));
     assert!(cli(&["COMMAND", "COUNT"]).parse::<u32>().unwrap() > 20);
     assert!(cli(&["CONFIG", "GET", "appendfsync"]).contains("everysec"));
+    assert_eq!(cli(&["LASTSAVE"]), "0");
+    assert_eq!(cli(&["SAVE"]), "OK");
+    assert_ne!(cli(&["LASTSAVE"]), "0");
+    assert_eq!(cli(&["BGSAVE"]), "Background saving started");
+    assert!(cli(&["INFO", "persistence"]).contains("rdb_last_bgsave_status:ok"));
+    assert_eq!(cli(&["FLUSHALL", "ASYNC"]), "OK");
+    assert_eq!(cli(&["DBSIZE"]), "0");
+    assert_eq!(cli(&["STREAM.LIST"]), "s");
 }
 
 #[rstest]

@@ -9,6 +9,7 @@ mod demo;
 mod duplicates;
 mod durability;
 mod entities;
+mod images;
 mod late_and_skewed;
 mod lifecycle;
 mod load;

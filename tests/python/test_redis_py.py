@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 import redis
@@ -138,3 +139,28 @@ def test_the_asyncio_client_works_too(port, client, stream):
 def test_a_stream_is_listed_and_described(client, stream):
     assert stream in str(client.execute_command("STREAM.LIST"))
     assert "sum(amount)" in str(client.execute_command("STREAM.INFO", stream))
+
+
+def test_images_are_asked_for_as_snapshots_are_in_redis(client, stream):
+    client.execute_command("EVENT.ADD", "e", stream, "*", "n", 2)
+    assert client.save() is True
+    saved = client.lastsave()
+    info = client.info("persistence")
+    assert int(saved.timestamp()) == info["rdb_last_save_time"]
+    assert (info["rdb_last_bgsave_status"], info["rdb_changes_since_last_save"]) == ("ok", 0)
+    assert client.bgsave()
+    while client.info("persistence")["rdb_bgsave_in_progress"]:
+        time.sleep(0.01)
+    assert client.info("persistence")["rdb_saves"] == info["rdb_saves"] + 1
+    assert client.lastsave() >= saved
+    assert client.config_get("save") == {"save": "300"}
+
+
+def test_flushall_takes_all_entities_and_leaves_the_streams(client, stream):
+    client.execute_command("EVENT.ADD", "e", stream, "*", "n", 2)
+    assert client.flushall() is True
+    assert client.dbsize() == 0
+    assert client.execute_command("WINDOW.GET", "e", stream, "count:all") == [0]
+    assert client.flushall(asynchronous=True) is True
+    assert client.execute_command("EVENT.ADD", "e", stream, "*", "n", 2) == "OK"
+    assert client.dbsize() == 1

@@ -39,17 +39,39 @@ pub enum Row {
     /// Idle connections.
     #[value(name = "C10", alias = "c10")]
     C10,
+    /// What the log costs.
+    #[value(name = "D1", alias = "d1")]
+    D1,
+    /// What a snapshot of many entities costs while it is taken. Takes minutes and gigabytes, as D3.
+    #[value(name = "D2", alias = "d2")]
+    D2,
+    /// How long a start with many entities takes.
+    #[value(name = "D3", alias = "d3")]
+    D3,
+    /// Many entities, all buckets full: ingest, bytes, reads.
+    #[value(name = "capacity")]
+    Capacity,
 }
 
 impl Row {
-    /// All but C8.
-    pub const QUICK: [Self; 9] =
-        [Self::C1, Self::C2, Self::C3, Self::C4, Self::C5, Self::C6, Self::C7, Self::C9, Self::C10];
+    /// All but C8, D2 and D3, which take many entities.
+    pub const QUICK: [Self; 10] =
+        [Self::C1, Self::C2, Self::C3, Self::C4, Self::C5, Self::C6, Self::C7, Self::C9, Self::C10, Self::D1];
+}
+
+impl Row {
+    /// Whether it is measured on the servers that all such rows share.
+    pub(super) fn is_side_by_side(self) -> bool {
+        !matches!(self, Self::C8 | Self::C10 | Self::D1 | Self::D2 | Self::D3 | Self::Capacity)
+    }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        match self {
+            Self::Capacity => f.write_str("capacity"),
+            row => fmt::Debug::fmt(row, f),
+        }
     }
 }
 
@@ -98,6 +120,8 @@ pub enum Unit {
     Us,
     /// Memory.
     Bytes,
+    /// Bytes per second.
+    BytesPerSecond,
 }
 
 impl Unit {
@@ -108,6 +132,7 @@ impl Unit {
             Self::PerCpuSecond => format!("{number} per CPU-second"),
             Self::PerSecond => format!("{number} /s"),
             Self::Bytes => format!("{number} bytes"),
+            Self::BytesPerSecond => format!("{number} bytes/s"),
         }
     }
 
@@ -115,7 +140,7 @@ impl Unit {
         match self {
             Self::Ratio => format!("{number:.2}"),
             Self::Us => time(number),
-            Self::PerCpuSecond | Self::PerSecond | Self::Bytes => grouped(number),
+            Self::PerCpuSecond | Self::PerSecond | Self::Bytes | Self::BytesPerSecond => grouped(number),
         }
     }
 }
@@ -250,6 +275,23 @@ impl Finding {
             finding.note = Some("per second, not per CPU-second".to_owned());
         }
         finding
+    }
+
+    /// These rounds' rate over those rounds', per second: where waiting is what is measured.
+    pub fn plain_rate_ratio(
+        row: Row,
+        workload: &str,
+        these: &[Summary],
+        (title, those): (&str, &[Summary]),
+        bound: Bound,
+    ) -> Self {
+        let per_s = Spread::of_ratios(these, those, |round| Some(round.total.rate_per_s));
+        Self {
+            windrow: Reading::rates(these),
+            against: Some((title.to_owned(), Reading::rates(those))),
+            note: Some("per second".to_owned()),
+            ..Self::value(row, workload, Unit::Ratio, per_s, Some(bound))
+        }
     }
 
     /// These rounds' latency over those rounds'.

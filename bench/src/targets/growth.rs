@@ -24,7 +24,7 @@ const STEPS_SHOWN: u64 = 5;
 const TICK_US_MAX: f64 = 500.0;
 
 /// Bytes an entity, everything that the process holds included: 8.2 GB for ten million.
-const RESIDENT_BYTES: f64 = 820.0;
+pub(super) const RESIDENT_BYTES: f64 = 820.0;
 
 /// Grows a server, and compares it with one of few entities.
 pub(super) fn measure(session: &mut Session<'_>) -> Result<(), BenchError> {

@@ -8,9 +8,11 @@
 //! | `growth` | C8: cost an event, longest tick and bytes of many entities |
 //! | `shards` | C9: two shards against one |
 //! | `idle` | C10: idle connections |
+//! | `durability` | D1 to D3: the log, a snapshot under load, a start |
 //! | `finding` | what a row found out, and whether its target is reached |
 //! | `session` | servers, and measuring them in turns |
 
+mod durability;
 mod finding;
 mod growth;
 mod idle;
@@ -39,7 +41,7 @@ pub struct Plan {
     pub rounds: usize,
     /// Entities, connections, times; each row sets its own mode and pipeline.
     pub load: Load,
-    /// Entities of row C8.
+    /// Entities of rows C8, D2, D3 and capacity.
     pub large_entities: u64,
     /// Idle connections of row C10.
     pub idle_connections: usize,
@@ -106,7 +108,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     if asks(Row::C7) {
         memory::measure_few_buckets(&mut session)?;
     }
-    if plan.rows.iter().any(|row| !matches!(row, Row::C8 | Row::C10)) {
+    if plan.rows.iter().any(|row| row.is_side_by_side()) {
         measure_side_by_side(&mut session)?;
     }
     if asks(Row::C10) {
@@ -114,6 +116,12 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     }
     if asks(Row::C8) {
         growth::measure(&mut session)?;
+    }
+    if asks(Row::D1) {
+        durability::measure_log(&mut session)?;
+    }
+    if asks(Row::D2) || asks(Row::D3) || asks(Row::Capacity) {
+        durability::measure_images(&mut session)?;
     }
     session.findings.sort_by_key(|finding| finding.row);
     Ok(Outcome { setup, findings: session.findings, complaints: session.complaints })

@@ -92,7 +92,7 @@ fn measure_contest(
     let Contest { row, mode, pipeline, distribution, against, p99 } = *contest;
     let workload = match distribution {
         Distribution::Uniform => format!("{mode}, pipeline {pipeline}"),
-        zipf @ Distribution::Zipf { .. } => format!("{mode}, pipeline {pipeline}, {zipf}"),
+        skewed => format!("{mode}, pipeline {pipeline}, {skewed}"),
     };
     let load = Load { pipeline, distribution, ..session.plan.load.clone() };
     let takes_part = |contender: Contender| {

@@ -36,6 +36,19 @@ impl Member {
         Ok(self.rss_bytes()?.saturating_sub(self.rss_empty_bytes) as f64 / entities as f64)
     }
 
+    /// The process itself.
+    pub fn process_mut(&mut self) -> &mut ServerProcess {
+        &mut self.process
+    }
+
+    /// A number of INFO.
+    pub fn info(&self, name: &str) -> Result<f64, BenchError> {
+        let text = self.ask(&["INFO", "everything"])?;
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
+        line.ok_or_else(|| BenchError::Server(format!("INFO has no number {name}")))
+    }
+
     /// Sends a command and waits for its reply, which must not be an error.
     pub fn ask(&self, args: &[&str]) -> Result<String, BenchError> {
         Control::connect(&self.server.addr, &self.server.greeting)?.expect(args)
@@ -100,17 +113,17 @@ impl<'a> Session<'a> {
         Ok(member)
     }
 
-    /// Gives each entity an event in its newest `buckets`.
-    pub fn fill(&self, member: &Member, load: &Load, buckets: u64) -> Result<(), BenchError> {
+    /// Gives each entity an event in its newest `buckets`; what the null responder does not need.
+    pub fn fill(&self, member: &Member, load: &Load, buckets: u64) -> Result<Option<Summary>, BenchError> {
         let Some(mode) = member.contender.mode(Mode::Events).filter(|_| member.contender != Contender::Null)
         else {
-            return Ok(());
+            return Ok(None);
         };
         let title = &member.title;
         self.say(&format!("fill {title}: {} entities, {buckets} buckets", load.entities));
         let filled = run::fill(&member.server, mode, load, buckets)?;
         self.say(&format!("{title} is filled, {:.0} events/s", filled.total.rate_per_s));
-        Ok(())
+        Ok(Some(filled))
     }
 
     /// Measures in turns, A B A B …: the rounds of each entrant.

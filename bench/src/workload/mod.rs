@@ -1,5 +1,6 @@
 //! What is sent: the same work in the words of each server.
 
+mod hash;
 mod mode;
 mod plain;
 mod script;
@@ -11,7 +12,9 @@ pub use mode::Mode;
 pub use script::LIBRARY as SCRIPT_LIBRARY;
 pub use windrow::{STREAM, STREAM_DEFINITION};
 
+use crate::entities::Distribution;
 use crate::error::BenchError;
+use crate::models::{Offsets, Texts};
 use crate::replies::Expect;
 use crate::template::{KeyFormat, Piece, Template};
 
@@ -34,6 +37,8 @@ pub enum Target {
     Windrow,
     /// The sorted-set pattern: an event is ZADD, ZREMRANGEBYSCORE and EXPIRE; a read is ZRANGEBYSCORE and a sum.
     Redis,
+    /// A hash of buckets: an event is HINCRBYFLOAT, HINCRBY, HDEL of the bucket that left the window, EXPIRE; a read is HGETALL.
+    Hash,
     /// Redis (7 or later) with a hash of buckets, which functions in Lua add to and sum up.
     Lua,
     /// RedisTimeSeries: an event is TS.ADD, a read is TS.RANGE with an aggregation.
@@ -45,7 +50,7 @@ pub enum Target {
 impl Target {
     /// SET and GET are commands of it.
     fn is_redis(self) -> bool {
-        matches!(self, Self::Redis | Self::Lua | Self::Ts)
+        matches!(self, Self::Redis | Self::Hash | Self::Lua | Self::Ts)
     }
 }
 
@@ -60,17 +65,32 @@ pub struct Request {
     pub expects: Vec<Expect>,
     /// Events or rows in it.
     pub operations: u64,
+    /// Share of these that are one sent before, byte for byte.
+    pub duplicate_share: f64,
 }
 
 /// What a run sends.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// One kind of request, or events and reads.
+    /// The kinds of requests: those that are measured, then the background.
     pub requests: Vec<Request>,
-    /// Share of the second kind; 0 without one.
-    pub second_share: f64,
-    /// How many of the kinds are what is measured; the rest is background.
-    pub foreground: usize,
+    /// The share of each measured kind; together 1.
+    pub shares: Vec<f64>,
+    /// The spaces of names beside the entities of a run, that requests draw from.
+    pub spaces: Vec<Space>,
+    /// The drawn values that requests replay.
+    pub texts: Vec<Texts>,
+    /// The drawn moves of event times that requests replay.
+    pub offsets: Vec<Offsets>,
+}
+
+/// Names that requests draw from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Space {
+    /// How many.
+    pub count: u64,
+    /// How often each occurs.
+    pub distribution: Distribution,
 }
 
 impl Workload {
@@ -84,8 +104,13 @@ impl Workload {
             Mode::Mixed(_) => vec![request(target, Mode::Events, key)?, request(target, Mode::Reads, key)?],
             mode => vec![request(target, mode, key)?],
         };
-        let second_share = if let Mode::Mixed(share) = mode { share } else { 0.0 };
-        Ok(Self { foreground: requests.len(), requests, second_share })
+        let shares = if let Mode::Mixed(share) = mode { vec![1.0 - share, share] } else { vec![1.0] };
+        Ok(Self { shares, ..Self::of_all(requests) })
+    }
+
+    /// How many of the kinds are what is measured; the rest is background.
+    pub fn foreground(&self) -> usize {
+        self.shares.len()
     }
 
     /// Requests that give each entity an event in each of its newest `buckets`, one request an entity; or its
@@ -105,11 +130,18 @@ impl Workload {
         let expects = match target {
             Target::Windrow | Target::Null => vec![windrow::fill(&mut template, &times)],
             Target::Redis => sorted_set::fill(&mut template, &times),
+            Target::Hash => hash::fill(&mut template, buckets),
             Target::Lua => vec![script::fill(&mut template, &times)],
             Target::Ts => time_series::fill(&mut template, &times),
         };
         let expects = for_target(target, expects);
-        Ok(Self::of(Request { name: "fill".to_owned(), template, expects, operations: buckets }))
+        Ok(Self::of(Request {
+            name: "fill".to_owned(),
+            template,
+            expects,
+            operations: buckets,
+            duplicate_share: 0.0,
+        }))
     }
 
     /// Requests of Windrow that give so many entities an event each, all at one time: EVENT.ADD for one, EVENT.MADD
@@ -122,11 +154,21 @@ impl Workload {
             rows => windrow::madd(&mut template, rows, Piece::Text(&time)),
         };
         let name = "step".to_owned();
-        Self::of(Request { name, template, expects: vec![expect], operations: rows as u64 })
+        Self::of(Request {
+            name,
+            template,
+            expects: vec![expect],
+            operations: rows as u64,
+            duplicate_share: 0.0,
+        })
     }
 
     fn of(request: Request) -> Self {
-        Self { requests: vec![request], second_share: 0.0, foreground: 1 }
+        Self { shares: vec![1.0], ..Self::of_all(vec![request]) }
+    }
+
+    fn of_all(requests: Vec<Request>) -> Self {
+        Self { requests, shares: Vec::new(), spaces: Vec::new(), texts: Vec::new(), offsets: Vec::new() }
     }
 
     /// The same with another workload's requests behind it, as background.
@@ -157,18 +199,20 @@ fn request(target: Target, mode: Mode, key: &KeyFormat) -> Result<Request, Bench
         Mode::Events | Mode::Pipelined(_) | Mode::Madd(_) => each(rows, || match target {
             Target::Windrow | Target::Null => vec![windrow::event(&mut template, NOW)],
             Target::Redis => sorted_set::event(&mut template),
+            Target::Hash => hash::event(&mut template),
             Target::Lua => vec![script::event(&mut template)],
             Target::Ts => vec![time_series::event(&mut template, NOW)],
         }),
         Mode::Reads | Mode::Mget(_) => each(rows, || match target {
             Target::Windrow | Target::Null => vec![windrow::read(&mut template)],
             Target::Redis => vec![sorted_set::read(&mut template)],
+            Target::Hash => vec![hash::read(&mut template)],
             Target::Lua => vec![script::read(&mut template)],
             Target::Ts => vec![time_series::read(&mut template)],
         }),
     };
     let expects = for_target(target, expects);
-    Ok(Request { name: mode.to_string(), template, expects, operations: rows as u64 })
+    Ok(Request { name: mode.to_string(), template, expects, operations: rows as u64, duplicate_share: 0.0 })
 }
 
 /// The replies to so many commands, or groups of commands.
@@ -245,6 +289,22 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_of_buckets_is_kept_by_the_client() {
+        let event = of(Target::Hash, Mode::Events);
+        assert_eq!(
+            sent(&event),
+            [
+                "HINCRBYFLOAT user:0000007 s28333333 10.37",
+                "HINCRBY user:0000007 c28333333 1",
+                "HDEL user:0000007 s28333273 c28333273",
+                "EXPIRE user:0000007 3660"
+            ]
+        );
+        assert_eq!((event.expects.len(), event.operations), (4, 1));
+        assert_eq!(sent(&of(Target::Hash, Mode::Reads)), ["HGETALL user:0000007"]);
+    }
+
+    #[test]
     fn functions_in_lua_are_called_with_pairs_of_time_and_amount() {
         let event = of(Target::Lua, Mode::Events);
         assert_eq!(sent(&event), ["FCALL bench_add 1 user:0000007 1700000000000 10.37"]);
@@ -266,7 +326,7 @@ mod tests {
 
     #[test]
     fn landmarks_are_the_same_for_every_kind_of_redis() {
-        for target in [Target::Redis, Target::Lua, Target::Ts] {
+        for target in [Target::Redis, Target::Hash, Target::Lua, Target::Ts] {
             assert_eq!(
                 sent(&of(target, Mode::PipelinedSet(2))),
                 ["SET user:0000007 10.37", "SET user:0000008 10.74"]
@@ -295,14 +355,16 @@ mod tests {
         for (target, first, last) in [
             (Target::Windrow, "1699996460000 10.37", "user:0000007 1700000000000 "),
             (Target::Redis, "ZADD user:0000007 1699996460000 ", "1700000000000 1700000000000-00000060:"),
+            (Target::Hash, "HINCRBYFLOAT user:0000007 s28333274 10.37", "EXPIRE user:0000007 3660"),
             (Target::Lua, "FCALL bench_add 1 user:0000007 1699996460000 10.37", " 1700000000000 "),
         ] {
             let fill =
                 Workload::fill(target, Mode::Events, &key, FILL_BUCKETS).unwrap().requests.swap_remove(0);
             let commands = sent(&fill);
             assert_eq!((commands.len(), fill.operations), (fill.expects.len(), FILL_BUCKETS));
-            assert!(commands[0].contains(first) && commands[0].contains(last), "{}", commands[0]);
-            assert!(!commands[0].contains("user:0000008"));
+            let whole = commands.join(" ");
+            assert!(commands[0].contains(first) && whole.contains(last), "{whole}");
+            assert!(!whole.contains("user:0000008"));
         }
     }
 

@@ -24,6 +24,7 @@ fn load() -> Load {
         rate: None,
         background: None,
         warmup: Duration::ZERO,
+        ramp: Duration::ZERO,
         duration: Duration::from_secs(1),
         drain: Duration::from_secs(20),
         requests: None,
@@ -157,4 +158,25 @@ fn settings_that_make_no_sense_are_refused() {
         assert!(matches!(measure(&server, Mode::Events, &bad), Err(BenchError::Settings(_))), "{bad:?}");
     }
     assert_eq!(server.commands(), 0);
+}
+
+/// A generator that waits for replies would see one slow request in a thousand; an open loop sees the hundred that were due meanwhile.
+#[test]
+fn a_stall_of_100_ms_every_second_shows_in_p99_and_in_the_longest() {
+    const STALL: Duration = Duration::from_millis(100);
+    let server = Misbehaving::start(|n| if n % 1000 == 500 { Answer::Stall(STALL) } else { OK });
+    let open = Load {
+        connections: 4,
+        pipeline: 64,
+        rate: Some((1000.0, Spacing::Constant)),
+        duration: Duration::from_secs(2),
+        ..load()
+    };
+    let summary = measure(&server, Mode::Events, &open).unwrap();
+    assert!(summary.is_clean());
+    assert_eq!(summary.total.requests_timed, 2000);
+    let latency = summary.total.latency;
+    assert!(latency.max_us >= 100_000.0, "max {}", latency.max_us);
+    // Two times 50 requests waited for half of it or longer: 5 % of all.
+    assert!(latency.p99_us >= 50_000.0, "p99 {}", latency.p99_us);
 }

@@ -20,6 +20,53 @@ fn a_clean_run_succeeds_and_wrong_replies_fail_it() {
     }
 }
 
+/// A workload of events at 1,000/s for a second, in a file of its own; `accept` bounds its latency.
+fn workload(name: &str, accept: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("windrow-bench-test-{}-{name}.toml", std::process::id()));
+    let text = format!(
+        "title = '{name}'\n[names.e]\ncount = 100\nprefix = 'e'\nbytes = 4\n[[request]]\nname = 'events'\ncommand = 'add'\n\
+         stream = 's'\nentities = 'e'\nrate = 1000\nid = true\nduplicate_share = 0.2\naccept = {accept}\n\
+         [load]\nconnections = 2\nwarmup = 0.0\nduration = 1.0\narrivals = 'constant'\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_workload_file_is_sent_and_what_became_of_its_events_is_counted() {
+    let server =
+        Misbehaving::start(|n| Answer::Reply(if n % 4 == 1 { b"+DUPLICATE\r\n" } else { b"+OK\r\n" }));
+    let path = workload("outcomes", "{ p99_ms = 60000 }");
+    let output =
+        windrow_bench(&format!("run --target null --addr {} --workload {}", server.addr, path.display()));
+    std::fs::remove_file(&path).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("750 OK, 0 CLAMPED, 0 SKEWED, 250 DUPLICATE, 0 LATE"), "{text}");
+    assert!(text.contains("kept        events: p99"), "{text}");
+}
+
+#[test]
+fn a_missed_bound_has_an_exit_code_of_its_own() {
+    let server = Misbehaving::start(|_| Answer::Reply(b"+OK\r\n"));
+    let path = workload("missed", "{ p99_ms = 0.0 }");
+    let output =
+        windrow_bench(&format!("run --target null --addr {} --workload {}", server.addr, path.display()));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("MISSED      events: p99"));
+}
+
+#[test]
+fn a_workload_file_that_is_wrong_is_refused_by_its_name_and_place() {
+    let path = workload("wrong", "{ p98_ms = 1 }");
+    let output = windrow_bench(&format!("run --workload {}", path.display()));
+    std::fs::remove_file(&path).unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("wrong.toml") && text.contains("p98_ms"), "{text}");
+}
+
 #[test]
 fn nobody_listening_is_a_failure_that_names_the_address() {
     let output = windrow_bench("run --addr 127.0.0.1:1 -n 1");

@@ -40,6 +40,10 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     server::MEMORY,
     server::DBSIZE,
     server::TIME,
+    server::FLUSHALL,
+    server::SAVE,
+    server::BGSAVE,
+    server::LASTSAVE,
     server::SHUTDOWN,
 ];
 

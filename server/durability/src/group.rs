@@ -3,31 +3,38 @@
 use std::fmt;
 
 use windrow_engine::op::{OP_BYTES_MAX, mark_anew, mark_noted};
-use windrow_storage::{Poison, ShardLog, StorageError};
+use windrow_storage::{Poison, Position, ShardLog, StorageError};
 
 use crate::release::{AppendFsync, LogState, releasable};
 
 /// Why a write is not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The log bytes that are allocated are used up.
-    NoRoom,
+    NoRoom {
+        /// Why no more could be allocated, if that is known.
+        why: Option<String>,
+    },
     /// The log has failed: only a restart helps.
     Failed,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::NoRoom => {
-                "MISCONF The log has no room for this write and it was not applied: the disk may be full. \
-                 Reads go on; writing resumes when there is room."
+        match self {
+            Refusal::NoRoom { why } => {
+                let why = why.as_deref().unwrap_or("the disk may be full");
+                write!(
+                    f,
+                    "MISCONF The log has no room for this write and it was not applied: {why}. \
+                     Reads go on; writing resumes when there is room."
+                )
             }
-            Refusal::Failed => {
+            Refusal::Failed => f.write_str(
                 "MISCONF The log has failed and this write was not applied: see the server's messages. \
-                 Reads go on; writing needs a restart."
-            }
-        })
+                 Reads go on; writing needs a restart.",
+            ),
+        }
     }
 }
 
@@ -56,6 +63,8 @@ pub struct LogGroup {
     /// Room for so much is kept before the next write is looked at.
     reserve_bytes: usize,
     has_failed: bool,
+    /// What is collected is thrown away: to measure what the log costs.
+    is_unlogged: bool,
     /// Something was written since this was last asked.
     has_written: bool,
     /// The last answer of [`LogGroup::releasable`] before a failure.
@@ -82,6 +91,7 @@ impl LogGroup {
             room_bytes: 0,
             reserve_bytes: 0,
             has_failed: false,
+            is_unlogged: false,
             has_written: false,
             kept: 0,
         }
@@ -96,6 +106,13 @@ impl LogGroup {
         debug_assert_eq!(log.written().ops(), 0, "a start opens an epoch");
         self.epoch_start = log.written().pack();
         self.log = Some(log);
+    }
+
+    /// Writes nothing from now on, and counts operations only: what is acknowledged is lost with the process. For measuring what the
+    /// log costs, and nothing else.
+    pub fn stop_logging(&mut self) {
+        self.is_unlogged = true;
+        self.room_bytes = usize::MAX;
     }
 
     /// Whether an operation of so many bytes may be applied now.
@@ -118,7 +135,10 @@ impl LogGroup {
         }
         // The sync thread may have made a spare segment since.
         self.room_bytes = self.log.as_ref().map_or(0, ShardLog::room);
-        if self.bytes.len() + op_bytes <= self.room_bytes { Ok(()) } else { Err(Refusal::NoRoom) }
+        if self.bytes.len() + op_bytes <= self.room_bytes {
+            return Ok(());
+        }
+        Err(Refusal::NoRoom { why: self.log.as_ref().and_then(ShardLog::spare_failure) })
     }
 
     /// Whether a write should wait before it is looked at: the room that is left is little, and nothing has failed, so the tick's
@@ -186,6 +206,13 @@ impl LogGroup {
         self.written + self.count
     }
 
+    /// The position of the last operation added.
+    #[inline]
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::unpack(self.epoch_start + self.end())
+    }
+
     /// The position, packed with its epoch, of the next operation to be added.
     #[inline]
     #[must_use]
@@ -217,6 +244,12 @@ impl LogGroup {
         if self.count == 0 {
             return Ok(());
         }
+        if self.is_unlogged {
+            self.written += self.count;
+            self.count = 0;
+            self.bytes.clear();
+            return Ok(());
+        }
         let count = u32::try_from(self.count).expect("a group is bounded by its bytes");
         log.append(now_ms, count, &self.bytes)?;
         self.has_written = true;
@@ -240,6 +273,9 @@ impl LogGroup {
 
     /// The log as the release rule sees it; `None` while loading.
     pub fn state(&mut self) -> Option<LogState> {
+        if self.is_unlogged {
+            return None;
+        }
         let log = self.log.as_mut()?;
         Some(LogState {
             written: log.written().ops(),
@@ -283,7 +319,7 @@ impl LogGroup {
 
     /// The log while it has not failed.
     pub fn log_mut(&mut self) -> Option<&mut ShardLog> {
-        if self.has_failed { None } else { self.log.as_mut() }
+        if self.has_failed || self.is_unlogged { None } else { self.log.as_mut() }
     }
 }
 
@@ -328,7 +364,7 @@ mod tests {
         }
         // Two segments of 64 KiB, less their headers and frames.
         assert!((110..=128).contains(&admitted), "{admitted} operations of 1000 bytes were admitted");
-        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom));
+        assert_eq!(group.admit(op.len(), 5), Err(Refusal::NoRoom { why: None }));
         while syncer.wants_spare() {
             syncer.prepare_spare().unwrap();
         }
@@ -336,6 +372,19 @@ mod tests {
         group.push(&op, false);
         group.write(6).unwrap();
         assert_eq!(group.releasable(AppendFsync::No, 6), admitted + 1);
+    }
+
+    #[test]
+    fn a_group_that_does_not_log_counts_and_releases_everything() {
+        let (mut group, _syncer) = group(MemDisk::new());
+        group.stop_logging();
+        for at in 1..=10_000 {
+            assert_eq!(group.admit(1000, 5), Ok(()));
+            assert_eq!(group.push(&[1; 1000], false), at);
+            group.write(5).unwrap();
+        }
+        assert_eq!(group.releasable(AppendFsync::Always, 6), u64::MAX);
+        assert_eq!(group.into_log().unwrap().written().ops(), 0);
     }
 
     #[test]

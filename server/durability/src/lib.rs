@@ -8,13 +8,22 @@
 //! | [`group`] | the operations of a tick, written to the log as one frame |
 //! | [`release`] | when a write's reply may leave: the rule of `appendfsync` |
 //! | [`catalogue`] | the catalogue in the manifest |
+//! | [`snapshot`] | an image of all shards' memory, made while they go on |
 //! | [`replay`] | operations of the log, dealt to the shards that own their entities |
+//! | [`start`] | from a directory as it was left to shards with everything in it |
 
 pub mod catalogue;
 pub mod group;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod release;
 pub mod replay;
+pub mod snapshot;
+pub mod start;
 
 pub use catalogue::CatalogueStore;
 pub use group::{LogGroup, OUTCOME_UNKNOWN, Refusal};
 pub use release::{AppendFsync, LogState, SYNC_LAG_MAX_MS};
+pub use snapshot::{Snapshot, SnapshotPlan};

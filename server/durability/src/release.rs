@@ -1,5 +1,7 @@
 //! When a write's reply may leave: the rule of `appendfsync`, as a pure function.
 
+use crate::planted::{Mistake, is_planted};
+
 /// When a write's reply may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendFsync {
@@ -43,6 +45,7 @@ pub fn releasable(mode: AppendFsync, log: LogState, now_ms: i64) -> u64 {
     debug_assert!(log.durable <= log.written);
     match mode {
         AppendFsync::No => log.written,
+        AppendFsync::Always if is_planted(Mistake::ReleasedBeforeSync) => log.written,
         AppendFsync::Always => log.durable,
         AppendFsync::EverySec => match log.oldest_unsynced_ms {
             Some(oldest_ms) if now_ms.saturating_sub(oldest_ms) > SYNC_LAG_MAX_MS => log.durable,

@@ -67,9 +67,25 @@ impl<'a> Dealer<'a> {
     /// # Errors
     /// When the bytes are not operations, or a shard takes no more.
     pub fn deal(&mut self, first: u64, ops: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.deal_behind(0, first, ops)
+    }
+
+    /// Deals those operations of a group that are behind the packed position `seen`.
+    ///
+    /// # Errors
+    /// As [`Dealer::deal`].
+    pub fn deal_behind(
+        &mut self,
+        seen: u64,
+        first: u64,
+        ops: &[u8],
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let shards = self.portions.len();
         for (op, position) in op::iter(ops).zip(first..) {
             let op = op?;
+            if position <= seen {
+                continue;
+            }
             let entity = AnyOp::decode(op)?.entity();
             let shard = slot::shard_of(slot::hash_slot(entity), shards);
             let portion = &mut self.portions[shard];

@@ -95,12 +95,12 @@ impl Latest {
         Self(AtomicI64::new(Self::UNSET))
     }
 
-    fn get(&self) -> Option<i64> {
+    pub(crate) fn get(&self) -> Option<i64> {
         // A read after an acknowledged write sees its time: the acknowledgement itself orders the two.
         Some(self.0.load(Ordering::Acquire)).filter(|&ms| ms != Self::UNSET)
     }
 
-    fn observe(&self, ts: i64) -> i64 {
+    pub(crate) fn observe(&self, ts: i64) -> i64 {
         // Mostly it stands or moves seldom: do not take the cache line for writing without need.
         let seen = self.0.load(Ordering::Acquire);
         if ts <= seen { seen } else { self.0.fetch_max(ts, Ordering::AcqRel).max(ts) }
@@ -341,6 +341,28 @@ impl Catalogue {
         let place = &mut next.by_layout_bits[stream.layout_id.0 as usize % LAYOUT_PLACES];
         place.take_if(|there| there.layout_id == stream.layout_id);
         next.by_id.remove(&stream.id);
+        Some(next)
+    }
+
+    /// The catalogue with every stream as if it had been created now: another id, one layout, nothing counted. `None` without streams.
+    pub fn flushed(&self, now_ms: i64) -> Option<Self> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut next = Self {
+            version: self.version + 1,
+            next_stream_id: self.next_stream_id,
+            next_layout_id: self.next_layout_id,
+            ..Self::default()
+        };
+        // In the order of their creation.
+        for entry in self.entries() {
+            let (id, layout_id) = (StreamId(next.next_stream_id), LayoutId(next.next_layout_id));
+            next.next_stream_id += 1;
+            next.next_layout_id += 1;
+            let definition = self.by_id[&StreamId(entry.id)].definition.clone();
+            next.insert(id, layout_id, now_ms, definition, None).expect("it was compiled before");
+        }
         Some(next)
     }
 

@@ -13,6 +13,7 @@
 //! Owner only; no step takes longer than one sub-table.
 
 mod apply;
+mod export;
 mod fingerprint;
 mod generation;
 mod group;
@@ -21,7 +22,9 @@ mod table;
 
 use hashbrown::HashMap;
 
+pub(crate) use export::ExportPlace;
 pub use sources::SEQ_MAX;
+pub(crate) use sources::SOURCES_MAX;
 
 use crate::catalogue::{Catalogue, StreamId};
 use crate::slot::SLOT_GROUPS;

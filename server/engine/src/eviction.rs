@@ -215,7 +215,7 @@ impl Shard {
     }
 
     /// Removes a record if the log takes its operation.
-    fn remove_logged(
+    pub(crate) fn remove_logged(
         &mut self,
         catalogue: &Catalogue,
         place: Handle,

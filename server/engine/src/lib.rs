@@ -16,6 +16,7 @@
 //! - [`copy`]: copies of records, as an image holds them.
 //! - `eviction`: making room when memory is full.
 //! - [`record`]: a record of `windrow-memory` as the words that `windrow-window` works over.
+//! - [`state`]: what a shard knows beside its records, in an image.
 //! - [`slot`]: which shard an entity belongs to.
 
 pub mod alter;
@@ -30,10 +31,15 @@ pub mod form;
 pub mod madd;
 mod number;
 pub mod op;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod reader;
 pub mod record;
 pub mod shard;
 pub mod slot;
+pub mod state;
 pub mod stats;
 pub mod top;
 

@@ -13,8 +13,10 @@ use crate::dedup::Dedup;
 use crate::eviction::Eviction;
 use crate::form::quote;
 use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
+use crate::planted::{Mistake, is_planted};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
+use crate::state::{Covered, Seen};
 use crate::stats::{StreamStats, StreamUsage};
 
 /// What a shard is made with.
@@ -97,6 +99,8 @@ pub struct Shard {
     moved_clock: bool,
     /// Operations replayed since memory was last collected.
     replayed: usize,
+    /// What the image that this shard was made from has seen of the log, until that is replayed.
+    pub(crate) seen: Option<Box<Seen>>,
 }
 
 /// Where upkeep has come to.
@@ -110,13 +114,21 @@ struct Sweep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Live { now_ms: i64, position: u64 },
-    Replay { position: u64 },
+    Replay { position: u64, covered: Covered },
 }
 
 impl Mode {
     fn position(self) -> u64 {
         match self {
-            Self::Live { position, .. } | Self::Replay { position } => position,
+            Self::Live { position, .. } | Self::Replay { position, .. } => position,
+        }
+    }
+
+    /// What an image had seen of the operation.
+    fn covered(self) -> Covered {
+        match self {
+            Self::Live { .. } => Covered::default(),
+            Self::Replay { covered, .. } => covered,
         }
     }
 }
@@ -157,8 +169,15 @@ impl Shard {
     /// # Errors
     /// When the system has no memory for it, or no address range.
     pub fn new(config: ShardConfig, domain: &Arc<Domain>) -> Result<Self, MemoryError> {
-        let mut shard = Self {
-            store: Store::new(config.reserved_bytes, domain)?,
+        let mut shard = Self::over(Store::new(config.reserved_bytes, domain)?, config);
+        shard.set_maxmemory_bytes(config.maxmemory_bytes);
+        Ok(shard)
+    }
+
+    /// A shard over the store of its records, without a limit yet.
+    pub(crate) fn over(store: Store, config: ShardConfig) -> Self {
+        Self {
+            store,
             hash_key: config.hash_key,
             maxmemory_bytes: 0,
             stats: HashMap::new(),
@@ -170,9 +189,8 @@ impl Shard {
             dedup: Dedup::default(),
             moved_clock: false,
             replayed: 0,
-        };
-        shard.set_maxmemory_bytes(config.maxmemory_bytes);
-        Ok(shard)
+            seen: None,
+        }
     }
 
     /// Whether the operation that was counted last started its entity anew: it must be [marked](crate::op::mark_anew) in the log.
@@ -253,8 +271,8 @@ impl Shard {
         outcome
     }
 
-    /// Applies an operation of the log again. Never refuses for memory below what the system has; operations of streams that are
-    /// gone are skipped.
+    /// Applies an operation of the log again, as far as the image that the shard was made from has not seen it. Never refuses for memory
+    /// below what the system has; operations of streams that are gone are skipped.
     ///
     /// # Errors
     /// When the bytes are not an operation: the log is damaged.
@@ -284,7 +302,8 @@ impl Shard {
         }
         self.store.set_bytes_max(usize::MAX);
         let hint = Hint::of(self.hash_key.key(stream.id, op.entity).hash);
-        let outcome = self.change(stream, &op, hint, Mode::Replay { position });
+        let covered = self.covered(stream.id, op.entity, position);
+        let outcome = self.change(stream, &op, hint, Mode::Replay { position, covered });
         self.set_maxmemory_bytes(self.maxmemory_bytes);
         match outcome? {
             Outcome::OutOfMemory => panic!("the system has no memory for what the log holds"),
@@ -292,6 +311,11 @@ impl Shard {
             Outcome::Full => panic!("the record of {:?} is full at {position}", quote(op.entity)),
             _ => Ok(()),
         }
+    }
+
+    /// What an image had seen of an operation.
+    fn covered(&self, stream: StreamId, entity: &[u8], position: u64) -> Covered {
+        self.seen.as_ref().map_or(Covered::default(), |seen| seen.covers(stream, entity, position))
     }
 
     /// Removes a record again, unless it has seen operations since.
@@ -309,9 +333,10 @@ impl Shard {
             return;
         }
         let Some(place) = place else { return };
-        if self.store.record(place).position() < position {
+        if self.store.record(place).position() < position || is_planted(Mistake::AppliedPositionIgnored) {
             self.remove_counted(stream.id, place);
-            self.stats.entry(stream.id).or_default().evicted += u64::from(!remove.is_asked);
+            let is_counted = remove.is_asked || self.covered(stream.id, remove.entity, position).is_counted;
+            self.stats.entry(stream.id).or_default().evicted += u64::from(!is_counted);
         }
     }
 
@@ -388,6 +413,18 @@ impl Shard {
         let key = Key { hash: hint.hash, stream: stream.id.0, entity: op.entity };
         debug_assert_eq!(key, self.hash_key.key(stream.id, op.entity), "the hint is of another entity");
         let mut place = self.store.find_near(&key, hint.place);
+        if let Mode::Replay { position, covered } = mode {
+            let is_in_image = match place {
+                Some(place) => {
+                    self.store.record(place).position() >= position
+                        && !is_planted(Mistake::AppliedPositionIgnored)
+                }
+                None => covered.may_be_removed && !op.starts_anew,
+            };
+            if is_in_image {
+                return self.counted(stream, op, mode);
+            }
+        }
         let body = place.map(|place| Body(self.store.record(place)));
         // By the later of the stamp and the clock, since upkeep may have reclaimed what is dead by the clock. The replay is told.
         let dead = match mode {
@@ -438,15 +475,25 @@ impl Shard {
         body::add(layout, &mut BodyMut(&mut edit), event, &self.placements);
         edit.set_position(mode.position());
         drop(edit);
-        if !op.mark.is_empty() {
+        self.counted(stream, op, mode)
+    }
+
+    /// Takes note of an event that its record has.
+    #[inline]
+    fn counted(&mut self, stream: &Stream, op: &Op<'_>, mode: Mode) -> Outcome {
+        let covered = mode.covered();
+        let is_forgotten = is_planted(Mistake::RememberedNotReplayed) && matches!(mode, Mode::Replay { .. });
+        if !op.mark.is_empty() && !covered.is_remembered && !is_forgotten {
             self.remember(stream, op);
         }
         let clamped = op.judged == Judged::Clamped;
-        let stats = self.stats.entry(stream.id).or_default();
-        stats.counted(op.ts, clamped);
         stream.note_counted(op.ts);
-        if let Mode::Live { now_ms, .. } = mode {
-            stats.received(now_ms, op.ts);
+        if !covered.is_counted {
+            let stats = self.stats.entry(stream.id).or_default();
+            stats.counted(op.ts, clamped);
+            if let Mode::Live { now_ms, .. } = mode {
+                stats.received(now_ms, op.ts);
+            }
         }
         if clamped { Outcome::Clamped } else { Outcome::Ok }
     }

@@ -9,7 +9,7 @@
 //! | `index` | from hash to handle: extendible hashing, read without locks, misses proved |
 //! | `slots` | chunks cut into slots of one size; the pool of chunks; the helper that populates them |
 //! | `reclaim` | when memory that readers may look at can be used again |
-//! | `region`, `handle` | the range of addresses, and numbers that name places in it |
+//! | `region`, `handle` | the range of addresses, and numbers that name places in it; chunks of an image, which become memory when they are met |
 //! | `prefetch`, `padded` | cache lines |
 //! | `sync` | the one switch between `std`'s and loom's atomics |
 //! | `planted` | mistakes that a loom model can plant in the code above, to show that it would notice them |
@@ -32,7 +32,9 @@
 //!    then is anything applied.
 //! 5. **Memory waits for its readers.** Whatever is taken out of use (slots, blocks, directories; with its last slot, a chunk)
 //!    is used again only after every [`Participant`] passed a quiescent point, or slept.
-//! 6. **Everything is bounded.** Attempts of a read, slots freed a tick, records moved a tick, rows of a slice, depth of the
+//! 6. **A chunk of an image is there before it is seen.** Its slots are named long before their words are there. Whoever meets one
+//!    brings its chunk, once; all others wait for that, or (a glance, the index) do without. So a start costs the index alone.
+//! 7. **Everything is bounded.** Attempts of a read, slots freed a tick, records moved a tick, rows of a slice, depth of the
 //!    directory, length of a chain; a split touches one segment, and doubling copies one directory.
 //!
 //! # Checking it
@@ -67,7 +69,7 @@ mod sync;
 pub use error::MemoryError;
 pub use handle::{CHUNK_BYTES, Handle};
 pub use reclaim::{Domain, PARTICIPANTS_MAX, Participant};
-pub use record::{Block, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
+pub use record::{Block, CopiedRecord, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
 pub use region::{Adopter, ChunkLost, ChunkSource, PlannedChunk};
 pub use slots::Populator;
 pub use store::{

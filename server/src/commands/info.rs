@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
 use windrow_protocol::reply;
+use windrow_storage::LogFiles;
 
 use super::connection::REDIS_VERSION;
 use super::memory::{MemoryReport, resident_bytes};
@@ -131,10 +132,47 @@ fn persistence(call: &Call<'_>, text: &mut String) {
         "aof_last_write_status" => if shared.log_failure().is_none() { "ok" } else { "err" },
         "log_written_ops" => written,
         "log_durable_ops" => durable,
-        "rdb_bgsave_in_progress" => 0,
+        "log_bytes" => shared.log_files().map_or(0, LogFiles::bytes),
+        "log_segments" => shared.log_files().map_or(0, LogFiles::segments),
     );
+    images(call, text);
     if let Some(reason) = shared.log_failure() {
         lines!(text, "log_failure" => reason.replace(['\r', '\n'], " "));
+    }
+}
+
+/// Images, by the names that Redis has for its snapshots, and by our own.
+fn images(call: &Call<'_>, text: &mut String) {
+    let shared = call.shared();
+    let saving = &shared.saving;
+    let (known, progress) = (saving.known(), &saving.progress);
+    let newest = known.newest;
+    let running_ms = saving.is_running().then(|| progress.running_ms());
+    let percent = if running_ms.is_some() { progress.percent() } else { 0 };
+    let (records, expected) = match running_ms {
+        Some(_) => (progress.records.load(Relaxed), progress.records_expected.load(Relaxed)),
+        None => (0, 0),
+    };
+    let seconds = |ms: Option<u64>| ms.map_or(-1, |ms| (ms / 1000) as i64);
+    lines!(text,
+        "rdb_changes_since_last_save" => shared.unsaved_changes(),
+        "rdb_bgsave_in_progress" => u8::from(running_ms.is_some()),
+        "rdb_last_save_time" => newest.map_or(0, |image| image.created_ms / 1000),
+        "rdb_last_bgsave_status" => if known.failure.is_none() { "ok" } else { "err" },
+        "rdb_last_bgsave_time_sec" => seconds(known.took_ms),
+        "rdb_current_bgsave_time_sec" => seconds(running_ms),
+        "rdb_saves" => known.written,
+        "current_save_keys_processed" => records,
+        "current_save_keys_total" => expected,
+        "current_save_perc" => percent,
+        "images" => known.images,
+        "image_number" => newest.map_or(0, |image| image.number),
+        "image_bytes" => newest.map_or(0, |image| image.bytes),
+        "image_records" => newest.map_or(0, |image| image.records),
+        "image_chunks_pending" => shared.chunks_pending(),
+    );
+    if let Some(reason) = known.failure {
+        lines!(text, "image_failure" => reason.replace(['\r', '\n'], " "));
     }
 }
 

@@ -11,6 +11,7 @@ mod event;
 mod gathering;
 mod info;
 mod memory;
+mod save;
 mod server;
 mod stream;
 mod window;
@@ -145,6 +146,10 @@ fn run_at_once(
         CommandId::Memory => memory::memory(&mut call),
         CommandId::Dbsize => server::dbsize(&mut call),
         CommandId::Time => server::time(&mut call),
+        CommandId::Flushall => server::flushall(&mut call),
+        CommandId::Save => save::save(&mut call),
+        CommandId::Bgsave => save::bgsave(&mut call),
+        CommandId::Lastsave => save::lastsave(&mut call),
         CommandId::Shutdown => server::shutdown(&mut call),
     };
     if session.is_silent() {

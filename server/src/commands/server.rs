@@ -1,11 +1,14 @@
-//! COMMAND, DBSIZE, TIME, SHUTDOWN.
+//! COMMAND, DBSIZE, TIME, FLUSHALL, SHUTDOWN.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use windrow_protocol::{command, reply};
 
+use super::stream::{ask_admin, asker};
 use super::{Call, Flow, is};
+use crate::admin::AdminMessage;
+use crate::snapshot::EndWith;
 
 /// `COMMAND [COUNT|DOCS|INFO|LIST|GETKEYS ...]`
 pub(super) fn command(call: &mut Call<'_>) -> Flow {
@@ -43,20 +46,34 @@ pub(super) fn time(call: &mut Call<'_>) -> Flow {
     Flow::Done
 }
 
-/// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`: the log is synced in every case.
-pub(super) fn shutdown(call: &mut Call<'_>) -> Flow {
-    let known = ["NOSAVE", "SAVE", "NOW", "FORCE"];
-    if !call.request.skip(1).iter().all(|arg| known.iter().any(|word| is(arg, word))) {
+/// `FLUSHALL [ASYNC|SYNC]`: memory is given back in the background in either case.
+pub(super) fn flushall(call: &mut Call<'_>) -> Flow {
+    let rest = call.request.skip(1);
+    if rest.len() > 1 || !rest.iter().all(|arg| is(arg, "ASYNC") || is(arg, "SYNC")) {
         return call.syntax_error();
     }
-    if call.shared().ending.request() {
-        tracing::info!(
-            "SHUTDOWN was asked for by client {} ({})",
-            call.session.client.id,
-            call.session.client.peer
-        );
+    let asker = asker(call);
+    ask_admin(call, AdminMessage::Flush { asker })
+}
+
+/// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`: the log is synced in every case.
+pub(super) fn shutdown(call: &mut Call<'_>) -> Flow {
+    let mut end = EndWith::ImageIfChanged;
+    for arg in call.request.skip(1).iter() {
+        let is_first = end == EndWith::ImageIfChanged;
+        end = match () {
+            () if is(arg, "NOSAVE") && is_first => EndWith::Nothing,
+            () if is(arg, "SAVE") && is_first => EndWith::Image,
+            () if is(arg, "NOW") || is(arg, "FORCE") => end,
+            () => return call.syntax_error(),
+        };
     }
-    call.shared().wake_all();
+    tracing::info!(
+        "SHUTDOWN was asked for by client {} ({})",
+        call.session.client.id,
+        call.session.client.peer
+    );
+    call.shared().end(end);
     // As in Redis, success is not replied to: the connection ends with the server.
     Flow::Parked
 }

@@ -40,11 +40,11 @@ pub(super) fn drop(call: &mut Call<'_>) -> Flow {
     ask_admin(call, AdminMessage::Drop { name, asker })
 }
 
-fn asker(call: &Call<'_>) -> Asker {
+pub(super) fn asker(call: &Call<'_>) -> Asker {
     Asker { shard: call.core.id, connection: call.session.id }
 }
 
-fn ask_admin(call: &mut Call<'_>, message: AdminMessage) -> Flow {
+pub(super) fn ask_admin(call: &mut Call<'_>, message: AdminMessage) -> Flow {
     match call.shared().admin.send(message) {
         Ok(()) => Flow::Parked,
         Err(_) => call.error(format_args!("ERR the server is shutting down")),

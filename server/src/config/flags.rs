@@ -6,6 +6,9 @@ use clap::{Arg, ArgMatches};
 
 use super::{Config, SETTINGS};
 
+/// Not a setting: nobody should meet it by chance.
+const UNLOGGED: &str = "unlogged-for-measurement";
+
 /// The flags of `windrow serve`.
 pub fn arguments() -> impl Iterator<Item = Arg> {
     let defaults = Config::default();
@@ -14,7 +17,11 @@ pub fn arguments() -> impl Iterator<Item = Arg> {
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
         .help("TOML file with settings; flags override it");
-    std::iter::once(file).chain(SETTINGS.iter().map(move |setting| {
+    let unlogged =
+        Arg::new(UNLOGGED).long(UNLOGGED).action(clap::ArgAction::SetTrue).hide(true).help(
+            "Log nothing: what is acknowledged is lost with the process. To measure what the log costs",
+        );
+    [file, unlogged].into_iter().chain(SETTINGS.iter().map(move |setting| {
         let default = (setting.get)(&defaults);
         let shown = if default.is_empty() { "none".to_owned() } else { default };
         Arg::new(setting.name)
@@ -34,6 +41,10 @@ pub fn from_matches(matches: &ArgMatches) -> Result<Config, String> {
         if let Some(text) = matches.get_one::<String>(setting.name) {
             config.set(setting.name, text)?;
         }
+    }
+    config.is_unlogged = matches.get_flag(UNLOGGED);
+    if config.is_unlogged && config.save_s > 0 {
+        return Err(format!("--{UNLOGGED} needs --save 0: an image waits for the log"));
     }
     config.validate()?;
     Ok(config)
@@ -67,5 +78,12 @@ mod tests {
     fn a_soft_limit_above_the_hard_one_is_refused() {
         let error = parse(&["serve", "--client-output-soft-limit", "1gb"]).unwrap_err();
         assert!(error.contains("hard"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_logs_nothing_takes_no_images() {
+        assert!(parse(&["serve", "--unlogged-for-measurement"]).unwrap_err().contains("--save 0"));
+        assert!(parse(&["serve", "--unlogged-for-measurement", "--save", "0"]).unwrap().is_unlogged);
+        assert!(!parse(&["serve"]).unwrap().is_unlogged);
     }
 }

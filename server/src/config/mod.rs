@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use windrow_memory::STORE_BYTES_MIN;
+use windrow_storage::Retention;
+use windrow_window::duration::DAY_MS;
 
 pub use example::example_toml;
 pub use flags::{arguments, from_matches};
@@ -53,8 +55,24 @@ pub struct Config {
     pub dir: PathBuf,
     /// When write replies leave.
     pub appendfsync: AppendFsync,
+    /// Log nothing, to measure what the log costs.
+    pub is_unlogged: bool,
     /// Size of one log segment.
     pub log_segment_bytes: u64,
+    /// An image is due so long after the one before, if anything changed; 0: never.
+    pub save_s: u64,
+    /// And after so many operations; 0: however many.
+    pub save_operations: u64,
+    /// Most bytes a second of an image that nobody waits for; 0: no bound.
+    pub save_rate_bytes: u64,
+    /// The newest so many images are kept.
+    pub images_kept: usize,
+    /// Log that no start needs is kept so long.
+    pub log_retention_ms: i64,
+    /// And no more of it than this; 0: no bound.
+    pub log_retention_bytes: u64,
+    /// Writes are refused while the log has this size and nothing of it may go; 0: no bound.
+    pub log_max_bytes: u64,
     /// Bound for records of all shards together; 0: none.
     pub maxmemory_bytes: u64,
     /// What happens there.
@@ -96,7 +114,15 @@ impl Default for Config {
             requirepass: String::new(),
             dir: PathBuf::from("windrow-data"),
             appendfsync: AppendFsync::EverySec,
+            is_unlogged: false,
             log_segment_bytes: 64 << 20,
+            save_s: 300,
+            save_operations: 20_000_000,
+            save_rate_bytes: 128 << 20,
+            images_kept: IMAGES_KEPT_MIN,
+            log_retention_ms: DAY_MS,
+            log_retention_bytes: 0,
+            log_max_bytes: 0,
             maxmemory_bytes: 0,
             maxmemory_policy: MaxmemoryPolicy::NoEviction,
             shards: 0,
@@ -135,6 +161,16 @@ impl Config {
         file::load(self, path)
     }
 
+    /// Which log is kept beyond what a start needs.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            keep_ms: self.log_retention_ms.unsigned_abs(),
+            keep_bytes: self.log_retention_bytes,
+            max_bytes: self.log_max_bytes,
+        }
+    }
+
     /// What the settings must fulfil together.
     pub fn validate(&self) -> Result<(), String> {
         if self.bind.is_empty() {
@@ -145,6 +181,16 @@ impl Config {
                 "client-output-soft-limit ({}) is above client-output-hard-limit ({})",
                 size::format(self.output_soft_bytes),
                 size::format(self.output_hard_bytes)
+            ));
+        }
+        let least_log_bytes = LOG_SEGMENTS_MIN * self.log_segment_bytes * self.shard_count() as u64;
+        if self.log_max_bytes > 0 && self.log_max_bytes < least_log_bytes {
+            return Err(format!(
+                "log-max-bytes ({}) is too little for {} shards with log-segment-bytes {}: give at least {}, or 0 for no limit",
+                size::format(self.log_max_bytes),
+                self.shard_count(),
+                size::format(self.log_segment_bytes),
+                size::format(least_log_bytes)
             ));
         }
         let least_bytes = (STORE_BYTES_MIN * self.shard_count()) as u64;
@@ -160,5 +206,11 @@ impl Config {
     }
 }
 
+/// A damaged image falls back to the one before, so there are two.
+pub const IMAGES_KEPT_MIN: usize = 2;
+/// Most images that are kept.
+pub const IMAGES_KEPT_MAX: usize = 64;
+/// Segments of a shard that `log-max-bytes` leaves room for: one in use, a spare, and what two images hold.
+const LOG_SEGMENTS_MIN: u64 = 4;
 /// Most shard threads: each pair of shards has rings, so memory for them grows with the square.
 pub const SHARDS_MAX: usize = 64;

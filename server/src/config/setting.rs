@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::{AppendFsync, Config, MaxmemoryPolicy, SHARDS_MAX, size};
+use windrow_window::duration;
+
+use super::{AppendFsync, Config, IMAGES_KEPT_MAX, IMAGES_KEPT_MIN, MaxmemoryPolicy, SHARDS_MAX, size};
 
 /// One setting: how it is named, explained, read and written as text.
 pub struct Setting {
@@ -180,7 +182,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "dir",
         value_name: "DIR",
-        help: "Data directory: log and manifest. Made if it is not there; one server at a time.",
+        help: "Data directory: log, images and manifest. Made if it is not there; one server at a time.",
         section: "Data",
         runtime: false,
         kind: Kind::Text,
@@ -218,6 +220,89 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Text,
         get: |c| size::format(c.log_segment_bytes),
         set: |c, text| bytes(text, 256 << 10, 4 << 30).map(|n| c.log_segment_bytes = n),
+    },
+    Setting {
+        name: "save",
+        value_name: "SECONDS",
+        help: "Write an image of all records so long after the last one, if anything changed: a start reads it and the log behind it. 0: only for SAVE and BGSAVE.",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.save_s.to_string(),
+        // `CONFIG SET save ""` turns it off in Redis.
+        set: |c, text| number(if text.is_empty() { "0" } else { text }, 0, SECONDS_MAX).map(|n| c.save_s = n),
+    },
+    Setting {
+        name: "save-operations",
+        value_name: "N",
+        help: "Write one earlier, after so many operations, where save is on; 0: however many.",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.save_operations.to_string(),
+        set: |c, text| number(text, 0, u64::MAX).map(|n| c.save_operations = n),
+    },
+    Setting {
+        name: "save-rate-limit",
+        value_name: "BYTES",
+        help: "Most bytes of an image that are written in a second; SAVE and SHUTDOWN, which are waited for, do not mind it. 0: no limit.",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| size::format(c.save_rate_bytes),
+        set: |c, text| match size::parse(text)? {
+            0 => {
+                c.save_rate_bytes = 0;
+                Ok(())
+            }
+            _ => bytes(text, 1 << 20, 1 << 50).map(|n| c.save_rate_bytes = n),
+        },
+    },
+    Setting {
+        name: "images-kept",
+        value_name: "N",
+        help: "Newest images that are kept: where one is damaged, a start takes the one before.",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.images_kept.to_string(),
+        set: |c, text| {
+            number(text, IMAGES_KEPT_MIN as u64, IMAGES_KEPT_MAX as u64).map(|n| c.images_kept = n as usize)
+        },
+    },
+    Setting {
+        name: "log-retention",
+        value_name: "DURATION",
+        help: "Log is kept so long (24h, 7d; 0s: no longer than needed). Whatever this says, a start always has what it needs: the log since the second newest image.",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| duration::format(c.log_retention_ms),
+        set: |c, text| {
+            c.log_retention_ms = duration::parse(text.as_bytes())
+                .ok_or_else(|| format!("'{text}' is not a duration such as 90m, 24h or 7d"))?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "log-retention-bytes",
+        value_name: "BYTES",
+        help: "Younger log than that goes too once the log is larger than this, oldest first; 0: no bound.",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| size::format(c.log_retention_bytes),
+        set: |c, text| bytes(text, 0, u64::MAX).map(|n| c.log_retention_bytes = n),
+    },
+    Setting {
+        name: "log-max-bytes",
+        value_name: "BYTES",
+        help: "At this size of the log, when a start needs all of it, writes are refused with -MISCONF until an image sets some free; 0: no bound but the disk.",
+        section: "Data",
+        runtime: true,
+        kind: Kind::Text,
+        get: |c| size::format(c.log_max_bytes),
+        set: |c, text| bytes(text, 0, u64::MAX).map(|n| c.log_max_bytes = n),
     },
     Setting {
         name: "streams",
@@ -312,7 +397,6 @@ pub(crate) static FIXED: &[(&str, &str)] = &[
     ("appendonly", "yes"),
     ("databases", "1"),
     ("proto-max-bulk-len", "536870912"),
-    ("save", ""),
     ("io-threads", "1"),
     ("daemonize", "no"),
     ("cluster-enabled", "no"),

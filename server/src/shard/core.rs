@@ -209,7 +209,7 @@ impl Core {
             Outcome::Skewed => b"+SKEWED\r\n",
             Outcome::Duplicate => b"+DUPLICATE\r\n",
             Outcome::Late => b"+LATE\r\n",
-            Outcome::Dropped => b"-ERR the stream was dropped while the event was on its way\r\n",
+            Outcome::Dropped => b"-ERR the stream was dropped or flushed while the event was on its way: it was not counted\r\n",
             Outcome::OutOfMemory => b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
             Outcome::SeqGap { undecided } => {
                 reply::error_display(

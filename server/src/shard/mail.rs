@@ -1,5 +1,6 @@
 //! What a shard does with its messages.
 
+use super::core::Core;
 use super::mailbox::Message;
 use super::tick::ShardLoop;
 use crate::admin::AdminMessage;
@@ -23,6 +24,10 @@ impl ShardLoop {
                     self.core.engine = Some(loaded.engine);
                     self.core.peers = Some(loaded.peers);
                     self.core.group.start(loaded.log, loaded.poison);
+                    if self.core.config.is_unlogged {
+                        tracing::warn!("nothing is logged: what is acknowledged is lost with the process");
+                        self.core.group.stop_logging();
+                    }
                     self.core.apply_maxmemory();
                     self.core.publish_engine();
                     self.shared.shards[self.core.id].set_loaded();
@@ -41,6 +46,11 @@ impl ShardLoop {
                     self.shared.shards[asker].send(Message::Stats { connection, answer });
                 }
                 Message::Stats { connection, answer } => self.gather(connection, answer),
+                Message::AskSnapshot(question) => {
+                    let Core { engine, group, catalogue, .. } = &self.core;
+                    let engine = engine.as_ref().expect("images are written once the shard is loaded");
+                    question.answer(engine, catalogue, group.position());
+                }
                 Message::AskTop(scan) => self.take_top(scan),
                 Message::Merge(asked) => {
                     let answer = self.core.merge_all(&asked.ops);

@@ -14,6 +14,7 @@ use super::top::TopScan;
 use crate::backfill::MergeAsked;
 use crate::commands::{Answer, Asked};
 use crate::connection::{Client, ConnectionId};
+use crate::snapshot::SnapshotQuestion;
 
 /// A message to a shard.
 pub(crate) enum Message {
@@ -33,6 +34,8 @@ pub(crate) enum Message {
     AskTop(Arc<TopScan>),
     /// What a backfill found of this shard's entities.
     Merge(MergeAsked),
+    /// The snapshot thread wants to know something.
+    AskSnapshot(SnapshotQuestion),
     /// What a shard found for the WINDOW.TOP of `connection`.
     TopFound { connection: ConnectionId, found: Vec<Ranked> },
 }

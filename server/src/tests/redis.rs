@@ -68,7 +68,7 @@ fn config_get_takes_patterns_and_config_set_all_or_nothing() {
     let mut client = Client::connect(&running);
     let found = client.ask("CONFIG GET maxmem* save").array();
     let names: Vec<String> = found.into_iter().step_by(2).map(Reply::text).collect();
-    assert_eq!(names, ["maxmemory", "maxmemory-policy", "save"]);
+    assert_eq!(names, ["save", "maxmemory", "maxmemory-policy"]);
     client.ask("CONFIG SET timeout 7 maxclients 0").assert_error("maxclients");
     let value = |client: &mut Client, name: &str| {
         client.ask(&format!("CONFIG GET {name}")).array().pop().unwrap().text()

@@ -3,7 +3,8 @@
 //! Each operation's bytes follow from its position, so whatever is replayed can be judged by itself. The promises:
 //! - positions are dense from 1 for each (epoch, shard), each operation once, whole, as it was appended;
 //! - what was published as durable is there;
-//! - what a finished start had replayed (and would have served) is there at every later start, and nothing more of those epochs.
+//! - what a finished start had replayed (and would have served) is there at every later start, and nothing more of those epochs;
+//! - all this from either of the two newest images on, while retention lets go what it can.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +16,8 @@ use crate::disk::{Call, FaultyDisk, MemDisk};
 use crate::frame::planted::CHECKS_ARE_IGNORED;
 use crate::manifest::EpochEntry;
 use crate::{
-    Disk, Idle, Recovery, Replayed, SegmentFill, ShardLog, SplitMix64, StorageError, StorageOptions,
+    Disk, Idle, ImageEntry, Manifest, Recovery, ReplayFrom, Replayed, Retention, SegmentFill, ShardLog,
+    SplitMix64, Started, StorageError, StorageOptions,
 };
 
 const DIR: &str = "/data";
@@ -23,6 +25,30 @@ const DIR: &str = "/data";
 const IMAGES: u64 = 3;
 
 type LogId = (u32, u16);
+
+/// Which image a start begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Newest,
+    /// As if the newest were damaged.
+    SecondNewest,
+}
+
+impl Begin {
+    fn of_number(number: u64) -> Begin {
+        if number.is_multiple_of(2) { Begin::Newest } else { Begin::SecondNewest }
+    }
+
+    fn of(self, manifest: &Manifest) -> Option<ReplayFrom> {
+        let mut newest = manifest.images.iter().rev();
+        let image = match self {
+            Begin::Newest => newest.next(),
+            // The only one: then the whole log is there too.
+            Begin::SecondNewest => newest.nth(1),
+        };
+        image.map(ReplayFrom::from)
+    }
+}
 
 /// What must hold of a directory whenever it is opened.
 #[derive(Debug, Clone, Default)]
@@ -46,23 +72,44 @@ fn operation(log: LogId, ops: u64) -> Vec<u8> {
 
 fn options(seed: u64) -> StorageOptions {
     let fill = if seed.is_multiple_of(2) { SegmentFill::Write } else { SegmentFill::Allocate };
-    StorageOptions { segment_bytes: 8192, first_segment_bytes: 8192, fill, ..StorageOptions::new(seed) }
+    let retention = Retention { keep_ms: 0, ..Retention::default() };
+    StorageOptions {
+        segment_bytes: 8192,
+        first_segment_bytes: 8192,
+        fill,
+        retention,
+        ..StorageOptions::new(seed)
+    }
 }
 
+/// The outcome, and the last operation of each log; of logs that the image holds wholly what `promises` expect.
 fn open_and_replay(
     disk: Arc<dyn Disk>,
     seed: u64,
+    begin: Begin,
+    promises: &Promises,
     broken: &mut Option<String>,
 ) -> Result<(Replayed, BTreeMap<LogId, u64>), StorageError> {
     let recovery = Recovery::open(disk, Path::new(DIR), options(seed), 1)?;
+    let from = begin.of(recovery.manifest());
     let mut replayed_ops: BTreeMap<LogId, u64> = BTreeMap::new();
+    for (log, kept) in &promises.kept {
+        match from.as_ref().map(|from| from.floor(log.0, log.1)) {
+            // Before the image.
+            Some(None) => replayed_ops.insert(*log, *kept),
+            Some(Some(start)) if start > 0 => replayed_ops.insert(*log, start),
+            _ => None,
+        };
+    }
     let replayed = recovery.replay(
-        None,
+        from.as_ref(),
         &mut |frame| {
             let log = (frame.first.epoch(), frame.shard);
+            let start = from.as_ref().map_or(0, |from| from.floor(log.0, log.1).unwrap_or(u64::MAX));
             let last = replayed_ops.entry(log).or_default();
             let mut expected = Vec::new();
-            if frame.first.ops() != *last + 1 {
+            let straddles = *last == start && frame.first.ops() <= start;
+            if frame.first.ops() != *last + 1 && !straddles {
                 broken.get_or_insert(format!("{log:?} goes from operation {last} to {}", frame.first.ops()));
             }
             for ops in frame.first.ops()..frame.first.ops() + u64::from(frame.op_count) {
@@ -80,10 +127,10 @@ fn open_and_replay(
 }
 
 /// Opens the directory, which must succeed, and holds it to the promises.
-fn verify(disk: &MemDisk, promises: &Promises) -> Result<(), String> {
+fn verify(disk: &MemDisk, begin: Begin, promises: &Promises) -> Result<(), String> {
     let mut broken = None;
-    let (replayed, ops) =
-        open_and_replay(Arc::new(disk.clone()), 0, &mut broken).map_err(|error| error.to_string())?;
+    let (replayed, ops) = open_and_replay(Arc::new(disk.clone()), 0, begin, promises, &mut broken)
+        .map_err(|error| error.to_string())?;
     if let Some(broken) = broken {
         return Err(broken);
     }
@@ -103,7 +150,7 @@ fn verify(disk: &MemDisk, promises: &Promises) -> Result<(), String> {
         }
     }
     let version = replayed.manifest().catalogue.version;
-    start_again(disk, replayed, &ops)?;
+    start_again(disk, replayed, begin, promises, &ops)?;
     if !(promises.catalogue.0..=promises.catalogue.1).contains(&version) {
         return Err(format!("catalogue version {version}, promised {:?}", promises.catalogue));
     }
@@ -111,7 +158,13 @@ fn verify(disk: &MemDisk, promises: &Promises) -> Result<(), String> {
 }
 
 /// A start after whatever happened succeeds, changes nothing that is replayed, and leaves no litter.
-fn start_again(disk: &MemDisk, replayed: Replayed, ops: &BTreeMap<LogId, u64>) -> Result<(), String> {
+fn start_again(
+    disk: &MemDisk,
+    replayed: Replayed,
+    begin: Begin,
+    promises: &Promises,
+    ops: &BTreeMap<LogId, u64>,
+) -> Result<(), String> {
     let shards = 2;
     let started = replayed.start(shards, 0).map_err(|error| error.to_string())?;
     if !started.warnings.is_empty() {
@@ -126,8 +179,8 @@ fn start_again(disk: &MemDisk, replayed: Replayed, ops: &BTreeMap<LogId, u64>) -
         return Err(format!("at most {files_max} files expected: {files:?}"));
     }
     drop(started);
-    let (_, again) =
-        open_and_replay(Arc::new(disk.clone()), 0, &mut None).map_err(|error| error.to_string())?;
+    let (_, again) = open_and_replay(Arc::new(disk.clone()), 0, begin, promises, &mut None)
+        .map_err(|error| error.to_string())?;
     if again != *ops {
         return Err(format!("{ops:?} became {again:?} by a start"));
     }
@@ -158,7 +211,8 @@ fn append(
 /// One life of a server: recovery, then appends, syncs, spares, idling and catalogue changes in a random order.
 fn live(disk: Arc<dyn Disk>, random: &mut SplitMix64, promises: &mut Promises) -> Result<(), StorageError> {
     let mut broken = None;
-    let (replayed, ops) = open_and_replay(disk, random.next_word(), &mut broken)?;
+    let begin = if random.below(4) == 0 { Begin::SecondNewest } else { Begin::Newest };
+    let (replayed, ops) = open_and_replay(disk, random.next_word(), begin, promises, &mut broken)?;
     assert_eq!(broken, None);
     let shards = 1 + random.below(3) as u16;
     let mut started = replayed.start(shards, 0)?;
@@ -171,6 +225,9 @@ fn live(disk: Arc<dyn Disk>, random: &mut SplitMix64, promises: &mut Promises) -
         promises.appended.keys().map(|log| (*log, promises.kept.get(log).copied().unwrap_or(0))).collect();
     promises.settled.extend(closed);
     for now_ms in 0..60 {
+        if random.below(30) == 0 {
+            publish(&mut started, random)?;
+        }
         let shard = random.below(u64::from(shards)) as usize;
         let (log, syncer) = &mut started.logs[shard];
         let id = (epoch, log.shard());
@@ -182,6 +239,7 @@ fn live(disk: Arc<dyn Disk>, random: &mut SplitMix64, promises: &mut Promises) -
                 Idle::Sync => syncer.step().map(|_| ()),
                 Idle::Nothing => Ok(()),
             }),
+            9 if random.below(2) == 0 => started.directory.retain(now_ms + 1).map(|_| ()),
             _ if random.below(8) == 0 => {
                 promises.catalogue.1 += 1;
                 started.directory.update_catalogue(|_| ()).map(|version| promises.catalogue.0 = version)
@@ -195,6 +253,33 @@ fn live(disk: Arc<dyn Disk>, random: &mut SplitMix64, promises: &mut Promises) -
         outcome?;
     }
     Ok(())
+}
+
+/// Names an image that was begun at some time before now, and that may hold what is durable.
+fn publish(started: &mut Started, random: &mut SplitMix64) -> Result<(), StorageError> {
+    let mut manifest = started.directory.manifest().clone();
+    let ends: Vec<u64> = started.logs.iter().map(|(log, _)| log.durable().ops()).collect();
+    let before = manifest
+        .images
+        .last()
+        .filter(|image| image.epoch == manifest.epoch)
+        .map(|image| image.starts.clone());
+    let before = before.unwrap_or_else(|| vec![0; ends.len()]);
+    let starts =
+        before.iter().zip(&ends).map(|(before, end)| before + random.below(end - before + 1)).collect();
+    manifest.images.push(ImageEntry {
+        image: manifest.images.last().map_or(1, |image| image.image + 1),
+        epoch: manifest.epoch,
+        shards: ends.len() as u16,
+        created_ms: 0,
+        starts,
+        ends,
+        bytes: 0,
+        records: 0,
+    });
+    let surplus = manifest.images.len().saturating_sub(2);
+    manifest.images.drain(..surplus);
+    started.directory.replace_manifest(manifest)
 }
 
 /// Lives of a server on one disk, the last of which the power ends at its `halt`-th change of the disk. True if it got that far.
@@ -241,12 +326,12 @@ fn crash_everywhere(seed: u64, lives_before: u64, offset: u64, stride: u64) -> R
     loop {
         let (disk, promises, halted) = lives(seed, lives_before, halt)?;
         for image in 0..IMAGES {
-            verify(&disk.crash(seed ^ image), &promises).map_err(|broken| {
-                format!("seed {seed}, {lives_before} lives, call {halt}, image {image}: {broken}")
-            })?;
+            verify(&disk.crash(seed ^ image), Begin::of_number(halt + image), &promises).map_err(
+                |broken| format!("seed {seed}, {lives_before} lives, call {halt}, image {image}: {broken}"),
+            )?;
         }
         // The process alone died: the page cache is still there.
-        verify(&disk, &promises).map_err(|broken| {
+        verify(&disk, Begin::of_number(halt), &promises).map_err(|broken| {
             format!("seed {seed}, {lives_before} lives, call {halt}, same disk: {broken}")
         })?;
         if !halted {
@@ -271,7 +356,8 @@ fn no_power_loss_at_any_call_of_a_recovery_breaks_a_promise() {
         // A life cut short leaves something to recover; the crash image is where the next start begins.
         let (disk, promises, _) = lives(seed, 2, 40 + seed % 60).unwrap();
         let image = disk.crash(seed);
-        verify(&image, &promises).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        verify(&image.fork(), Begin::of_number(seed), &promises)
+            .unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         let mut served = None;
         for halt in 0.. {
             // The same image each time: a crash keeps everything of a disk on which nothing is unsynced.
@@ -279,7 +365,8 @@ fn no_power_loss_at_any_call_of_a_recovery_breaks_a_promise() {
             let faulty = FaultyDisk::new(Arc::new(disk.clone()));
             faulty.halt_at(halt);
             let mut broken = None;
-            let outcome = open_and_replay(Arc::new(faulty.clone()), seed, &mut broken)
+            let begin = Begin::Newest;
+            let outcome = open_and_replay(Arc::new(faulty.clone()), seed, begin, &promises, &mut broken)
                 .and_then(|(replayed, ops)| Ok((replayed.start(3, 0)?, ops)));
             assert_eq!(broken, None, "seed {seed}, call {halt}");
             let mut promises = promises.clone();
@@ -291,7 +378,7 @@ fn no_power_loss_at_any_call_of_a_recovery_breaks_a_promise() {
             }
             drop(outcome);
             for round in 0..IMAGES {
-                verify(&disk.crash(seed ^ round), &promises)
+                verify(&disk.crash(seed ^ round), Begin::of_number(halt + round), &promises)
                     .unwrap_or_else(|broken| panic!("seed {seed}, call {halt}, round {round}: {broken}"));
             }
             if faulty.calls(Call::Any) <= halt {

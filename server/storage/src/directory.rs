@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::disk::{DirLock, OpenMode, remove_if_exists, write_all_at};
 use crate::manifest::MANIFEST_FILE;
+use crate::planted::{Mistake, is_planted};
 use crate::segment::{SegmentName, TEMPORARY_SUFFIX};
 use crate::{Catalogue, Disk, LogFiles, Manifest, Poison, StorageError};
 
@@ -108,6 +109,8 @@ impl DataDir {
     pub(crate) fn replace_manifest(&mut self, mut manifest: Manifest) -> Result<(), StorageError> {
         self.poison.check()?;
         manifest.raise_format();
+        // Better no server than a directory that none can open.
+        assert_eq!(manifest.check(), Ok(()), "a manifest is written that could not be read");
         let bytes = manifest.encode()?;
         let path = self.dir.join(MANIFEST_FILE);
         let temporary = self.dir.join(format!("{MANIFEST_FILE}{TEMPORARY_SUFFIX}"));
@@ -116,7 +119,7 @@ impl DataDir {
             remove_if_exists(disk.as_ref(), &temporary)?;
             let file = disk.open(&temporary, OpenMode::CreateNew)?;
             write_all_at(file.as_ref(), &bytes, 0)?;
-            file.sync_data()
+            if is_planted(Mistake::ManifestNotSynced) { Ok(()) } else { file.sync_data() }
         };
         if let Err(error) = write() {
             // Room for others. If this fails too, the next attempt removes it.

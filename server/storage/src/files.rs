@@ -170,6 +170,12 @@ impl LogFiles {
         self.books().bytes
     }
 
+    /// How many files have log in them: those that are full, and one for each log that is written.
+    pub fn segments(&self) -> usize {
+        let books = self.books();
+        books.closed.values().map(VecDeque::len).sum::<usize>() + books.running.len()
+    }
+
     /// Keeps what is behind `from`, as far as it is there; `None`: everything that is there.
     pub fn pin(&self, from: Option<ReplayFrom>) -> LogPin {
         self.hold(Hold::From(from.unwrap_or(ReplayFrom { epoch: 0, starts: Vec::new() })))

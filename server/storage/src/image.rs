@@ -64,7 +64,7 @@ mod writer;
 mod tests;
 
 pub use error::ImageError;
-pub use files::{ImageName, quarantine, remove_unnamed};
+pub use files::{ImageName, quarantine, remove_image, remove_unnamed};
 pub use format::{
     CHUNK_GRANULES, ChunkEntry, GRANULE_BYTES, IMAGE_FORMAT, ImageHeader, STATE_BYTES_MAX, TABLE_BYTES_MAX,
     TableEntry,

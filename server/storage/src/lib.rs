@@ -29,6 +29,10 @@ mod directory;
 mod error;
 mod files;
 mod options;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod poison;
 mod random;
 
@@ -42,7 +46,7 @@ pub use options::{OnCorruption, Retention, SegmentFill, StorageOptions};
 pub use poison::Poison;
 pub use position::Position;
 pub use random::SplitMix64;
-pub use recovery::{Recovery, ReplayFrom, Replayed, ReplayedFrame, Report, Started};
+pub use recovery::{LogSurvey, Reading, Recovery, ReplayFrom, Replayed, ReplayedFrame, Report, Started};
 
 #[cfg(test)]
 mod crash_tests;

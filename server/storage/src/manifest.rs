@@ -289,7 +289,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Whether it can be true; the error is for people. One that cannot is not read.
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.format < self.format_needed() {
             return Err(format!("format {} cannot name images or a log without its beginning", self.format));
         }

@@ -33,25 +33,28 @@ mod from;
 mod next_epoch;
 mod plan;
 mod replay;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use from::ReplayFrom;
+pub use survey::{LogSurvey, Reading};
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::directory::DataDir;
 use crate::disk::OpenMode;
 use crate::error::LogDamage;
 use crate::frame::Step;
+use crate::image::ImageReader;
 use crate::log::{LogSyncer, ShardLog};
 use crate::manifest::{LogEnd, MANIFEST_FILE, ManifestState};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName};
-use crate::{Disk, Manifest, Position, StorageError, StorageOptions};
+use crate::{Disk, ImageEntry, Manifest, Position, StorageError, StorageOptions};
 
 use plan::Plan;
 use replay::Replay;
@@ -166,6 +169,19 @@ impl Recovery {
         self.directory.manifest()
     }
 
+    /// The newest image of which every file opens.
+    pub fn newest_whole_image(&self) -> Option<&ImageEntry> {
+        let dir = self.directory.images_dir();
+        let opens = |image: u64, shard| ImageReader::open(self.directory.disk(), &dir, image, shard).is_ok();
+        let mut newest = self.manifest().images.iter().rev();
+        newest.find(|entry| (0..entry.shards).all(|shard| opens(entry.image, shard)))
+    }
+
+    /// The disk and the directory of image files on it: see [`DataDir::images`].
+    pub fn images(&self) -> (Arc<dyn Disk>, PathBuf) {
+        self.directory.images()
+    }
+
     /// Reads the log: epochs ascending, in each the shards ascending, in each the operations as they were appended. All of it, or what
     /// is behind an image. After an error the caller throws away what it has built.
     ///
@@ -178,7 +194,7 @@ impl Recovery {
         on_progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Replayed, StorageError> {
         from::check(from, self.directory.path(), self.manifest())?;
-        let plan = Plan::new(&self.directory, &self.files, from)?;
+        let plan = Plan::new(&self.directory, &self.files, from, false)?;
         let mut replay =
             Replay::new(&self.directory, self.options.on_corruption, plan.bytes, on_frame, on_progress);
         let mut ends = Vec::new();

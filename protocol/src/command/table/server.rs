@@ -132,21 +132,58 @@ pub(super) const TIME: Command = Row::new(CommandId::Time, "time", 1, Group::Ser
     .tips(&["nondeterministic_output"])
     .summary("Replies the server's clock: Unix seconds and microseconds.");
 
+pub(super) const FLUSHALL: Command = Row::new(CommandId::Flushall, "flushall", -1, Group::Server)
+    .flags(&[Flag::Write])
+    .categories(&[Category::Keyspace, Category::Dangerous])
+    .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+    .complexity("O(N) where N is the number of streams; memory is given back in the background")
+    .summary("Removes all entities and what is remembered to count events once. The streams stay, empty.")
+    .arguments(&[Arg::one_of(
+        "flush-type",
+        &[
+            Arg::keyword("async", "ASYNC", "Memory is given back in the background, as always."),
+            Arg::keyword("sync", "SYNC", "Accepted for clients written for Redis."),
+        ],
+        "How memory is given back.",
+    )
+    .optional()]);
+
+pub(super) const SAVE: Command = Row::new(CommandId::Save, "save", 1, Group::Server)
+    .flags(&[Flag::Admin, Flag::Noscript])
+    .complexity("O(N) where N is the number of records")
+    .summary(
+        "Writes an image of all records, from which the next start is quick; replies when it is on disk.",
+    );
+
+pub(super) const BGSAVE: Command = Row::new(CommandId::Bgsave, "bgsave", -1, Group::Server)
+    .flags(&[Flag::Admin, Flag::Noscript])
+    .complexity("O(1)")
+    .summary("Begins to write an image of all records, and replies at once.")
+    .arguments(&[Arg::keyword("schedule", "SCHEDULE", "Accepted for clients written for Redis.").optional()]);
+
+pub(super) const LASTSAVE: Command = Row::new(CommandId::Lastsave, "lastsave", 1, Group::Server)
+    .flags(&[Flag::Loading, Flag::Stale, Flag::Fast])
+    .categories(&[Category::Admin, Category::Dangerous])
+    .tips(&["nondeterministic_output"])
+    .summary("Replies of when the newest image is, in Unix seconds; 0 without an image.");
+
 pub(super) const SHUTDOWN: Command = Row::new(CommandId::Shutdown, "shutdown", -1, Group::Server)
     .flags(ADMIN)
-    .complexity("O(1)")
-    .summary("Syncs the log and ends the server.")
+    .complexity("O(N) where N is the number of records, if an image is written; else O(1)")
+    .summary(
+        "Syncs the log and ends the server, after writing an image where `save` is on and something changed.",
+    )
     .arguments(&[
         Arg::one_of(
             "save-selector",
             &[
-                Arg::keyword("nosave", "NOSAVE", "No snapshot; the log is synced all the same."),
-                Arg::keyword("save", "SAVE", "Accepted for clients written for Redis."),
+                Arg::keyword("nosave", "NOSAVE", "No image; the log is synced all the same."),
+                Arg::keyword("save", "SAVE", "An image, whatever the setting `save` says."),
             ],
-            "Whether a snapshot is written first.",
+            "Whether an image is written first.",
         )
         .optional(),
-        Arg::keyword("now", "NOW", "Does not wait for slow clients.").optional(),
+        Arg::keyword("now", "NOW", "Accepted for clients written for Redis.").optional(),
         Arg::keyword("force", "FORCE", "Ends the server though an error keeps the log from being synced.")
             .optional(),
     ]);

@@ -3,10 +3,12 @@
 //! Extendible hashing (Fagin et al., 1979) by the first bits of a fingerprint: a directory of table numbers, whose doubling
 //! is the only step that is not bounded by one table; it copies four bytes for some thousands of fingerprints.
 
-use super::table::{ALLOCATION_BYTES, Table};
+use super::table::{ALLOCATION_BYTES, FINGERPRINTS_MAX, Table};
 
 /// A table with so many shared bits is no longer split: it would take a fault of the hash to get there.
 const DEPTH_MAX: u8 = 24;
+/// A generation that is made as a whole has a directory of at most so many times, to the power of two, what even spread would need.
+const DEPTH_SPREAD: u8 = 6;
 
 /// Fingerprints that were counted before `end_ms`.
 #[derive(Debug)]
@@ -28,6 +30,47 @@ impl Generation {
         let table = Table::new();
         let bytes = size_of::<Self>() + table.bytes();
         Self { end_ms, tables: vec![table], directory: Vec::new(), depth: 0, count: 0, bytes }
+    }
+
+    /// One of fingerprints in ascending order.
+    pub(super) fn of(end_ms: i64, fingerprints: &[u64]) -> Self {
+        // Fingerprints spread evenly, so the directory stays this small; if they do not, tables are large instead.
+        let depth_max = (fingerprints.len() / FINGERPRINTS_MAX + 1).ilog2() as u8 + DEPTH_SPREAD;
+        let mut parts = Vec::new();
+        divide(fingerprints, 0, depth_max.min(DEPTH_MAX), &mut parts);
+        let depth = parts.iter().map(|&(_, depth)| depth).max().unwrap_or(0);
+        let mut generation = Self {
+            end_ms,
+            tables: Vec::new(),
+            directory: Vec::new(),
+            depth,
+            count: fingerprints.len(),
+            bytes: 0,
+        };
+        for (part, table_depth) in parts {
+            let table = Table::of(part, table_depth);
+            generation.bytes += table.bytes();
+            if depth > 0 {
+                let number = generation.tables.len() as u32;
+                generation.directory.extend(std::iter::repeat_n(number, 1 << (depth - table_depth)));
+            }
+            generation.tables.push(table);
+        }
+        generation.bytes += size_of::<Self>() + generation.directory_bytes(depth);
+        generation
+    }
+
+    /// The fingerprints from `from` on of the table that it would be in, at most `count_max`, in ascending order; and where to go on.
+    pub(super) fn fingerprints_from(&self, from: u64, count_max: usize) -> (Vec<u64>, Option<u64>) {
+        let table = &self.tables[self.table_of(from)];
+        let mut rest = table.iter().skip_while(|&fingerprint| fingerprint < from);
+        let taken = rest.by_ref().take(count_max).collect();
+        let next = rest.next().or_else(|| match table.depth() {
+            0 => None,
+            // Behind all that share the table's bits.
+            depth => (from | u64::MAX >> depth).checked_add(1),
+        });
+        (taken, next)
     }
 
     /// What [`Generation::new`] takes.
@@ -139,6 +182,19 @@ impl Generation {
     }
 }
 
+/// Parts of which each fits a table with room to spare, in order, and how many first bits each shares.
+fn divide<'f>(fingerprints: &'f [u64], depth: u8, depth_max: u8, parts: &mut Vec<(&'f [u64], u8)>) {
+    if fingerprints.len() < FINGERPRINTS_MAX || depth == depth_max {
+        parts.push((fingerprints, depth));
+        return;
+    }
+    let bit = 1 << (63 - depth);
+    let (low, high) =
+        fingerprints.split_at(fingerprints.partition_point(|fingerprint| fingerprint & bit == 0));
+    divide(low, depth + 1, depth_max, parts);
+    divide(high, depth + 1, depth_max, parts);
+}
+
 #[cfg(test)]
 mod tests {
     use super::Generation;
@@ -170,6 +226,42 @@ mod tests {
         assert!(generation.tables.len() > 20, "{} tables", generation.tables.len());
         assert!((1..=COUNT).all(|number| generation.contains(fingerprint(number))));
         assert!((COUNT + 1..3 * COUNT).all(|number| !generation.contains(fingerprint(number))));
+    }
+
+    #[test]
+    fn one_of_its_fingerprints_is_like_the_one_they_were_taken_from() {
+        for count in [0, 1, 100, 4_095, 4_096, 30_000] {
+            let generation = filled(count);
+            let (mut taken, mut next) = (Vec::new(), Some(0));
+            while let Some(from) = next {
+                let (some, then) = generation.fingerprints_from(from, 1_000);
+                let before = taken.len();
+                taken.extend(some);
+                assert!(taken.len() - before <= 1_000 && then.is_none_or(|then| then > from));
+                next = then;
+            }
+            assert!(taken.is_sorted_by(|a, b| a < b));
+            let mut made = Generation::of(0, &taken);
+            assert_eq!(made.count(), count as usize);
+            assert!(
+                made.bytes() <= 2 * generation.bytes(),
+                "{} and {} bytes",
+                made.bytes(),
+                generation.bytes()
+            );
+            // It goes on like any other.
+            for number in count + 1..=count + 10_000 {
+                made.grow(fingerprint(number));
+                made.insert(fingerprint(number));
+            }
+            assert!((1..=count + 10_000).all(|number| made.contains(fingerprint(number))));
+            assert!((count + 10_001..count + 50_000).all(|number| !made.contains(fingerprint(number))));
+            let mut bytes = made.bytes();
+            while let Some((freed, _)) = made.free_one() {
+                bytes -= freed;
+            }
+            assert_eq!(bytes, 0, "what it takes is counted");
+        }
     }
 
     #[test]

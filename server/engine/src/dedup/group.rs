@@ -8,6 +8,8 @@ use super::sources::Sources;
 pub(super) struct Group {
     /// By their ends, ascending. An id goes to the newest; the one before is kept until everything in it is old enough.
     generations: Vec<Generation>,
+    /// How many generations there ever were: so each has a number.
+    begun: u64,
     /// The latest stamp of an event that was remembered here. It alone decides which generation an id goes to, and the log has it.
     clock_ms: i64,
     pub(super) sources: Sources,
@@ -15,7 +17,7 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn new() -> Self {
-        Self { generations: Vec::new(), clock_ms: i64::MIN, sources: Sources::default() }
+        Self { generations: Vec::new(), begun: 0, clock_ms: i64::MIN, sources: Sources::default() }
     }
 
     /// Whether the id is remembered at `clock_ms`: it was counted within `dedup_ms`, or not long before.
@@ -59,6 +61,7 @@ impl Group {
             // Generations begin at multiples of DEDUP, so that they do not depend on who came first.
             let begins_ms = clock_ms.max(self.clock_ms).div_euclid(dedup_ms) * dedup_ms;
             self.generations.push(Generation::new(begins_ms.saturating_add(dedup_ms)));
+            self.begun += 1;
         }
         let newest = self.generations.last_mut().expect("there is one that is open");
         newest.grow(fingerprint);
@@ -76,6 +79,30 @@ impl Group {
         let over = self.generations.iter().take_while(|&generation| is_over(generation, clock_ms, dedup_ms));
         let count = over.count();
         self.generations.drain(..count)
+    }
+
+    /// One as it was exported: its clock, and the ends of its generations, which are empty at first.
+    pub(super) fn of(clock_ms: i64, ends_ms: &[i64]) -> Self {
+        let generations: Vec<Generation> = ends_ms.iter().map(|&end_ms| Generation::new(end_ms)).collect();
+        let begun = generations.len() as u64;
+        Self { generations, begun, clock_ms, sources: Sources::default() }
+    }
+
+    /// The latest stamp of an event that was remembered here.
+    pub(super) fn clock_ms(&self) -> i64 {
+        self.clock_ms
+    }
+
+    /// Its generations, oldest first, each with its number.
+    pub(super) fn numbered(&self) -> impl ExactSizeIterator<Item = (u64, &Generation)> {
+        let first = self.begun - self.generations.len() as u64;
+        self.generations.iter().enumerate().map(move |(index, generation)| (first + index as u64, generation))
+    }
+
+    /// Puts fingerprints in ascending order in place of what a generation holds: the `index`-th from the oldest on.
+    pub(super) fn fill(&mut self, index: usize, fingerprints: &[u64]) {
+        let end_ms = self.generations[index].end_ms;
+        self.generations[index] = Generation::of(end_ms, fingerprints);
     }
 
     /// All generations.

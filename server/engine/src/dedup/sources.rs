@@ -1,7 +1,9 @@
 //! Sources: who sends events in the order of sequence numbers, and how far each has come.
 
+use super::SourceSeq;
+
 /// Most sources that one stream's group of hash slots can have.
-pub(super) const SOURCES_MAX: usize = 4096;
+pub(crate) const SOURCES_MAX: usize = 4096;
 
 /// The largest sequence number.
 pub const SEQ_MAX: u64 = u64::MAX - 1;
@@ -89,6 +91,13 @@ impl Sources {
         {
             self.0[at].undecided = NONE;
         }
+    }
+
+    /// Each source that an event of was counted, by its fingerprint, and the sequence number after the last one counted. What is undecided
+    /// is not in it: that is a matter of the connections that are waiting, and no log tells when it was decided otherwise.
+    pub(super) fn counted_so_far(&self) -> impl Iterator<Item = SourceSeq> {
+        let counted = self.0.iter().filter(|source| source.next > 0);
+        counted.map(|source| SourceSeq { source: source.fingerprint, seq: source.next - 1 })
     }
 
     /// How many bytes room for the source takes at most.

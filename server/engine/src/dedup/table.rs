@@ -120,7 +120,7 @@ impl Table {
         let bit = 1 << (63 - self.depth);
         let (low, high) =
             fingerprints.split_at(fingerprints.partition_point(|fingerprint| fingerprint & bit == 0));
-        [low, high].map(|half| Self::build(half, self.depth + 1, half.len() * 3 / 2))
+        [low, high].map(|half| Self::of(half, self.depth + 1))
     }
 
     /// Bytes of one table of a [`Table::split`] at most, as a rule.
@@ -128,8 +128,18 @@ impl Table {
         table_bytes(slots_of(self.count as usize * 3 / 2))
     }
 
+    /// A table of fingerprints in ascending order that share their first `depth` bits.
+    pub(super) fn of(fingerprints: &[u64], depth: u8) -> Self {
+        Self::build(fingerprints, depth, fingerprints.len() * 3 / 2)
+    }
+
     fn fingerprints(&self) -> Vec<u64> {
-        self.slots.iter().copied().filter(|&slot| slot != EMPTY).collect()
+        self.iter().collect()
+    }
+
+    /// In ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> + Clone {
+        self.slots.iter().copied().filter(|&slot| slot != EMPTY)
     }
 
     pub(super) fn depth(&self) -> u8 {

@@ -101,7 +101,7 @@ impl<'a> Probe<'a> {
     }
 
     fn segment(&self, handle: Handle) -> Option<Segment<'a>> {
-        self.region.slot(handle).map(Segment::new)
+        self.region.slot_that_is_there(handle).map(Segment::new)
     }
 }
 
@@ -127,7 +127,7 @@ fn look_at_buckets<R>(
 #[inline]
 pub(crate) fn entry_of(region: &Region, root: u64, hash: u64) -> &AtomicU64 {
     let root = Pointer::from_word(root);
-    let directory = region.slot(root.handle()).expect("the root names a directory");
+    let directory = region.slot_that_is_there(root.handle()).expect("the root names a directory");
     &directory[directory_index(hash, root.depth())]
 }
 

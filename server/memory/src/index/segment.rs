@@ -202,7 +202,11 @@ impl<'a> Segment<'a> {
     }
 
     fn empty_place(self, bucket: usize) -> Option<&'a AtomicU64> {
-        self.bucket(bucket).iter().find(|place| place.load(Ordering::Relaxed) == 0)
+        // All words of the line at once: where the first empty one is, the processor could not guess.
+        let bucket = self.bucket(bucket);
+        let is_empty = |place: &AtomicU64| u32::from(place.load(Ordering::Relaxed) == 0);
+        let empty = bucket.iter().enumerate().fold(0, |so_far, (bit, place)| so_far | is_empty(place) << bit);
+        bucket.get(empty.trailing_zeros() as usize)
     }
 }
 

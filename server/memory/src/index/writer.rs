@@ -197,5 +197,5 @@ fn segment_at(region: &Region, handle: Handle) -> Segment<'_> {
 }
 
 fn words(region: &Region, handle: Handle) -> &[AtomicU64] {
-    region.slot(handle).expect("the index names slots of its own")
+    region.slot_that_is_there(handle).expect("the index names slots of its own")
 }

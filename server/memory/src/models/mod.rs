@@ -20,6 +20,7 @@ macro_rules! catches {
     };
 }
 
+mod adoption;
 mod gate;
 mod index;
 mod pool;

@@ -24,6 +24,10 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    pub(super) fn new(reader: Reader, participant: Participant) -> Self {
+        Self { reader, participant }
+    }
+
     /// The first word of a record.
     pub(super) fn read(&self, hash: u64) -> Result<Option<u64>, Contended> {
         self.reader.read(&self.participant, &key(hash), |record| record.get(0))

@@ -22,10 +22,12 @@
 //!
 //! A slot keeps counting when another record moves in, so that no reader mistakes the one for the other.
 
+mod copied;
 mod key;
 mod view;
 mod write;
 
+pub use copied::CopiedRecord;
 pub use key::{ENTITY_BYTES_MAX, Key};
 pub(crate) use view::{Attempt, attempt, is_at_rest};
 pub use view::{Block, Record};
@@ -92,6 +94,14 @@ impl Head {
     /// The same, with an even sequence.
     fn at_rest(self) -> Self {
         Self(self.0 & !(1 << SEQUENCE_SHIFT))
+    }
+
+    /// Whether this is the head of a record that nobody writes, in a slot of so many words.
+    fn is_whole_in(self, words: usize) -> bool {
+        self.is_live()
+            && !self.is_being_written()
+            && self.body_start() <= words
+            && (1..=ENTITY_BYTES_MAX).contains(&self.entity_bytes())
     }
 
     /// The head of a live record at the start of its count: as an image holds it.

@@ -201,8 +201,7 @@ impl fmt::Debug for Block<'_> {
 
 /// Whether a slot out of an image holds a record that nobody writes and that has room for its key.
 pub(crate) fn is_at_rest(words: &[AtomicU64]) -> bool {
-    let head = Head::from_word(words[0].load(Ordering::Relaxed));
-    head.is_live() && !head.is_being_written() && head.body_start() <= words.len()
+    Head::from_word(words[0].load(Ordering::Relaxed)).is_whole_in(words.len())
 }
 
 /// What came of one attempt to read a record.

@@ -112,10 +112,19 @@ impl Region {
     /// or waited for.
     #[inline]
     pub(crate) fn slot(&self, handle: Handle) -> Option<&[AtomicU64]> {
+        match self.slot_that_is_there(handle) {
+            None => self.slot_after_adoption(handle),
+            found => found,
+        }
+    }
+
+    /// The same for slots that are in no chunk of an image, or whose chunk was adopted: others count as none.
+    #[inline]
+    pub(crate) fn slot_that_is_there(&self, handle: Handle) -> Option<&[AtomicU64]> {
         let chunk = self.chunks.get(handle.chunk())?;
         let granules = chunk.cut.load(order(Mistake::CutNotAcquired, Ordering::Acquire)) as usize;
         if granules == 0 || handle.granule() + granules > CHUNK_GRANULES {
-            return self.slot_after_adoption(handle);
+            return None;
         }
         // SAFETY: the chunk is within the range and was committed before it was cut; the slot ends within it (above).
         Some(unsafe { self.range.words(handle.to_word() as usize * GRANULE_WORDS, granules * GRANULE_WORDS) })

@@ -184,7 +184,7 @@ impl Slots {
 
     /// A slot of records that is in use, or retired: any chunk's, with equal chance, near a place of it that is chosen with
     /// equal chance. `None` where there is none near. While chunks are pending, one of those that the adopter has passed stands
-    /// in for one that is; a pending one is chosen only as long as there are none.
+    /// in for one that is; before it has begun, a pending one may be chosen.
     pub(crate) fn random_in_use(&self, random: u64) -> Option<Handle> {
         let mut number = 1 + (random as u32) as usize % self.pool.last_taken().max(1);
         let passed = self.region().passed_by_adopter();

@@ -120,11 +120,11 @@ impl Store {
     }
 
     /// Between the stages: what probably is the record, to [prefetch](Record::prefetch) what its head says will be wanted.
-    /// `None` where there is no record.
+    /// `None` where there is no record, or its chunk is not [adopted](Store::with_image) yet.
     #[inline]
     pub fn peek(&self, hint: Handle) -> Option<Record<'_>> {
         let region = &*self.shared.region;
-        let record = Record::new(region.slot(hint)?, region);
+        let record = Record::new(region.slot_that_is_there(hint)?, region);
         record.is_there().then_some(record)
     }
 
@@ -338,9 +338,12 @@ impl Store {
 
     /// A place of a record by chance, the same for the same number; `None`, too, by chance. Its head starts to be loaded;
     /// [`Store::peek`] says whether there is still a record. While an image is being adopted, places that are there already are
-    /// preferred.
+    /// preferred; where none is, one is brought.
     pub fn sample(&self, random: u64) -> Option<Handle> {
         let place = self.slots.random_in_use(random)?;
+        if self.shared.region.is_pending(place.chunk()) {
+            self.shared.region.slot(place)?;
+        }
         self.shared.region.prefetch(place, 0);
         Some(place)
     }
@@ -408,10 +411,17 @@ fn check_budget(bytes_max: usize) -> Result<(), MemoryError> {
 
 #[inline]
 fn slot(region: &Region, handle: Handle) -> &[AtomicU64] {
-    match region.slot(handle) {
+    match region.slot_that_is_there(handle) {
         Some(words) => words,
-        None => panic!("there is no slot at {handle:?}"),
+        None => slot_to_be_adopted(region, handle),
     }
+}
+
+/// Out of the way of who finds the slot there.
+#[cold]
+#[inline(never)]
+fn slot_to_be_adopted(region: &Region, handle: Handle) -> &[AtomicU64] {
+    region.slot(handle).unwrap_or_else(|| panic!("there is no slot at {handle:?}"))
 }
 
 #[cfg(all(test, not(loom)))]

@@ -78,7 +78,7 @@ impl Reader {
         // Nothing is applied to a record at its new place before its old one is free, so what is live and this key's is
         // the record.
         let region = &*self.shared.region;
-        if let Some(words) = hint.and_then(|hint| region.slot(hint))
+        if let Some(words) = hint.and_then(|hint| region.slot_that_is_there(hint))
             && let Attempt::Read(outcome) = attempt(words, region, Some(key), &mut read)
         {
             return Ok(Some(outcome));

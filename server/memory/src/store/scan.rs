@@ -124,14 +124,14 @@ impl Store {
 
 impl Reader {
     /// Starts to load what is at `handle`, one that [`Reader::scan`] gave since the last quiescent point: its first `lines` cache lines,
-    /// as far as its slot goes.
+    /// as far as its slot goes. Nothing of a chunk that is not [adopted](Store::with_image) yet.
     #[inline]
     pub fn prefetch_at(&self, participant: &Participant, handle: Handle, lines: usize) {
         /// Words of a cache line.
         const LINE_WORDS: usize = 8;
         self.check(participant);
         let region = &self.shared().region;
-        let Some(words) = region.slot(handle) else { return };
+        let Some(words) = region.slot_that_is_there(handle) else { return };
         for word in (0..words.len()).step_by(LINE_WORDS).take(lines) {
             region.prefetch(handle, word);
         }

@@ -92,3 +92,17 @@ pub fn remove_unnamed(disk: &dyn Disk, dir: &Path, kept: &BTreeSet<u64>) -> Resu
     }
     Ok(removed)
 }
+
+/// Removes the files of an image of `shards` shards, in preparation or whole. For one that will not be published.
+///
+/// # Errors
+/// [`ImageError::Io`]; those not removed yet mean nothing.
+pub fn remove_image(disk: &dyn Disk, dir: &Path, image: u64, shards: u16) -> Result<(), ImageError> {
+    for shard in 0..shards {
+        let name = ImageName { image, shard };
+        for path in [name.temporary_path(dir), name.path(dir)] {
+            remove_if_exists(disk, &path).map_err(|error| ImageError::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ImageError, ImageName, ImageReader, remove_unnamed};
-use crate::disk::remove_if_exists;
+use super::{ImageError, ImageName, ImageReader, remove_image, remove_unnamed};
 use crate::manifest::ImageEntry;
 use crate::{DataDir, Disk, StorageError};
 
@@ -64,7 +63,8 @@ impl DataDir {
             && !error.is_poisoned()
         {
             // Room for others. If this fails too, the next start removes them.
-            let _ = self.remove_files_of(&entry);
+            let (disk, dir) = self.images();
+            let _ = remove_image(disk.as_ref(), &dir, entry.image, entry.shards);
         }
         published
     }
@@ -115,15 +115,6 @@ impl DataDir {
         let given_up = given_up.collect();
         self.replace_manifest(manifest)?;
         Ok(Published { given_up, warning: self.remove_unnamed_images().err() })
-    }
-
-    fn remove_files_of(&self, entry: &ImageEntry) -> std::io::Result<()> {
-        let (disk, dir) = self.images();
-        for name in names_of(entry) {
-            remove_if_exists(disk.as_ref(), &name.temporary_path(&dir))?;
-            remove_if_exists(disk.as_ref(), &name.path(&dir))?;
-        }
-        Ok(())
     }
 }
 

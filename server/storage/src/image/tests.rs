@@ -256,6 +256,27 @@ fn wild_numbers_under_good_checksums_are_noticed_and_take_no_memory() {
 }
 
 #[test]
+fn numbers_by_chance_under_good_checksums_are_read_or_noticed_and_never_a_panic() {
+    let (_, disk) = mem_disk();
+    small().publish(&disk, Path::new(DIR));
+    let bytes = bytes_of(disk.as_ref(), &NAME.path(Path::new(DIR)));
+    let (mut random, mut noticed) = (SplitMix64::new(5), 0);
+    for _ in 0..1_000 {
+        let mut bytes = bytes.clone();
+        for _ in 0..1 + random.below(3) {
+            // In the table, the directory or the footer: the header is read alike, and chunks and state are opaque.
+            let block = bytes.len() - (1 + random.below(3) as usize) * 4096;
+            let at = block + random.below(160) as usize;
+            bytes[at] = random.next_word() as u8;
+        }
+        fixture::seal(&mut bytes);
+        replace(disk.as_ref(), &bytes);
+        noticed += usize::from(Contents::read(&disk, Path::new(DIR)).is_err());
+    }
+    assert!(noticed > 300, "{noticed} of 1000 were noticed");
+}
+
+#[test]
 fn a_file_of_a_later_format_is_refused_by_its_number_and_not_called_damaged() {
     let (_, disk) = mem_disk();
     small().publish(&disk, Path::new(DIR));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Shared;
+use crate::planted::{Mistake, is_planted};
 use crate::files::{ClosedFile, LogFiles};
 use crate::segment::{Preparation, Segment, SegmentHeader, SegmentName, TAIL_SEGMENT};
 use crate::{Disk, Poison, Position, SegmentFill, SplitMix64, StorageError};
@@ -107,8 +108,11 @@ impl LogSyncer {
             return Ok(false);
         }
         let target = self.shared.begin_sync();
-        for segment in &target.segments {
-            if let Err(error) = segment.file.sync_data() {
+        let newest = target.segments.len() - 1;
+        for (index, segment) in target.segments.iter().enumerate() {
+            let is_skipped = is_planted(Mistake::SyncSkipped)
+                || (index < newest && is_planted(Mistake::FullSegmentNotSynced));
+            if !is_skipped && let Err(error) = segment.file.sync_data() {
                 let path = segment.path.display();
                 return Err(self.poison.poison(&format!("syncing {path} failed: {error}")));
             }

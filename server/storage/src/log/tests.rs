@@ -165,6 +165,53 @@ fn a_failed_write_poisons_every_log_for_good() {
 }
 
 #[test]
+fn a_failure_of_one_shards_log_stops_all_that_writes_to_the_directory() {
+    type Failure = fn(&FaultyDisk, &mut Vec<(ShardLog, LogSyncer)>);
+    let failures: [(&str, Failure); 4] = [
+        ("a write", |disk, logs| {
+            disk.inject(Call::Write, disk.calls(Call::Write), 1, Fault::Io);
+            assert!(logs[1].0.append(1, 1, b"b").is_err());
+        }),
+        ("a write that finds no room where it was allocated", |disk, logs| {
+            disk.inject(Call::Write, disk.calls(Call::Write), 1, Fault::NoSpace);
+            assert!(logs[1].0.append(1, 1, b"b").is_err());
+        }),
+        ("a sync", |disk, logs| {
+            logs[1].0.append(1, 1, b"b").unwrap();
+            disk.inject(Call::Sync, disk.calls(Call::Sync), 1, Fault::Io);
+            assert!(logs[1].1.sync().is_err());
+        }),
+        ("a sync of the directory, with a spare in it", |disk, logs| {
+            disk.inject(Call::SyncDir, disk.calls(Call::SyncDir), 1, Fault::Io);
+            assert!((0..5).find_map(|_| logs[1].1.prepare_spare().err()).is_some());
+        }),
+    ];
+    for (what, fail) in failures {
+        let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
+        let recovery = Recovery::open(Arc::new(disk.clone()), Path::new("/data"), options(), 0).unwrap();
+        let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap();
+        let mut started = replayed.start(2, 1).unwrap();
+        started.logs[0].0.append(1, 1, b"a").unwrap();
+        fail(&disk, &mut started.logs);
+        disk.heal();
+        let (log, syncer) = &mut started.logs[0];
+        assert_eq!(log.room(), 0, "{what}");
+        let outcomes = [
+            log.append(2, 1, b"c").map(|_| ()),
+            log.idle(10_000).map(|_| ()),
+            syncer.sync().map(|_| ()),
+            syncer.prepare_spare().map(|_| ()),
+            started.directory.update_catalogue(|_| ()).map(|_| ()),
+            started.directory.retain(10_000).map(|_| ()),
+        ];
+        for outcome in outcomes {
+            assert!(outcome.unwrap_err().is_poisoned(), "{what}");
+        }
+        assert_eq!(log.durable().ops(), 0, "{what}");
+    }
+}
+
+#[test]
 fn a_failed_sync_poisons_and_the_durable_position_stays() {
     let mem = MemDisk::new();
     let (mut directory, mut log, mut syncer) = start(Arc::new(mem.clone()));

@@ -7,6 +7,7 @@ use super::ReplayFrom;
 use crate::directory::DataDir;
 use crate::disk::OpenMode;
 use crate::manifest::{EpochEntry, LogEnd};
+use crate::position::OPS_MAX;
 use crate::segment::{Segment, SegmentName};
 use crate::{Manifest, StorageError};
 
@@ -31,17 +32,24 @@ pub(super) struct LogPlan {
     pub(super) before_ops: u64,
     /// Where a closed log ends; `None`: it was being written.
     pub(super) end: Option<LogEnd>,
+    /// What is at or below the floor is read and handed over too, as far as it is there.
+    pub(super) is_whole: bool,
 }
 
 impl LogPlan {
     /// Nothing of it is read.
     pub(super) fn is_skipped(&self) -> bool {
-        self.end.is_some_and(|end| end.last_ops() <= self.floor)
+        self.end.is_some_and(|end| end.last_ops() <= self.handed_over_after())
     }
 
     /// The segments of it are read: not only its tail.
     pub(super) fn reads_segments(&self) -> bool {
-        self.end.is_none_or(|end| end.ops > self.floor)
+        self.end.is_none_or(|end| end.ops > self.handed_over_after())
+    }
+
+    /// The last operation that is not handed over.
+    pub(super) fn handed_over_after(&self) -> u64 {
+        if self.is_whole { 0 } else { self.floor }
     }
 
     pub(super) fn name(&self, segment: u32) -> SegmentName {
@@ -50,10 +58,12 @@ impl LogPlan {
 }
 
 impl Plan {
+    /// What is to be read behind `from`; all there is before it too, if `is_whole`.
     pub(super) fn new(
         directory: &DataDir,
         files: &BTreeSet<SegmentName>,
         from: Option<&ReplayFrom>,
+        is_whole: bool,
     ) -> Result<Plan, StorageError> {
         let manifest = directory.manifest();
         let mut plan = Plan { epochs: Vec::new(), bytes: 0 };
@@ -61,7 +71,7 @@ impl Plan {
             let is_open = index + 1 == manifest.epochs.len();
             let mut logs = Vec::new();
             for shard in 0..entry.shards {
-                let log = plan_log(directory, files, entry, shard, is_open, from)?;
+                let log = plan_log(directory, files, entry, shard, (is_open, is_whole), from)?;
                 plan.bytes += log_bytes(directory, files, &log)?;
                 logs.push(log);
             }
@@ -76,7 +86,7 @@ fn plan_log(
     files: &BTreeSet<SegmentName>,
     entry: &EpochEntry,
     shard: u16,
-    is_open: bool,
+    (is_open, is_whole): (bool, bool),
     from: Option<&ReplayFrom>,
 ) -> Result<LogPlan, StorageError> {
     let epoch = entry.epoch;
@@ -84,7 +94,8 @@ fn plan_log(
     let floor = match from.map(|from| from.floor(epoch, shard)) {
         None => 0,
         Some(Some(floor)) => floor,
-        Some(None) => u64::MAX,
+        // An epoch before: all of it.
+        Some(None) => end.map_or(OPS_MAX, |end| end.last_ops()),
     };
     let there: Vec<u32> = numbers(files, epoch, shard).collect();
     let last = end.map_or_else(|| there.last().copied().unwrap_or(0), |end| end.segment);
@@ -92,8 +103,14 @@ fn plan_log(
         Some(end) => end.last_ops(),
         None => floor.max(stated_by_images(directory.manifest(), epoch, shard)),
     };
-    let mut log = LogPlan { epoch, shard, floor, stated_ops, segments: 0..=last, before_ops: 0, end };
-    if floor > 0 && log.reads_segments() {
+    let mut log =
+        LogPlan { epoch, shard, floor, stated_ops, segments: 0..=last, before_ops: 0, end, is_whole };
+    if floor > 0 && is_whole {
+        // Where retention has been, what is left begins later.
+        let first = there.first().copied().filter(|first| *first <= last);
+        log.is_whole = first.is_some() || log.end.is_none_or(|end| end.last_ops() > floor);
+        log.segments = first.unwrap_or(last)..=last;
+    } else if floor > 0 && log.reads_segments() {
         let (first, before_ops) = first_segment(directory, &log, &there, last)?;
         (log.segments, log.before_ops) = (first..=last, before_ops);
     }

@@ -50,9 +50,14 @@ impl<'a> Replay<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Report {
+    pub(super) fn finish(mut self) -> Report {
         (self.on_progress)(self.total_bytes, self.total_bytes);
-        self.report
+        self.take_report()
+    }
+
+    /// What was found since the last call.
+    pub(super) fn take_report(&mut self) -> Report {
+        std::mem::take(&mut self.report)
     }
 
     /// Replays one log; says where it ends.
@@ -157,7 +162,7 @@ impl<'a> Replay<'a> {
         limit: Option<u64>,
     ) -> Result<(), StorageError> {
         let base = self.done_bytes;
-        let (epoch, shard, floor) = (walk.epoch, walk.shard, walk.floor);
+        let (epoch, shard, after_ops) = (walk.epoch, walk.shard, walk.handed_over_after);
         let read_bytes = walk.segment(self.directory, name, limit, &mut |located: Located<'_>| {
             let done_bytes = base + located.frame.end_offset;
             if done_bytes >= self.reported_bytes + PROGRESS_STEP_BYTES {
@@ -169,7 +174,7 @@ impl<'a> Replay<'a> {
                 return Ok(());
             }
             self.report.latest_now_ms = self.report.latest_now_ms.max(Some(header.now_ms));
-            if header.last_ops() <= floor {
+            if header.last_ops() <= after_ops {
                 return Ok(());
             }
             let first = Position::new(epoch, header.first_ops)?;

@@ -9,6 +9,8 @@ use crate::frame::{FRAME_BYTES_MIN, frame_bytes};
 use crate::{Idle, OnCorruption, StreamEntry};
 
 mod image;
+mod survey;
+mod table;
 
 const DIR: &str = "/data";
 const LOG_DIR: &str = "/data/log";

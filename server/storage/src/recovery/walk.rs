@@ -42,6 +42,8 @@ pub(super) struct LogWalk {
     pub(super) stop: Option<Stop>,
     /// The last operation that an image holds: nothing up to it is missed.
     pub(super) floor: u64,
+    /// The last operation that is not handed over.
+    pub(super) handed_over_after: u64,
     /// Stops in what the image holds.
     pub(super) older: Vec<Stop>,
     /// Stops behind which the log turned out to go on.
@@ -66,6 +68,7 @@ impl LogWalk {
             stated_ops: plan.stated_ops,
             stop: None,
             floor: plan.floor,
+            handed_over_after: plan.handed_over_after(),
             older: Vec::new(),
             harmless: Vec::new(),
             starts: Vec::new(),
@@ -87,6 +90,7 @@ impl LogWalk {
             stated_ops: 0,
             stop: None,
             floor: self.floor,
+            handed_over_after: self.handed_over_after,
             older: Vec::new(),
             harmless: Vec::new(),
             starts: Vec::new(),

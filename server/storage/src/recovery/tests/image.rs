@@ -6,11 +6,11 @@ use crate::disk::read_full_at;
 
 /// Bytes of a frame of [`long_log`], and how many a segment takes.
 const FRAME: u64 = 80;
-const A_SEGMENT: u64 = (8192 - SEGMENT_HEADER_BYTES) / FRAME;
+pub(super) const A_SEGMENT: u64 = (8192 - SEGMENT_HEADER_BYTES) / FRAME;
 
 /// A start with one shard that logs `count` groups of one operation over several segments; all but the last `unsynced` are stated
 /// durable.
-fn long_log(disk: &MemDisk, from: Option<&ReplayFrom>, count: u64, unsynced: u64) -> Started {
+pub(super) fn long_log(disk: &MemDisk, from: Option<&ReplayFrom>, count: u64, unsynced: u64) -> Started {
     assert_eq!(FRAME, frame_bytes(10) as u64);
     let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options(), HASH_KEY).unwrap();
     let replayed = recovery.replay(from, &mut |_| Ok(()), &mut |_, _| {}).unwrap();
@@ -31,7 +31,7 @@ fn long_log(disk: &MemDisk, from: Option<&ReplayFrom>, count: u64, unsynced: u64
 }
 
 /// Names an image in the manifest.
-fn publish(started: &mut Started, start: u64, end: u64) -> ReplayFrom {
+pub(super) fn publish(started: &mut Started, start: u64, end: u64) -> ReplayFrom {
     let mut manifest = started.directory.manifest().clone();
     let entry = ImageEntry {
         image: manifest.images.last().map_or(1, |image| image.image + 1),
@@ -69,7 +69,7 @@ fn replay_from(
     Ok((replayed, came))
 }
 
-fn segment_file(epoch: u32, segment: u32) -> std::path::PathBuf {
+pub(super) fn segment_file(epoch: u32, segment: u32) -> std::path::PathBuf {
     Path::new(LOG_DIR).join(SegmentName::Log { epoch, shard: 0, segment }.to_string())
 }
 

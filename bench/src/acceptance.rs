@@ -1,0 +1,107 @@
+//! Whether a run kept the bounds that its workload file sets.
+
+use crate::measure::{Figures, Summary};
+use crate::report::{grouped, time};
+use crate::workload_file::{Accept, WorkloadFile};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// One bound, and what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Of which kind of request.
+    pub request: String,
+    /// What was bounded.
+    pub bound: String,
+    /// What was measured.
+    pub measured: String,
+    /// Whether it was kept.
+    pub is_kept: bool,
+}
+
+/// Holds the bounds of a file against a run.
+pub fn judge(file: &WorkloadFile, summary: &Summary) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for (at, plan) in file.request.iter().enumerate() {
+        let Some(accept) = plan.accept else { continue };
+        let figures = summary.kinds.get(at).map_or(&summary.total, |(_, figures)| figures);
+        let rate = plan.rate.map(|rate| rate * plan.rows as f64);
+        judge_kind(&mut verdicts, &plan.name, accept, figures, rate);
+    }
+    verdicts
+}
+
+fn judge_kind(verdicts: &mut Vec<Verdict>, name: &str, accept: Accept, figures: &Figures, rate: Option<f64>) {
+    let latency = &figures.latency;
+    let bounds = [("p99", accept.p99_ms, latency.p99_us), ("p99.9", accept.p999_ms, latency.p999_us)];
+    for (what, bound_ms, us) in bounds {
+        let Some(bound_ms) = bound_ms else { continue };
+        verdicts.push(Verdict {
+            request: name.to_owned(),
+            bound: format!("{what} at most {}", time(bound_ms * 1000.0)),
+            measured: time(us),
+            is_kept: us <= bound_ms * 1000.0,
+        });
+    }
+    if let Some((part, asked)) = accept.rate_part.zip(rate) {
+        verdicts.push(Verdict {
+            request: name.to_owned(),
+            bound: format!("at least {}/s", grouped(asked * part)),
+            measured: format!("{}/s", grouped(figures.rate_per_s)),
+            is_kept: figures.rate_per_s >= asked * part,
+        });
+    }
+}
+
+/// Whether every bound was kept.
+pub fn all_kept(verdicts: &[Verdict]) -> bool {
+    verdicts.iter().all(|verdict| verdict.is_kept)
+}
+
+/// A line for each bound.
+pub fn lines(verdicts: &[Verdict]) -> String {
+    let mut text = String::new();
+    for Verdict { request, bound, measured, is_kept } in verdicts {
+        let word = if *is_kept { "kept" } else { "MISSED" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {word:<11} {request}: {bound}; measured {measured}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Latency;
+
+    fn figures() -> Figures {
+        let latency = Latency { p99_us: 2_900.0, p999_us: 9_000.0, ..Latency::default() };
+        Figures {
+            operations: 950,
+            rate_per_s: 950.0,
+            requests: 950,
+            requests_timed: 1_000,
+            latency,
+            curve: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_bound_is_held_against_what_was_measured() {
+        let accept = Accept { p99_ms: Some(3.0), p999_ms: Some(5.0), rate_part: Some(0.99) };
+        let mut verdicts = Vec::new();
+        judge_kind(&mut verdicts, "reads", accept, &figures(), Some(1_000.0));
+        assert_eq!(verdicts.iter().map(|verdict| verdict.is_kept).collect::<Vec<_>>(), [true, false, false]);
+        assert!(!all_kept(&verdicts) && all_kept(&verdicts[..1]));
+        let text = lines(&verdicts);
+        assert!(text.contains("reads: p99 at most 3.00 ms; measured 2.90 ms"), "{text}");
+        assert!(text.contains("MISSED      reads: at least 990/s; measured 950/s"), "{text}");
+    }
+
+    #[test]
+    fn a_kind_without_bounds_is_accepted() {
+        let mut verdicts = Vec::new();
+        judge_kind(&mut verdicts, "reads", Accept::default(), &figures(), None);
+        assert!(verdicts.is_empty() && all_kept(&verdicts));
+    }
+}

@@ -1,0 +1,232 @@
+//! Known production shapes: each is a workload file with its bounds, run against a Windrow of our own at full rate, at a part of it, or
+//! at the largest part at which the bounds are kept.
+
+use crate::acceptance::{self, Verdict};
+use crate::contender::{Contender, Programs, SERVER_CORE};
+use crate::control::Greeting;
+use crate::cpu;
+use crate::error::BenchError;
+use crate::measure::Summary;
+use crate::progress::say;
+use crate::report;
+use crate::run::{self, Server};
+use crate::workload::Target;
+use crate::workload_file::WorkloadFile;
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
+
+/// Parts of the rates that are tried, one after the other, where the largest is asked for.
+const PARTS: [f64; 9] = [1.0, 0.75, 0.5, 0.35, 0.25, 0.175, 0.125, 0.0625, 0.03125];
+
+/// A shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// Demand by city zone: 1M events/s, rolling 10 minutes by 30 s, 50,000 reads/s.
+    RideDemand,
+    /// Ranking of listings: 200,000 events/s, unique searchers over an hour, 10,000 listings in one read.
+    ListingFreshness,
+    /// Trending products: 800,000 events/s, distinct viewers over 15 minutes, reads, and a ranking of 1M.
+    Trending,
+    /// 10M entities with 60 buckets full: bytes, ingest, reads, a snapshot under load, a restart. Takes minutes and gigabytes.
+    Capacity,
+}
+
+impl Scenario {
+    /// Its workload file; capacity has none, it is made of rows of the targets.
+    ///
+    /// # Errors
+    ///
+    /// None: the files are tested.
+    pub fn file(self) -> Result<Option<WorkloadFile>, BenchError> {
+        let text = match self {
+            Self::Capacity => return Ok(None),
+            Self::RideDemand => include_str!("../workloads/ride-demand.toml"),
+            Self::ListingFreshness => include_str!("../workloads/listing-freshness.toml"),
+            Self::Trending => include_str!("../workloads/trending.toml"),
+        };
+        WorkloadFile::parse(text).map(Some)
+    }
+}
+
+/// What the rates are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// This.
+    Fixed(f64),
+    /// The largest part tried at which all bounds of rates and latencies are kept.
+    Largest,
+}
+
+impl FromStr for Scale {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<f64>() {
+            Ok(scale) if scale.is_finite() && scale > 0.0 => Ok(Self::Fixed(scale)),
+            _ if text == "auto" => Ok(Self::Largest),
+            _ => Err(format!("{text:?} is neither a number above 0 nor auto")),
+        }
+    }
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(scale) => write!(f, "{scale}"),
+            Self::Largest => f.write_str("auto"),
+        }
+    }
+}
+
+/// A run of a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attempt {
+    /// What the rates were multiplied with.
+    pub scale: f64,
+    /// The run.
+    pub summary: Summary,
+    /// Bounds of rates and latencies.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Attempt {
+    /// Every reply came and was right, and every bound was kept.
+    pub fn is_kept(&self) -> bool {
+        self.summary.is_clean() && acceptance::all_kept(&self.verdicts)
+    }
+}
+
+/// What came of a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Its name.
+    pub title: String,
+    /// Runs, in the order of time.
+    pub attempts: Vec<Attempt>,
+    /// The bound of memory, where there is one.
+    pub memory: Option<Verdict>,
+}
+
+impl Outcome {
+    /// Everything was kept in the last run.
+    pub fn is_kept(&self) -> bool {
+        self.attempts.last().is_some_and(Attempt::is_kept)
+            && self.memory.as_ref().is_none_or(|memory| memory.is_kept)
+    }
+}
+
+/// How to run a scenario.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its file.
+    pub file: WorkloadFile,
+    /// What rates are multiplied with.
+    pub scale: Scale,
+    /// The server to start.
+    pub programs: Programs,
+    /// The core that the server is bound to; none: it uses all.
+    pub core: Option<usize>,
+}
+
+/// Runs a scenario against a server of its own.
+///
+/// # Errors
+///
+/// The server does not start, or refuses the streams or the fill.
+pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
+    if plan.core.is_some() {
+        cpu::pin_away_from(SERVER_CORE)?;
+    }
+    let process = plan.programs.start(Contender::Windrow, plan.core, &[])?;
+    let server = Server {
+        addr: process.addr().to_owned(),
+        target: Target::Windrow,
+        greeting: Greeting::default(),
+        pid: Some(process.pid()),
+    };
+    let empty_bytes = cpu::resident_bytes(process.pid())?;
+    run::create_streams(&server, &plan.file)?;
+    say(&format!("{}: fill", plan.file.title));
+    run::fill_file(&server, &plan.file)?;
+    let memory = memory(plan, cpu::resident_bytes(process.pid())?.saturating_sub(empty_bytes));
+    let mut outcome = Outcome { title: plan.file.title.clone(), attempts: Vec::new(), memory };
+    let scales = match plan.scale {
+        Scale::Fixed(scale) => vec![scale],
+        Scale::Largest => PARTS.to_vec(),
+    };
+    for scale in scales {
+        let mut file = plan.file.clone();
+        file.scale_rates(scale);
+        say(&format!("{}: rates times {scale}", file.title));
+        let summary = run::measure_file(&server, &file)?;
+        let verdicts = acceptance::judge(&file, &summary);
+        let attempt = Attempt { scale, summary, verdicts };
+        let is_kept = attempt.is_kept();
+        say(&acceptance::lines(&attempt.verdicts));
+        outcome.attempts.push(attempt);
+        if is_kept {
+            break;
+        }
+    }
+    Ok(outcome)
+}
+
+fn memory(plan: &Plan, bytes: u64) -> Option<Verdict> {
+    let bound = plan.file.memory.as_ref()?;
+    let count = plan.file.names[&bound.names].count;
+    #[expect(clippy::cast_precision_loss, reason = "memory and counts are below 2^53")]
+    let each = bytes as f64 / count as f64;
+    Some(Verdict {
+        request: format!("memory after the fill, for each of {count} {}", bound.names),
+        bound: format!("at most {:.0} bytes", bound.bytes_max),
+        measured: format!("{each:.0} bytes"),
+        is_kept: each <= bound.bytes_max,
+    })
+}
+
+/// The outcome for a terminal.
+pub fn text(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for attempt in &outcome.attempts {
+        let title = format!("{}, rates times {}", outcome.title, attempt.scale);
+        text.push_str(&report::summary(&title, &attempt.summary));
+        text.push_str(&acceptance::lines(&attempt.verdicts));
+    }
+    if let Some(memory) = &outcome.memory {
+        text.push_str(&acceptance::lines(std::slice::from_ref(memory)));
+    }
+    let verdict = if outcome.is_kept() { "ACCEPTED" } else { "NOT ACCEPTED" };
+    let scale = outcome.attempts.last().map_or(0.0, |attempt| attempt.scale);
+    text.push_str(&format!("{verdict}: {} at {scale} of its rates\n", outcome.title));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn every_scenario_has_a_file_with_rates_and_bounds() {
+        for scenario in Scenario::value_variants() {
+            let Some(file) = scenario.file().unwrap() else {
+                assert_eq!(*scenario, Scenario::Capacity);
+                continue;
+            };
+            assert!(file.request.iter().all(|request| request.rate.is_some()), "{}", file.title);
+            assert!(file.request.iter().any(|request| request.accept.is_some()), "{}", file.title);
+            assert_eq!(scenario.to_possible_value().unwrap().get_name(), file.title);
+        }
+    }
+
+    #[test]
+    fn scales_parse_and_print_alike() {
+        for text in ["1", "0.25", "auto"] {
+            assert_eq!(text.parse::<Scale>().unwrap().to_string(), text);
+        }
+        for bad in ["0", "-1", "all", "nan"] {
+            assert!(bad.parse::<Scale>().is_err(), "{bad}");
+        }
+    }
+}

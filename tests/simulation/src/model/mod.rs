@@ -1,0 +1,18 @@
+//! What must be true, written from the specification alone: streams, entities and events as plain lists, folded anew for every
+//! question. Nothing here knows of buckets of memory, rings, images or files.
+//!
+//! - [`stream`]: what a stream is, by version of the catalogue.
+//! - [`page`]: what counted operations add up to: the model of a page.
+//! - [`judge`]: what must become of an event.
+//! - [`fold`]: what a read must answer.
+//! - [`history`]: every operation that was counted, where it stands in which log, and what was promised of it.
+
+pub mod fold;
+pub mod history;
+pub mod judge;
+pub mod page;
+pub mod stream;
+
+pub use history::{History, LogId, Place};
+pub use page::{Event, Page};
+pub use stream::{Aggregate, Clock, Skew, StreamModel, Streams};

@@ -1,0 +1,263 @@
+//! The admin thread: changes of the catalogue, one at a time: synced, published, adopted by every shard, then answered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use windrow_engine::Catalogue;
+use windrow_engine::alter::Altered;
+use windrow_engine::catalogue::Created;
+use windrow_storage::StorageError;
+use windrow_window::Definition;
+
+use super::connection::Answer;
+use super::life::Life;
+use crate::client::{Change, Reply};
+use crate::coverage::Tried;
+use crate::model::stream::KINDS;
+use crate::model::{StreamModel, Streams};
+use crate::world::{Broken, World};
+
+/// Who asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// The connection.
+    pub connection: usize,
+    /// Which life of it.
+    pub generation: u64,
+    /// The slot.
+    pub slot: u64,
+}
+
+/// The admin thread.
+#[derive(Default)]
+pub struct Admin {
+    requests: VecDeque<(Change, Asker)>,
+    /// The change that shards are adopting.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    asker: Option<Asker>,
+    version: u64,
+}
+
+impl Admin {
+    /// Asks for a change.
+    pub fn ask(&mut self, change: Change, asker: Asker) {
+        self.requests.push_back((change, asker));
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.waiting.is_none()
+    }
+}
+
+impl Life {
+    /// A start settles what a crash left pending.
+    pub fn settle_pending(&mut self, world: &mut World) {
+        let now_ms = world.clocks.now_ms();
+        if let Some(settled) = self.catalogue.settled(now_ms) {
+            self.settle(settled, None, world);
+        }
+    }
+
+    /// The admin thread takes a step.
+    ///
+    /// # Errors
+    /// A change that should have been refused, or the reverse.
+    pub fn step_admin(&mut self, world: &mut World) -> Result<(), Broken> {
+        if let Some(waiting) = self.admin.waiting.take() {
+            if self.shards.iter().any(|shard| shard.catalogue.version < waiting.version) {
+                self.admin.waiting = Some(waiting);
+            } else if let Some(settled) = self.catalogue.settled(world.clocks.now_ms()) {
+                self.settle(settled, waiting.asker, world);
+            } else {
+                world.acknowledged_version = world.acknowledged_version.max(waiting.version);
+                self.answer_change(waiting.asker, Reply::Changed);
+            }
+            return Ok(());
+        }
+        let Some((change, asker)) = self.admin.requests.pop_front() else { return Ok(()) };
+        // One that could not be settled before.
+        let now_ms = world.clocks.now_ms();
+        if let (Change::Alter(..), Some(settled)) = (change, self.catalogue.settled(now_ms)) {
+            self.admin.requests.push_front((change, asker));
+            if !self.settle(settled, None, world) {
+                self.admin.requests.pop_front();
+                self.answer_change(Some(asker), Reply::Misconf);
+            }
+            return Ok(());
+        }
+        let streams = world.streams(self.catalogue.version)?;
+        let expected = expected(&streams, change);
+        let outcome = changed(&self.catalogue, change, now_ms);
+        match (outcome, expected) {
+            (Outcome::New(catalogue), Expected::New) => {
+                let next = next_streams(&streams, &catalogue, change);
+                world.note(Tried::CatalogueChange);
+                self.change(catalogue, next, Some(asker), world);
+            }
+            (Outcome::Same, Expected::Same) => self.answer_change(Some(asker), Reply::Changed),
+            (Outcome::Refused(why), Expected::Refused) => self.answer_change(Some(asker), Reply::Error(why)),
+            (outcome, expected) => {
+                return Err(format!("{change:?} came to {outcome:?}, and should have been {expected:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says in the manifest that every shard has a change. False: that failed.
+    fn settle(&mut self, settled: Catalogue, asker: Option<Asker>, world: &mut World) -> bool {
+        let Ok(streams) = world.streams(self.catalogue.version) else { return false };
+        let now_ms = world.clocks.now_ms();
+        let mut next: BTreeMap<u32, StreamModel> = (*streams).clone();
+        for stream in next.values_mut() {
+            while stream.dead_before_ms.len() <= stream.generation {
+                let clock_ms = self.stream_clock_ms(stream.kind.clock, stream.id, now_ms);
+                let dead_before = clock_ms.zip(stream.kind.life_ms()).map(|(clock_ms, life_ms)| clock_ms - life_ms);
+                stream.dead_before_ms.push(dead_before.unwrap_or(i64::MIN));
+            }
+        }
+        world.clocks.hold();
+        self.change(settled, Rc::new(next), asker, world)
+    }
+
+    fn change(&mut self, catalogue: Catalogue, next: Streams, asker: Option<Asker>, world: &mut World) -> bool {
+        let version = catalogue.version;
+        // After a failure nothing is even tried.
+        if self.poison.reason().is_none() {
+            world.versions.insert(version, next);
+        }
+        match self.store.save(&catalogue) {
+            Ok(()) => {
+                world.say(format_args!("admin: version {version} is on disk"));
+                self.catalogue = Arc::new(catalogue);
+                self.admin.waiting = Some(Waiting { asker, version });
+                true
+            }
+            Err(error) => {
+                world.say(format_args!("admin: version {version} is not on disk: {error}"));
+                // After a rename that was not synced either may come back.
+                if !matches!(error, StorageError::Poisoned { .. }) {
+                    world.versions.remove(&version);
+                }
+                self.answer_change(asker, Reply::Misconf);
+                false
+            }
+        }
+    }
+
+    fn answer_change(&mut self, asker: Option<Asker>, reply: Reply) {
+        let Some(asker) = asker else { return };
+        let connection = &mut self.connections[asker.connection];
+        if connection.generation == asker.generation {
+            connection.waits_for_change = false;
+            connection.fill(asker.slot, Answer::plain(reply), 0);
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Outcome {
+    New(Catalogue),
+    Same,
+    Refused(String),
+}
+
+#[derive(Debug)]
+enum Expected {
+    New,
+    Same,
+    Refused,
+}
+
+/// What the engine makes of a change.
+fn changed(catalogue: &Catalogue, change: Change, now_ms: i64) -> Outcome {
+    match change {
+        Change::Create(name, kind) => {
+            let definition = Definition::parse_text(name, &KINDS[kind].words()).expect("a definition");
+            match catalogue.created(definition, now_ms) {
+                Ok(Created::New(next)) => Outcome::New(next),
+                Ok(Created::Same) => Outcome::Same,
+                Err(error) => Outcome::Refused(error.to_string()),
+            }
+        }
+        Change::Alter(name, aggregate, is_added) => {
+            let words = [if is_added { "ADD" } else { "DROP" }, "AGGREGATE", aggregate.text()];
+            let words = words.map(str::as_bytes);
+            let altered = catalogue.altered(name.as_bytes(), now_ms, |definition| {
+                definition.altered(&words).map_err(|error| error.to_string())
+            });
+            match altered {
+                Ok(Altered::New(next)) => Outcome::New(next),
+                Ok(Altered::Same) => Outcome::Same,
+                Err(error) => Outcome::Refused(error.to_string()),
+            }
+        }
+        Change::Drop(name) => match catalogue.dropped(name.as_bytes()) {
+            Some(next) => Outcome::New(next),
+            None => Outcome::Refused("no such stream".to_owned()),
+        },
+    }
+}
+
+/// What the model makes of it.
+fn expected(streams: &Streams, change: Change) -> Expected {
+    let of = |name: &str| streams.values().find(|stream| stream.name == name);
+    match change {
+        Change::Create(name, kind) => match of(name) {
+            None => Expected::New,
+            Some(stream) => {
+                let is_kind = std::ptr::eq(stream.kind, &KINDS[kind]);
+                // In whatever order.
+                let is_there = |(aggregate, _): &(_, usize)| KINDS[kind].aggregates.contains(aggregate);
+                let is_same = is_kind
+                    && stream.aggregates.len() == KINDS[kind].aggregates.len()
+                    && stream.aggregates.iter().all(is_there);
+                if is_same { Expected::Same } else { Expected::Refused }
+            }
+        },
+        Change::Alter(name, aggregate, is_added) => match of(name) {
+            None => Expected::Refused,
+            Some(stream) => {
+                let is_there = stream.aggregates.iter().any(|(there, _)| *there == aggregate);
+                match (is_added, is_there) {
+                    (true, false) | (false, true) => Expected::New,
+                    (true, true) | (false, false) => Expected::Refused,
+                }
+            }
+        },
+        Change::Drop(name) => match of(name) {
+            None => Expected::Refused,
+            Some(_) => Expected::New,
+        },
+    }
+}
+
+fn next_streams(streams: &Streams, catalogue: &Catalogue, change: Change) -> Streams {
+    let mut next: BTreeMap<u32, StreamModel> = (**streams).clone();
+    let id_of = |name: &str| catalogue.stream(name.as_bytes()).map(|stream| stream.id.0);
+    match change {
+        Change::Create(name, kind) => {
+            let id = id_of(name).expect("it was created");
+            let kind = &KINDS[kind];
+            let aggregates = kind.aggregates.iter().map(|aggregate| (*aggregate, 0)).collect();
+            let stream = StreamModel { id, name, kind, generation: 0, aggregates, dead_before_ms: vec![i64::MIN] };
+            assert!(next.insert(id, stream).is_none(), "ids of streams are never used again");
+        }
+        Change::Alter(name, aggregate, is_added) => {
+            let id = id_of(name).expect("it is there");
+            let stream = next.get_mut(&id).expect("it is there");
+            stream.generation += 1;
+            if is_added {
+                stream.aggregates.push((aggregate, stream.generation));
+            } else {
+                stream.aggregates.retain(|(there, _)| *there != aggregate);
+            }
+        }
+        Change::Drop(name) => next.retain(|_, stream| stream.name != name),
+    }
+    Rc::new(next)
+}

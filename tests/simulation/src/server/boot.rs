@@ -1,0 +1,237 @@
+//! From a disk to a server, as the real one starts.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use windrow_durability::start::{OnLost, Progress, Sequential, Setup, Watch, load};
+use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
+use windrow_engine::{HashKey, Shard};
+use windrow_memory::{ChunkLost, Domain};
+use windrow_storage::image::{ImageName, ImageReader, quarantine};
+use windrow_storage::{Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions};
+
+use super::admin::Admin;
+use super::connection::Connection;
+use super::life::Life;
+use super::link::Wire;
+use super::shard::SimShard;
+use super::snapshots::Snapshots;
+use super::sync::Sync;
+use crate::coverage::Tried;
+use crate::model::stream::Clock;
+use crate::world::{Broken, World};
+
+/// The data directory.
+pub const DIR: &str = "/data";
+
+/// Addresses for each shard's records.
+const RESERVED_BYTES: usize = 512 << 20;
+
+/// Why there is no server.
+#[derive(Debug)]
+pub enum BootError {
+    /// What the start said.
+    Refused(String),
+    /// A chunk of the image was lost after all: the server starts again.
+    Again(String),
+    /// Something that must not happen.
+    Broken(Broken),
+}
+
+impl From<StorageError> for BootError {
+    fn from(error: StorageError) -> Self {
+        BootError::Refused(error.to_string())
+    }
+}
+
+/// What unwinds a server that has lost a chunk of its image.
+#[derive(Debug)]
+pub struct Lost {
+    /// The file.
+    pub image: ImageName,
+    /// Why.
+    pub why: String,
+}
+
+/// Puts a damaged image aside and ends the server, as the real one does before it executes itself anew.
+struct Unwind {
+    disk: Arc<dyn Disk>,
+}
+
+impl OnLost for Unwind {
+    fn lost(&self, image: ImageName, why: ChunkLost) -> ! {
+        if matches!(why, ChunkLost::Damaged { .. }) {
+            // If that fails too, the next start meets the damage again.
+            let _ = quarantine(self.disk.as_ref(), &Path::new(DIR).join("images"), image);
+        }
+        resume_unwind(Box::new(Lost { image, why: format!("{why:?}") }))
+    }
+}
+
+/// Nobody looks on.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn progress(&self, _: Progress) {}
+}
+
+/// A server, and what its start found.
+pub struct Booted {
+    /// The server.
+    pub life: Life,
+    /// Whether damage was told of.
+    pub has_damage: bool,
+    /// The image that it was made from.
+    pub image: Option<u64>,
+    /// The manifest after the start.
+    pub manifest: Manifest,
+}
+
+/// Starts a server with `shards` shards.
+///
+/// # Errors
+/// See [`BootError`].
+pub fn boot(disk: &Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Result<Booted, BootError> {
+    match catch_unwind(AssertUnwindSafe(|| start(Arc::clone(disk), shards, salt, &mut *world))) {
+        Ok(booted) => booted,
+        Err(panic) => match panic.downcast::<Lost>() {
+            Ok(lost) => Err(BootError::Again(format!("{lost:?}"))),
+            Err(panic) => resume_unwind(panic),
+        },
+    }
+}
+
+fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Result<Booted, BootError> {
+    let options = StorageOptions {
+        segment_bytes: world.plan.segment_bytes,
+        first_segment_bytes: world.plan.segment_bytes,
+        fill: if world.plan.mode == AppendFsync::Always { SegmentFill::Write } else { SegmentFill::Allocate },
+        ..StorageOptions::new(salt)
+    };
+    world.clocks.restart();
+    let on_lost = Arc::new(Unwind { disk: Arc::clone(&disk) });
+    let hash_key = u128::from(salt) << 64 | u128::from(!salt);
+    let recovery = Recovery::open(Arc::clone(&disk), Path::new(DIR), options, hash_key)?;
+    let catalogue = catalogue::load(recovery.manifest()).map_err(|error| broken(&error))?;
+    let key = recovery.manifest().hash_key;
+    let hash_key = HashKey([(key >> 64) as u64, key as u64]);
+    let images: Vec<u64> = recovery.manifest().images.iter().map(|entry| entry.image).collect();
+    if cfg!(panic = "abort") {
+        check_chunks(&disk, recovery.manifest())?;
+    }
+    let (domain, mut participants) = Domain::with_participants(shards + 1);
+    let snapshot_participant = participants.remove(shards);
+    let setup = Setup {
+        catalogue: &catalogue,
+        shards: shards as u16,
+        maxmemory_bytes: 0,
+        reserved_bytes: RESERVED_BYTES,
+        domain: &domain,
+        on_lost,
+    };
+    let loaded = load(recovery, &setup, &Sequential, &Unwatched)
+        .map_err(|error| BootError::Refused(error.to_string()))?;
+    for unusable in &loaded.unusable {
+        world.say(format_args!("start: {unusable}"));
+    }
+    match loaded.image {
+        Some(image) if images.last() == Some(&image) => world.note(Tried::StartFromImage),
+        Some(_) => world.note(Tried::StartFromOlderImage),
+        None => {}
+    }
+    let (engines, replayed) = (loaded.shards, loaded.replayed);
+    let report = replayed.report();
+    let has_damage = !report.torn.is_empty() || !report.harmless.is_empty();
+    world.coverage.add(Tried::TornTail, report.torn.len() as u64);
+    if let Some(latest_ms) = loaded.latest_now_ms {
+        world.clocks.not_before(latest_ms);
+    }
+    let now_ms = world.clocks.now_ms();
+    let Started { directory, logs, .. } = replayed.start(shards as u16, now_ms)?;
+    let manifest = directory.manifest().clone();
+    if world.plan.has_retention {
+        directory.files().set_retention(Retention { keep_ms: 0, keep_bytes: 0, max_bytes: 0 });
+    }
+    let poison = directory.poison().clone();
+    let catalogue = Arc::new(catalogue);
+    let streams = world.streams(catalogue.version).map_err(BootError::Broken)?;
+    let mut syncs = Vec::new();
+    let readers = engines.iter().map(Shard::reader).collect();
+    let adopters = engines.iter().map(Shard::adopter).collect();
+    let mut sim_shards = Vec::new();
+    for ((engine, (log, syncer)), participant) in engines.into_iter().zip(logs).zip(participants) {
+        syncs.push(Sync::new(syncer, world.clocks.uptime_ms()));
+        let mut group = LogGroup::new();
+        group.start(log, poison.clone());
+        let (catalogue, streams) = (Arc::clone(&catalogue), streams.clone());
+        sim_shards.push(SimShard::new(engine, group, catalogue, streams, participant, shards));
+    }
+    for shard in &mut sim_shards {
+        shard.participant.quiescent();
+    }
+    let connections = (0..world.clients.len()).map(|_| Connection::new(0, world.links.index(shards), shards)).collect();
+    let wires = || (0..shards).map(|_| (0..shards).map(|_| Wire::default()).collect()).collect();
+    let life = Life {
+        epoch: manifest.epoch,
+        hash_key,
+        shards: sim_shards,
+        readers,
+        syncs,
+        questions: wires(),
+        answers: wires(),
+        catalogue,
+        store: CatalogueStore::new(directory),
+        admin: Admin::default(),
+        adopters,
+        snapshots: Snapshots::new(snapshot_participant),
+        is_calm: false,
+        connections,
+        poison,
+        live_clocks: std::collections::BTreeMap::new(),
+        undecided: crate::model::judge::Undecided::new(),
+    };
+    Ok(Booted { life, has_damage, image: loaded.image, manifest })
+}
+
+impl Life {
+    /// Takes over the clocks that the model says must have come back.
+    pub fn adopt_clocks(&mut self, world: &World) {
+        for stream in self.shards[0].streams.values().filter(|stream| stream.kind.clock == Clock::Event) {
+            let page = world.history.page().streams.get(&stream.id);
+            if let Some(clock_ms) = page.and_then(|page| page.clock_ms) {
+                self.live_clocks.insert(stream.id, clock_ms);
+            }
+        }
+    }
+}
+
+/// Where a panic aborts, nothing can unwind a server that has lost a chunk: so the chunks of the image that will be taken are looked at
+/// before it is.
+fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest) -> Result<(), BootError> {
+    let dir = Path::new(DIR).join("images");
+    for entry in manifest.images.iter().rev() {
+        let mut is_whole = true;
+        for shard in 0..entry.shards {
+            let Ok(reader) = ImageReader::open(disk, &dir, entry.image, shard) else {
+                is_whole = false;
+                break;
+            };
+            let mut chunks = 0..reader.chunks().len() as u32;
+            let Err(error) = chunks.try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {})) else { continue };
+            if error.is_damage() {
+                // If that fails too, the next start meets the damage again.
+                let _ = quarantine(disk.as_ref(), &dir, ImageName { image: entry.image, shard });
+            }
+            return Err(BootError::Again(error.to_string()));
+        }
+        if is_whole {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn broken(error: &dyn std::fmt::Display) -> BootError {
+    BootError::Broken(error.to_string())
+}
