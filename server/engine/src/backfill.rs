@@ -110,10 +110,10 @@ impl Catalogue {
 
     /// A stream that is being filled with the events of this one.
     pub fn filled_from(&self, source: StreamId) -> Option<&Arc<Stream>> {
-        self.iter().find(|stream| {
-            stream.is_filling()
-                && stream.backfill.as_ref().and_then(|backfill| backfill.source) == Some(source)
-        })
+        let is_from = |stream: &&Arc<Stream>| {
+            stream.backfill.as_ref().and_then(|backfill| backfill.source) == Some(source)
+        };
+        self.filling().into_iter().find(is_from)
     }
 
     /// The catalogue with the end of *before* set, for every backfill that has none yet. `None`: all have.

@@ -479,3 +479,93 @@ proptest! {
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40)
 }
+
+fn altered(world: &mut World, words: &str) {
+    let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+    let change = |definition: &Definition| definition.altered_with(&words).map_err(|error| error.to_string());
+    match world.catalogue.altered_with(b"s", world.now, change).unwrap() {
+        Altered::New(catalogue) => world.publish(catalogue),
+        Altered::Same => panic!("it changes the stream"),
+    }
+}
+
+fn created(world: &mut World, text: &str) {
+    match world.catalogue.created_from(definition("t", text), b"s", world.now).unwrap() {
+        Created::New(catalogue) => world.publish(catalogue),
+        Created::Same => panic!("it is new"),
+    }
+}
+
+#[test]
+fn an_entity_that_the_log_alone_knows_stays_gone_after_an_alter() {
+    let mut world = World::new(&[("s", "WINDOWS 2s@100ms AGGREGATE count TTL 30s")], 2);
+    world.event("s", b"gone", START_MS, &[]);
+    world.now += 60_000;
+    world.event("s", b"here", world.now, &[]);
+    for (shard, catalogue) in world.shards.iter_mut().zip(&world.adopted) {
+        (0..8).for_each(|_| drop(shard.upkeep(catalogue, world.now, 100)));
+    }
+    altered(&mut world, "ADD WINDOWS all AGGREGATE rate:2s BACKFILL");
+    finish(&mut world);
+    assert!(!world.is_known("s", b"gone") && world.is_known("s", b"here"));
+    let features = ["count:all".to_owned()];
+    assert_eq!(world.row("s", b"gone", &features), [Value::Int(0)]);
+    assert_eq!(world.row("s", b"here", &features), [Value::Int(1)]);
+}
+
+#[test]
+fn a_stream_made_from_another_one_has_the_entities_that_would_be_alive() {
+    let mut world = World::new(&[("s", "WINDOWS 1m@1s AGGREGATE count")], 2);
+    world.event("s", b"dead", START_MS, &[]);
+    world.event("s", b"deleted", START_MS, &[]);
+    world.now += 30_000;
+    for entity in [&b"alive"[..], b"deleted", b"back"] {
+        world.event("s", entity, world.now, &[]);
+    }
+    assert!(world.delete("s", b"deleted") && world.delete("s", b"back"));
+    world.event("s", b"back", world.now, &[]);
+    created(&mut world, "WINDOWS 5s@100ms AGGREGATE count");
+    finish(&mut world);
+    for (entity, is_known) in [(&b"dead"[..], false), (b"alive", true), (b"deleted", false), (b"back", true)]
+    {
+        assert_eq!(world.is_known("t", entity), is_known, "{entity:?}");
+        let count = [Value::Int(i64::from(is_known))];
+        assert_eq!(world.row("t", entity, &["count:5s".to_owned()]), count, "{entity:?}");
+    }
+}
+
+#[test]
+fn an_event_that_the_source_counted_late_counts_whatever_lateness_the_new_stream_allows() {
+    let mut world = World::new(&[("s", "WINDOWS 1m@1s AGGREGATE count LATENESS 30s")], 1);
+    world.event("s", b"e", START_MS, &[]);
+    assert_eq!(world.event("s", b"e", START_MS - 4_000, &[]), Outcome::Ok);
+    assert_eq!(world.event("s", b"e", START_MS - 40_000, &[]), Outcome::Late);
+    created(&mut world, "WINDOWS 10s@100ms all AGGREGATE count LATENESS 1s");
+    finish(&mut world);
+    let features = ["count:10s".to_owned(), "count:all".to_owned()];
+    assert_eq!(world.row("t", b"e", &features), [Value::Int(2), Value::Int(2)]);
+}
+
+#[test]
+fn what_was_filled_is_complete_since_the_log_says_and_other_changes_wait() {
+    let mut world = World::new(&[("s", "FIELDS n INT WINDOWS 1m@1s AGGREGATE count")], 1);
+    world.event("s", b"e", START_MS, &[]);
+    altered(&mut world, "ADD AGGREGATE sum(n) BACKFILL");
+    (0..2).for_each(|_| world.adopt());
+    let covered = |catalogue: &Catalogue, feature: &str| {
+        let stream = catalogue.stream(b"s").unwrap();
+        stream.covered_from(&windrow_window::Feature::find(&stream.layout, feature.as_bytes()).unwrap())
+    };
+    assert_eq!(
+        covered(&world.catalogue, "sum(n):1m"),
+        Some(world.now),
+        "it is complete since the ALTER so far"
+    );
+    let refused = world.catalogue.altered(b"s", world.now, |definition| Ok(definition.clone()));
+    assert!(refused.unwrap_err().to_string().contains("a backfill of it is running"));
+    let layout_id = world.catalogue.stream(b"s").unwrap().layout_id;
+    let filled = world.catalogue.filled(layout_id, START_MS - 7).unwrap();
+    assert_eq!(covered(&filled, "sum(n):1m"), Some(START_MS - 7));
+    assert_eq!(covered(&filled, "count:1m"), Some(START_MS));
+    assert!(filled.filled(layout_id, START_MS).is_none(), "it finishes once");
+}

@@ -115,20 +115,51 @@ impl KeptLog {
                 on_frame(frame, part)?;
             }
         }
-        Ok(self.complete_since(until, &firsts))
+        Ok(complete_since(&self.known, self.has_given_back, until.epoch, &firsts))
     }
+}
 
-    /// Since when the log lacks nothing of what is before the boundary.
-    fn complete_since(&self, until: &Boundary, firsts: &HashMap<(u32, u16), (u64, i64)>) -> Option<i64> {
-        // What is wholly gone was over when the next epoch that holds something began.
-        let after = |epoch: u32| {
-            let later = firsts.iter().filter(|((later, _), _)| *later > epoch);
-            later.map(|(_, &(_, now_ms))| now_ms).min().unwrap_or(i64::MIN)
-        };
-        let cut = firsts.values().filter(|&&(first, _)| first > 1).map(|&(_, now_ms)| now_ms);
-        let gone = self.known.iter().filter(|&&log| log.0 <= until.epoch && !firsts.contains_key(&log));
-        let gone = gone.map(|&(epoch, _)| after(epoch));
-        let given_back = self.has_given_back.then(|| after(0));
-        cut.chain(gone).chain(given_back).max()
+/// Since when the log lacks nothing up to an epoch. `known`: the logs that once had operations; `firsts`: of those that have some, the
+/// first and the time of its group.
+fn complete_since(
+    known: &[(u32, u16)],
+    has_given_back: bool,
+    until_epoch: u32,
+    firsts: &HashMap<(u32, u16), (u64, i64)>,
+) -> Option<i64> {
+    // What is wholly gone was over when the next epoch that holds something began.
+    let after = |epoch: u32| {
+        let later = firsts.iter().filter(|((later, _), _)| *later > epoch);
+        later.map(|(_, &(_, now_ms))| now_ms).min().unwrap_or(i64::MIN)
+    };
+    let cut = firsts.values().filter(|&&(first, _)| first > 1).map(|&(_, now_ms)| now_ms);
+    let gone = known.iter().filter(|&&log| log.0 <= until_epoch && !firsts.contains_key(&log));
+    let gone = gone.map(|&(epoch, _)| after(epoch));
+    let given_back = has_given_back.then(|| after(0));
+    cut.chain(gone).chain(given_back).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_complete_since_nothing_of_it_is_gone() {
+        let whole = HashMap::from([((1, 0), (1, 100)), ((1, 1), (1, 150)), ((2, 0), (1, 900))]);
+        let known = [(1, 0), (1, 1)];
+        assert_eq!(complete_since(&known, false, 2, &whole), None);
+        let mut cut = whole.clone();
+        cut.insert((1, 1), (40, 500));
+        assert_eq!(complete_since(&known, false, 2, &cut), Some(500), "its first operations are gone");
+        let mut gone = whole.clone();
+        gone.remove(&(1, 0));
+        assert_eq!(complete_since(&known, false, 2, &gone), Some(900), "all of a log is gone");
+        assert_eq!(complete_since(&known, true, 2, &whole), Some(100), "whole epochs are gone");
+        let later = [(1, 0), (1, 1), (3, 0)];
+        assert_eq!(
+            complete_since(&later, false, 2, &whole),
+            None,
+            "what is behind the boundary does not matter"
+        );
     }
 }

@@ -179,8 +179,11 @@ fn write_backfill(out: &mut Vec<u8>, proto: Proto, stream: &Stream, progress: Op
     };
     reply::map(out, proto, 5);
     bulks(out, "state", state);
-    let done = if stream.is_filling() { 0 } else { 100 };
-    integer(out, "percent", progress.map_or(done, |progress| progress.percent as i64));
+    let percent = match progress {
+        _ if !stream.is_filling() => 100,
+        progress => progress.map_or(0, |progress| progress.percent as i64),
+    };
+    integer(out, "percent", percent);
     integer(out, "events", progress.map_or(0, |progress| progress.events as i64));
     integer(out, "entities", progress.map_or(0, |progress| progress.merged as i64));
     integer(out, "too_large", progress.map_or(0, |progress| progress.too_large as i64));

@@ -82,6 +82,8 @@ fn what_an_alter_adds_counts_earlier_events_too_and_survives_restarts_with_other
     add(&mut client, &["s", "o"], 5, 11);
     assert_same(&mut client, "s", "o", features);
     client.ask("STREAM.ALTER s ADD AGGREGATE avg(v) BACKFILL").assert_ok();
+    assert_eq!(value(&info(&mut client, "s"), "backfill"), Reply::Null, "all that it needs is there");
+    client.ask("STREAM.ALTER s ADD AGGREGATE first(v) BACKFILL").assert_ok();
     wait_until_filled(&mut client, "s");
     assert_same(&mut client, "s", "o", features);
 }

@@ -162,7 +162,14 @@ impl World {
         let logs = &mut self.epochs.last_mut().unwrap().logs[owner];
         let position = epoch << 44 | (logs.len() as u64 + 1);
         self.shards[owner]
-            .remove_entity(&self.catalogue, &remove, self.now_ms, position, |_| true, |op| logs.push(op.to_vec()))
+            .remove_entity(
+                &self.catalogue,
+                &remove,
+                self.now_ms,
+                position,
+                |_| true,
+                |op| logs.push(op.to_vec()),
+            )
             .unwrap();
     }
 
