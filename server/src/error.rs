@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use windrow_durability::start::StartError;
 use windrow_engine::catalogue::CatalogueError;
-use windrow_engine::op::OpError;
 use windrow_memory::MemoryError;
 use windrow_storage::StorageError;
 
@@ -35,8 +35,8 @@ pub enum ServerError {
     Memory(MemoryError),
     /// The data directory cannot be used.
     Storage(StorageError),
-    /// An operation that the log gave back whole cannot be applied.
-    DamagedOperation(OpError),
+    /// What is in the data directory cannot be loaded.
+    Start(StartError),
     /// The catalogue in the manifest cannot be used.
     Catalogue(CatalogueError),
     /// The streams file cannot be used.
@@ -59,9 +59,7 @@ impl fmt::Display for ServerError {
             Self::System { what, source } => write!(f, "cannot get {what} from the system: {source}"),
             Self::Memory(error) => write!(f, "record memory: {error}"),
             Self::Storage(error) => error.fmt(f),
-            Self::DamagedOperation(error) => {
-                write!(f, "the log holds what this version cannot apply: {error}")
-            }
+            Self::Start(error) => error.fmt(f),
             Self::Catalogue(error) => write!(f, "the catalogue in the manifest: {error}"),
             Self::Streams(error) => error.fmt(f),
             Self::StreamOfFile(reason) => write!(f, "the streams file cannot be applied: {reason}"),
@@ -74,7 +72,7 @@ impl std::error::Error for ServerError {
         match self {
             Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
             Self::Storage(error) => Some(error),
-            Self::DamagedOperation(error) => Some(error),
+            Self::Start(error) => Some(error),
             Self::Catalogue(error) => Some(error),
             Self::Streams(error) => Some(error),
             Self::Memory(error) => Some(error),

@@ -20,6 +20,7 @@ use windrow_storage::disk::RealDisk;
 use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, StorageError, StorageOptions};
 
 use crate::admin::{Admin, AdminMessage};
+use crate::adoption;
 use crate::affinity;
 use crate::backfill::Backfiller;
 use crate::clock::Clock;
@@ -353,6 +354,10 @@ fn administer(
         let (shared, populators) = (Arc::clone(shared), loaded.populators);
         spawn("populate".to_owned(), move || populate::run(&shared, populators))?;
     }
+    {
+        let (shared, adopters) = (Arc::clone(shared), loaded.adopters);
+        spawn("adopt".to_owned(), move || adoption::run(&shared, adopters))?;
+    }
     let mut sync_threads = Vec::new();
     for (syncer, signal) in loaded.syncers.into_iter().zip(signals) {
         let (shared, signal) = (Arc::clone(shared), Arc::clone(signal));
@@ -386,6 +391,10 @@ fn administer(
     shared.loading.finish();
     shared.wake_all();
     tracing::info!("ready to accept connections on port {}", shared.port);
+    if loaded.is_redealt && shared.config().save_s > 0 && shared.saving.try_begin() {
+        // So that the next start can link it. Until it is there, the one that was dealt serves as well.
+        shared.saving.request(SaveRequest::Background);
+    }
     let backfill = spawn("backfill".to_owned(), move || backfiller.run())?;
     let store = admin.run();
     // It ends when the server does.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use windrow_engine::Catalogue;
 use windrow_memory::Adopter;
-use windrow_storage::{LogFiles, Manifest, Poison};
+use windrow_storage::{ImageEntry, LogFiles, Manifest, Poison};
 
 use crate::admin::AdminMessage;
 use crate::anew::Anew;
@@ -175,11 +175,14 @@ impl Shared {
         self.log_files.get()
     }
 
-    /// Notes which images and which log there are, when what is behind the newest image has been loaded.
-    pub(crate) fn note_files(&self, files: &LogFiles, manifest: &Manifest) {
+    /// Notes which images and which log there are, when the server was loaded from this image and the log behind it.
+    pub(crate) fn note_files(&self, files: &LogFiles, manifest: &Manifest, loaded: Option<u64>) {
         let is_first = self.log_files.set(files.clone()).is_ok();
         debug_assert!(is_first, "a server loads once");
-        self.saving.note_found(manifest.images.last().map(NewestImage::of), manifest.images.len());
+        // Newer ones are damaged, and go with the next that is published.
+        let usable = |image: &&ImageEntry| Some(image.image) <= loaded;
+        let images: Vec<&ImageEntry> = manifest.images.iter().filter(usable).collect();
+        self.saving.note_found(images.last().map(|image| NewestImage::of(image)), images.len());
         // All that was loaded from the log.
         self.saving.note_saved(self.catalogue_version());
     }

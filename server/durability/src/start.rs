@@ -155,7 +155,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Storage(error) => error.fmt(f),
-            Self::Operation(error) => error.fmt(f),
+            Self::Operation(error) => write!(f, "the log holds what this version cannot apply: {error}"),
             Self::Memory(error) => write!(f, "record memory: {error}"),
             Self::Format(error) => write!(f, "{error}: start the version that wrote it, or a later one"),
             Self::NothingToStartFrom { unusable, log } => {
@@ -211,13 +211,14 @@ pub fn load(
         }
     };
     let replayed = replay(recovery, setup.catalogue, shards, image.as_ref(), workers, watch);
-    let (replayed, mut shards) = match replayed {
-        // A repair of the log would give up everything then.
-        Err(StartError::Storage(
-            log @ (StorageError::LogGivenBack { .. } | StorageError::Corrupt(_)),
-        )) if !unusable.is_empty() => return Err(StartError::NothingToStartFrom { unusable, log }),
-        replayed => replayed?,
-    };
+    let (replayed, mut shards) =
+        match replayed {
+            // A repair of the log would give up everything then.
+            Err(StartError::Storage(
+                log @ (StorageError::LogGivenBack { .. } | StorageError::Corrupt(_)),
+            )) if !unusable.is_empty() => return Err(StartError::NothingToStartFrom { unusable, log }),
+            replayed => replayed?,
+        };
     shards.iter_mut().for_each(Shard::end_replay);
     let latest_now_ms = replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms));
     let is_redealt = image.as_ref().is_some_and(|image| image.shards != setup.shards);

@@ -671,7 +671,8 @@ impl Shard {
         let (mut removed, mut upgraded) = (0, 0);
         for index in 0..self.sweep.scan.rows().len() {
             let place = self.sweep.scan.rows()[index];
-            let record = self.store.record(place);
+            // What is still in the image is left for a later round, rather than brought in the midst of a tick.
+            let Some(record) = self.store.peek(place) else { continue };
             let stream = StreamId(record.stream());
             match catalogue.by_id(stream) {
                 None => {

@@ -503,7 +503,9 @@ fn an_entity_that_the_log_alone_knows_stays_gone_after_an_alter() {
     world.now += 60_000;
     world.event("s", b"here", world.now, &[]);
     for (shard, catalogue) in world.shards.iter_mut().zip(&world.adopted) {
-        (0..8).for_each(|_| drop(shard.upkeep(catalogue, world.now, 100)));
+        for _ in 0..8 {
+            shard.upkeep(catalogue, world.now, 100);
+        }
     }
     altered(&mut world, "ADD WINDOWS all AGGREGATE rate:2s BACKFILL");
     finish(&mut world);

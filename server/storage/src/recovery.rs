@@ -24,6 +24,8 @@
 //! | --- | --- | --- |
 //! | bad bytes, a gap, a segment missing or its header damaged | a frame that starts at or below S + 1 | older than the image: read on, mention it |
 //! | the same | a frame that starts above S + 1, or nothing | as above, with P at least S |
+//! | bytes that the disk cannot read | a frame that starts at or below S + 1 | older than the image: read on, mention it |
+//! | the same | anything else, and without an image | an error: what is there may be good once the disk reads again |
 //!
 //! What stands between D and P was perhaps never synced, and syncing it now could lie (after a failed sync the kernel calls lost
 //! pages clean). So it is copied into a *tail*: a new file of the new epoch, synced before the manifest names it. The manifest

@@ -167,10 +167,10 @@ impl Build<'_> {
         self.check_cancelled()?;
         let file = &self.files[usize::from(shard)];
         let memory = |error| Unusable::memory(shard, error);
-        let plan = file.chunks().iter().map(|chunk| PlannedChunk {
-            slot_granules: chunk.slot_granules,
-            slots_used: chunk.slots_used,
-        });
+        let plan = file
+            .chunks()
+            .iter()
+            .map(|chunk| PlannedChunk { slot_granules: chunk.slot_granules, slots_used: chunk.slots_used });
         let chunks = Arc::new(Chunks {
             file: Arc::clone(file),
             name: ImageName { image: self.entry.image, shard },
@@ -224,13 +224,7 @@ impl Build<'_> {
     }
 
     /// Gives a shard what it owns of the state of a shard of the image.
-    fn import(
-        &self,
-        engine: &mut Shard,
-        shard: u16,
-        from: u16,
-        file: &ImageReader,
-    ) -> Result<(), Unusable> {
+    fn import(&self, engine: &mut Shard, shard: u16, from: u16, file: &ImageReader) -> Result<(), Unusable> {
         let catalogue: &Catalogue = self.setup.catalogue;
         let end = Position::new(self.entry.epoch, self.entry.ends[usize::from(from)])
             .map_err(|error| Unusable::Fatal(StartError::Storage(error)))?;

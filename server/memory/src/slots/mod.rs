@@ -155,7 +155,7 @@ impl Slots {
     }
 
     /// A chunk of records so sparse that moving them away pays: less than a quarter in use, and the others of its kind
-    /// have room for what it holds. Pending chunks are left alone. Looks at `chunks_max` chunks from `from` on; returns what it found, and where to go
+    /// have room for what it holds. Pending chunks are left alone, and none is chosen whose first record would go to one. Looks at `chunks_max` chunks from `from` on; returns what it found, and where to go
     /// on next time.
     pub(crate) fn find_sparse(&self, from: usize, chunks_max: usize) -> (Option<u32>, usize) {
         let count = self.pool.last_taken() + 1;
@@ -165,9 +165,12 @@ impl Slots {
             if chunk.purpose != Purpose::Records || chunk.is_evacuated || self.region().is_pending(number) {
                 continue;
             }
+            let kind = kind_of(chunk.purpose, chunk.class);
+            if self.open[kind].last().is_some_and(|next| self.region().is_pending(*next as usize)) {
+                continue;
+            }
             let slots = chunk.class.slots() as u32;
-            let room_elsewhere =
-                self.open_slots[kind_of(chunk.purpose, chunk.class)] - (slots - chunk.used()) as usize;
+            let room_elsewhere = self.open_slots[kind] - (slots - chunk.used()) as usize;
             if chunk.used() < slots.div_ceil(SPARSE_PART) && room_elsewhere >= chunk.used() as usize {
                 return (Some(number as u32), number);
             }

@@ -44,15 +44,12 @@ pub enum Squeezed {
 }
 
 impl Store {
-    /// Moves at most `moves_max` records out of sparse chunks; returns how many. None while an image is being adopted: upkeep can
-    /// wait. 0 does not mean that there are none: each call
+    /// Moves at most `moves_max` records out of sparse chunks; returns how many. Chunks of an image that are not there yet
+    /// are left alone. 0 does not mean that there are none: each call
     /// looks at a bounded number of chunks. A slice of upkeep, once a tick; `moved` is told of every record that has a new
     /// handle (old, new).
     pub fn evacuate(&mut self, moves_max: usize, mut moved: impl FnMut(Handle, Handle)) -> usize {
         let mut moves = 0;
-        if !self.is_adopted() {
-            return moves;
-        }
         for _ in 0..moves_max.saturating_mul(SLOTS_LOOKED_AT_PER_MOVE) {
             if moves == moves_max {
                 break;

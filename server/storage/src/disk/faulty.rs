@@ -36,6 +36,8 @@ pub enum Fault {
     NoSpace,
     /// EIO.
     Io,
+    /// EINTR: nothing was done, to be asked again (reads and writes only).
+    Interrupted,
     /// Half of what was asked, at least one byte (reads and writes only).
     Short,
 }
@@ -113,6 +115,7 @@ impl FaultyDisk {
         match self.plan().count(call, changes) {
             None => Ok(false),
             Some(Fault::Short) => Ok(true),
+            Some(Fault::Interrupted) => Err(io::ErrorKind::Interrupted.into()),
             Some(Fault::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
             Some(Fault::Io) => Err(io::Error::other("injected input/output error")),
         }
@@ -234,6 +237,21 @@ mod tests {
         assert_eq!(read[..256], bytes);
         assert_eq!(disk.calls(Call::Write), 6, "128, 64, 32, 16, 8, then the last 8");
         assert!(disk.calls(Call::Read) > 2, "256 bytes in halves");
+    }
+
+    #[test]
+    fn interrupted_reads_and_writes_are_asked_again() {
+        let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
+        disk.inject(Call::Write, 0, 3, Fault::Interrupted);
+        disk.inject(Call::Read, 1, 3, Fault::Interrupted);
+        let file = disk.open(Path::new("/a"), OpenMode::CreateNew).unwrap();
+        write_all_at(file.as_ref(), b"windrow", 0).unwrap();
+        let mut read = [0; 7];
+        for _ in 0..2 {
+            assert_eq!(read_full_at(file.as_ref(), &mut read, 0).unwrap(), 7);
+        }
+        assert_eq!(&read, b"windrow");
+        assert_eq!((disk.calls(Call::Write), disk.calls(Call::Read)), (4, 5));
     }
 
     #[test]

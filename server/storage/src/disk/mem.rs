@@ -58,6 +58,8 @@ struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     dirty_sectors: BTreeSet<usize>,
+    /// Sectors that cannot be read until they are written.
+    bad_sectors: BTreeSet<usize>,
 }
 
 impl MemDisk {
@@ -138,6 +140,15 @@ impl MemDisk {
         Ok(())
     }
 
+    /// Makes the sector at `offset` one that the medium cannot read: EIO until it is written anew.
+    pub fn spoil(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let index = state.file(path)?;
+        let sector = index_of(offset)? / SECTOR_BYTES;
+        state.inodes[index].bad_sectors.insert(sector);
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,7 +221,18 @@ impl State {
 impl Inode {
     fn mark_dirty(&mut self, from: usize, to: usize) {
         if from < to {
-            self.dirty_sectors.extend(from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES));
+            let sectors = from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES);
+            self.bad_sectors.retain(|sector| !sectors.contains(sector));
+            self.dirty_sectors.extend(sectors);
+        }
+    }
+
+    /// How much of `from..to` can be read before a bad sector.
+    fn readable(&self, from: usize, to: usize) -> io::Result<usize> {
+        match self.bad_sectors.range(from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES)).next() {
+            None => Ok(to - from),
+            Some(sector) if sector * SECTOR_BYTES > from => Ok(sector * SECTOR_BYTES - from),
+            Some(_) => Err(io::Error::other("input/output error while reading")),
         }
     }
 
@@ -261,7 +283,8 @@ impl Inode {
             };
             bytes[start..end].copy_from_slice(&self.live[start..end]);
         }
-        Inode { live: bytes.clone(), durable: bytes, dirty_sectors: BTreeSet::new() }
+        let bad_sectors = self.bad_sectors.clone();
+        Inode { live: bytes.clone(), durable: bytes, dirty_sectors: BTreeSet::new(), bad_sectors }
     }
 }
 
@@ -374,9 +397,10 @@ fn index_of(offset: u64) -> io::Result<usize> {
 impl DiskFile for MemFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.disk.state();
-        let live = &state.inodes[self.index].live;
+        let inode = &state.inodes[self.index];
+        let live = &inode.live;
         let from = index_of(offset)?.min(live.len());
-        let count = buffer.len().min(live.len() - from);
+        let count = inode.readable(from, from + buffer.len().min(live.len() - from))?;
         buffer[..count].copy_from_slice(&live[from..from + count]);
         Ok(count)
     }

@@ -13,6 +13,11 @@ use crate::disk::{DiskFile, read_full_at};
 /// Bytes read at once. A frame that is longer makes the buffer grow to it, so the buffer is bounded by the longest frame.
 const READ_BYTES: usize = 1024 * 1024;
 
+/// Where reading in one piece fails, so much is read at a time: a sector, so that no more is lost than must be.
+const BLOCK_BYTES: usize = 512;
+/// Stands for bytes that cannot be read: no frame, and no end either.
+const UNREADABLE: u8 = 0xA5;
+
 /// What stands at the reader's place.
 #[derive(Debug)]
 pub enum Step<'a> {
@@ -40,6 +45,8 @@ pub struct SegmentReader {
     limit: u64,
     buffer: Vec<u8>,
     buffer_offset: u64,
+    passes_over_unreadable: bool,
+    unreadable: Option<io::Error>,
 }
 
 impl SegmentReader {
@@ -55,7 +62,17 @@ impl SegmentReader {
             offset.is_multiple_of(FRAME_ALIGN as u64),
             "frames begin at multiples of {FRAME_ALIGN}, not at {offset}"
         );
-        SegmentReader { file, place, seal, offset, limit, buffer: Vec::new(), buffer_offset: 0 }
+        SegmentReader {
+            file,
+            place,
+            seal,
+            offset,
+            limit,
+            buffer: Vec::new(),
+            buffer_offset: 0,
+            passes_over_unreadable: false,
+            unreadable: None,
+        }
     }
 
     /// Where the next step will look.
@@ -66,6 +83,20 @@ impl SegmentReader {
     /// Forgets what was read ahead: the file may have got frames since.
     pub fn refresh(&mut self) {
         self.buffer.clear();
+    }
+
+    /// From now on bytes that the disk cannot read are damage, and no error: for what nobody needs.
+    pub fn pass_over_unreadable(&mut self, passes_over: bool) {
+        if self.passes_over_unreadable && !passes_over {
+            // What was made up for them must not be taken for what is there.
+            self.refresh();
+        }
+        self.passes_over_unreadable = passes_over;
+    }
+
+    /// The first error that was passed over since the last call.
+    pub fn take_unreadable(&mut self) -> Option<io::Error> {
+        self.unreadable.take()
     }
 
     /// Goes back to `offset`, where a frame began.
@@ -164,14 +195,42 @@ impl SegmentReader {
             && offset + bytes as u64 <= self.buffer_offset + self.buffer.len() as u64;
         if !buffered {
             let within_limit = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(usize::MAX);
-            self.buffer.resize(bytes.max(READ_BYTES.min(within_limit)), 0);
-            let read = read_full_at(self.file.as_ref(), &mut self.buffer, offset)?;
-            self.buffer.truncate(read);
-            self.buffer_offset = offset;
+            let wanted = bytes.max(READ_BYTES.min(within_limit));
+            self.fill(offset, wanted)?;
         }
         let from = (offset - self.buffer_offset) as usize;
         let to = (from + bytes).min(self.buffer.len());
         Ok(&self.buffer[from..to])
+    }
+
+    fn fill(&mut self, offset: u64, wanted: usize) -> io::Result<()> {
+        self.buffer.resize(wanted, 0);
+        self.buffer_offset = offset;
+        let read = match read_full_at(self.file.as_ref(), &mut self.buffer, offset) {
+            Ok(read) => read,
+            Err(error) if self.passes_over_unreadable => {
+                self.unreadable.get_or_insert(error);
+                self.fill_by_blocks(offset)?
+            }
+            Err(error) => {
+                self.buffer.clear();
+                return Err(error);
+            }
+        };
+        self.buffer.truncate(read);
+        Ok(())
+    }
+
+    /// Reads what can be read of the buffer's place; gives how much of it the file has.
+    fn fill_by_blocks(&mut self, offset: u64) -> io::Result<usize> {
+        let file_bytes = usize::try_from(self.file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let there = file_bytes.min(self.buffer.len());
+        for (block, at) in self.buffer[..there].chunks_mut(BLOCK_BYTES).zip((offset..).step_by(BLOCK_BYTES)) {
+            if !read_full_at(self.file.as_ref(), block, at).is_ok_and(|read| read == block.len()) {
+                block.fill(UNREADABLE);
+            }
+        }
+        Ok(there)
     }
 }
 

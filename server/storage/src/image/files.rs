@@ -75,7 +75,8 @@ pub fn quarantine(disk: &dyn Disk, dir: &Path, name: ImageName) -> Result<PathBu
 }
 
 /// Removes what belongs to none of the images `kept` (those that the manifest names): files in preparation, of images that were never
-/// published or are given up, and damaged ones of these. Other files stay. Gives the names of those removed.
+/// published or are given up, and damaged ones of these. Other files stay. Gives the names of those removed. Not while an image is being
+/// made: its files are in preparation, too.
 ///
 /// # Errors
 /// [`ImageError::Io`]; those not removed yet are still there, and mean nothing.

@@ -1,7 +1,6 @@
 //! Which files a replay reads, and how far.
 
 use std::collections::BTreeSet;
-use std::io;
 
 use super::ReplayFrom;
 use crate::directory::DataDir;
@@ -111,7 +110,7 @@ fn plan_log(
         log.is_whole = first.is_some() || log.end.is_none_or(|end| end.last_ops() > floor);
         log.segments = first.unwrap_or(last)..=last;
     } else if floor > 0 && log.reads_segments() {
-        let (first, before_ops) = first_segment(directory, &log, &there, last)?;
+        let (first, before_ops) = first_segment(directory, &log, &there, last);
         (log.segments, log.before_ops) = (first..=last, before_ops);
     }
     Ok(log)
@@ -133,32 +132,22 @@ fn stated_by_images(manifest: &Manifest, epoch: u32, shard: u16) -> u64 {
 
 /// The segment to begin with: the last that begins at or below what is to be replayed first. Where a segment begins says its first
 /// frame; one that does not say it is passed over, and read if that of an earlier one leads there. With the last operation before it.
-fn first_segment(
-    directory: &DataDir,
-    log: &LogPlan,
-    there: &[u32],
-    last: u32,
-) -> Result<(u32, u64), StorageError> {
+fn first_segment(directory: &DataDir, log: &LogPlan, there: &[u32], last: u32) -> (u32, u64) {
     let there = &there[..there.partition_point(|number| *number <= last)];
     for &number in there.iter().rev() {
-        if let Some(first) = first_ops(directory, log.name(number))?.filter(|first| *first <= log.floor + 1) {
-            return Ok((number, first - 1));
+        if let Some(first) = first_ops(directory, log.name(number)).filter(|first| *first <= log.floor + 1) {
+            return (number, first - 1);
         }
     }
-    Ok((there.first().copied().unwrap_or(last), 0))
+    (there.first().copied().unwrap_or(last), 0)
 }
 
 /// The number of the first operation in a segment, or of the next to come if its first frame is empty; `None` if it cannot be read.
-pub(crate) fn first_ops(directory: &DataDir, name: SegmentName) -> Result<Option<u64>, StorageError> {
+fn first_ops(directory: &DataDir, name: SegmentName) -> Option<u64> {
     let path = directory.log_path(name);
-    let failed = |error| StorageError::io("read", &path, error);
-    let file = match directory.disk().open(&path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let Ok(segment) = Segment::read(file, path.clone()).map_err(failed)? else { return Ok(None) };
-    Ok(segment.first_frame().map_err(failed)?.map(|header| header.first_ops))
+    let file = directory.disk().open(&path, OpenMode::Read).ok()?;
+    let segment = Segment::read(file, path).ok()?.ok()?;
+    Some(segment.first_frame().ok()??.first_ops)
 }
 
 fn log_bytes(directory: &DataDir, files: &BTreeSet<SegmentName>, log: &LogPlan) -> Result<u64, StorageError> {

@@ -125,6 +125,10 @@ impl<'a> Replay<'a> {
         let Some(stop) = walk.stop.take().or_else(|| lost.then(|| walk.stop_at_end(self.directory))) else {
             return Ok(false);
         };
+        if let Some(error) = stop.unreadable {
+            // Not in what the image holds, after all: what is there may be good once the disk reads again.
+            return Err(StorageError::io("read", &stop.file, error));
+        }
         let corrupt = lost || (stop.of_segment && is_open);
         if !corrupt && !is_open {
             // Cut and complete: the damage is behind the last operation.

@@ -19,7 +19,7 @@ pub(super) struct Located<'a> {
 }
 
 /// The first place where a log did not go on.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Stop {
     pub(super) file: PathBuf,
     pub(super) offset: u64,
@@ -28,6 +28,8 @@ pub(super) struct Stop {
     pub(super) readable_ops: u64,
     /// It is not frames that are damaged but the segment as such.
     pub(super) of_segment: bool,
+    /// The disk could not read it: who knows what is there.
+    pub(super) unreadable: Option<io::Error>,
 }
 
 /// The state of a walk.
@@ -119,6 +121,7 @@ impl LogWalk {
             reason: "the log ends here".to_owned(),
             readable_ops: self.last_ops(),
             of_segment: false,
+            unreadable: None,
         }
     }
 
@@ -135,20 +138,25 @@ impl LogWalk {
         let file = match directory.disk().open(&path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.stop_of_segment(path.clone(), "the file is missing".to_owned());
+                self.stop_of_segment(path.clone(), "the file is missing".to_owned(), None);
                 return Ok(0);
             }
             Err(error) => return Err(failed(error)),
         };
-        let segment = match Segment::read(file, path.clone()).map_err(failed)? {
-            Ok(segment) => segment,
-            Err(reason) => {
-                self.stop_of_segment(path.clone(), reason);
+        let segment = match Segment::read(file, path.clone()) {
+            Ok(Ok(segment)) => segment,
+            Ok(Err(reason)) => {
+                self.stop_of_segment(path.clone(), reason, None);
                 return Ok(0);
             }
+            Err(error) if self.is_below_floor() => {
+                self.stop_of_segment(path.clone(), error.to_string(), Some(error));
+                return Ok(0);
+            }
+            Err(error) => return Err(failed(error)),
         };
         if let Err(reason) = self.belongs(name, &segment.header) {
-            self.stop_of_segment(path.clone(), reason);
+            self.stop_of_segment(path.clone(), reason, None);
             return Ok(0);
         }
         self.starts.push((segment.header.segment, self.last_ops));
@@ -166,6 +174,7 @@ impl LogWalk {
         let number = segment.header.segment;
         let mut reader = segment.reader(SEGMENT_HEADER_BYTES, limit);
         loop {
+            reader.pass_over_unreadable(self.is_below_floor());
             let damage = match reader.step().map_err(|e| StorageError::io("read", &segment.path, e))? {
                 Step::CleanEnd => return Ok(()),
                 Step::Frame(frame) => {
@@ -178,7 +187,10 @@ impl LogWalk {
                     (offset, reason)
                 }
             };
-            self.stop_here(segment, damage.0, damage.1.to_string());
+            let (offset, reason) = damage;
+            let unreadable = reader.take_unreadable();
+            let reason = unreadable.as_ref().map_or_else(|| reason.to_string(), ToString::to_string);
+            self.stop_here(segment, offset, reason, unreadable);
             if !reader.skip_to_next_header().map_err(|e| StorageError::io("read", &segment.path, e))? {
                 return Ok(());
             }
@@ -206,6 +218,7 @@ impl LogWalk {
                 segment,
                 offset,
                 format!("operation {expected} should follow, but here is operation {found}"),
+                None,
             );
             return Ok(());
         }
@@ -232,20 +245,33 @@ impl LogWalk {
         ))
     }
 
-    fn stop_of_segment(&mut self, file: PathBuf, reason: String) {
+    /// What is read now is in the image too.
+    fn is_below_floor(&self) -> bool {
+        self.last_ops < self.floor
+    }
+
+    fn stop_of_segment(&mut self, file: PathBuf, reason: String, unreadable: Option<io::Error>) {
         let readable_ops = self.last_ops;
-        let of_segment = Stop { file, offset: 0, reason, readable_ops, of_segment: true };
         match &mut self.stop {
             // The earlier place is the one to name, but no torn tail explains this.
-            Some(stop) => stop.of_segment = true,
-            None => self.stop = Some(of_segment),
+            Some(stop) => {
+                stop.of_segment = true;
+                stop.unreadable = stop.unreadable.take().or(unreadable);
+            }
+            None => {
+                self.stop =
+                    Some(Stop { file, offset: 0, reason, readable_ops, of_segment: true, unreadable });
+            }
         }
     }
 
-    fn stop_here(&mut self, segment: &Segment, offset: u64, reason: String) {
-        if self.stop.is_none() {
-            let file = segment.path.clone();
-            self.stop = Some(Stop { file, offset, reason, readable_ops: self.last_ops, of_segment: false });
+    fn stop_here(&mut self, segment: &Segment, offset: u64, reason: String, unreadable: Option<io::Error>) {
+        match &mut self.stop {
+            Some(stop) => stop.unreadable = stop.unreadable.take().or(unreadable),
+            None => {
+                let (file, readable_ops) = (segment.path.clone(), self.last_ops);
+                self.stop = Some(Stop { file, offset, reason, readable_ops, of_segment: false, unreadable });
+            }
         }
     }
 }

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use windrow_engine::Outcome;
+use windrow_storage::Disk;
 use windrow_storage::disk::MemDisk;
 use windrow_storage::image::ImageName;
-use windrow_storage::Disk;
 
 use super::server::{DIR, Model, Running, STREAMS, new_disk, restart};
 use crate::start::StartError;

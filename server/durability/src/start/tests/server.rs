@@ -271,8 +271,7 @@ impl Running {
     /// Takes an image, with something in between any two steps.
     pub(super) fn take_image_while(&mut self, mut meanwhile: impl FnMut(&mut Self)) -> u64 {
         let image = self.store.directory().next_image().unwrap();
-        let plan =
-            SnapshotPlan { image, epoch: self.epoch, hash_key: HASH_KEY, created_ms: self.now_ms };
+        let plan = SnapshotPlan { image, epoch: self.epoch, hash_key: HASH_KEY, created_ms: self.now_ms };
         let readers = self.shards.iter().map(Shard::reader).collect();
         let mut snapshot = Snapshot::begin(self.store.directory().images(), plan, readers);
         let mut participant = self.participant.take().unwrap();
@@ -308,9 +307,7 @@ impl Running {
             let shard = &self.shards[shard_of(hash_slot(entity.as_bytes()), self.shards.len())];
             let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));
             row.clear();
-            shard
-                .read(&self.catalogue, stream, entity.as_bytes(), hint, &query, time, &mut row)
-                .unwrap();
+            shard.read(&self.catalogue, stream, entity.as_bytes(), hint, &query, time, &mut row).unwrap();
             let (count, sum) = self.model.get(&entity).copied().unwrap_or_default();
             assert_eq!(row, [Value::Int(count), Value::Int(sum)], "{entity}");
         }

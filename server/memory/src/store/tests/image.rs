@@ -307,6 +307,35 @@ fn upkeep_leaves_chunks_alone_that_are_not_there_yet() {
 }
 
 #[test]
+fn sparse_chunks_that_are_there_are_emptied_while_others_are_not() {
+    let (mut original, _participant) = store(32 * CHUNK_BYTES);
+    for n in 0..120_000u32 {
+        insert(&mut original, 1, &n.to_be_bytes(), u64::from(n));
+    }
+    let image = Image::of(&original);
+    let mut start = image.start(32 * CHUNK_BYTES);
+    assert!(start.store.usage().chunks_pending > 4);
+    // The first chunk keeps a record in eight, the second every other one.
+    let per_chunk = image.plan[0].slots_used as usize;
+    let places = image.table[..2 * per_chunk].iter().map(|(_, place)| place);
+    for (index, place) in places.enumerate() {
+        let handle =
+            Handle::new(1 + (place >> PLACE_SHIFT) as usize, (place & ((1 << PLACE_SHIFT) - 1)) as usize);
+        if !index.is_multiple_of(if index < per_chunk { 8 } else { 2 }) {
+            start.store.remove(handle);
+        }
+    }
+    collect_all(&mut start.store, &mut start.participant);
+    let before = start.store.usage();
+    let moves: usize = (0..1_000).map(|_| start.store.evacuate(64, |_, _| ())).sum();
+    collect_all(&mut start.store, &mut start.participant);
+    let after = start.store.usage();
+    assert_eq!(moves, per_chunk.div_ceil(8));
+    assert_eq!(after.pool_bytes, before.pool_bytes + CHUNK_BYTES);
+    assert_eq!((start.copies(), after.chunks_pending), (2, before.chunks_pending));
+}
+
+#[test]
 fn samples_come_from_chunks_that_are_there_once_the_adopter_has_begun() {
     let start = Image::of(&grown()).start(64 * CHUNK_BYTES);
     let draw = |seed: u64| {

@@ -85,3 +85,22 @@ fn a_full_disk_refuses_growth_but_not_overwriting() {
     assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
     assert_eq!(disk.used_bytes(), 120);
 }
+
+#[test]
+fn a_bad_sector_cannot_be_read_until_it_is_written() {
+    let disk = MemDisk::new();
+    let file = disk.open(Path::new("/a"), OpenMode::CreateNew).unwrap();
+    write_all_at(file.as_ref(), &[1; 4 * SECTOR_BYTES], 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.spoil(Path::new("/a"), 600).unwrap();
+    for disk in [disk.clone(), disk.crash(1)] {
+        let file = disk.open(Path::new("/a"), OpenMode::ReadWrite).unwrap();
+        let mut bytes = [0; 4 * SECTOR_BYTES];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), SECTOR_BYTES, "what is before it");
+        assert!(file.read_at(&mut bytes, 1000).is_err());
+        assert!(file.read_at(&mut bytes, 1024).is_ok());
+        write_all_at(file.as_ref(), &[2; 10], 600).unwrap();
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    }
+}

@@ -311,3 +311,68 @@ fn progress_counts_only_what_is_read() {
     let file = disk.open(&segment_file(1, 0), OpenMode::Read).unwrap();
     assert_eq!(read_full_at(file.as_ref(), &mut first, 0).unwrap(), 8, "and it is still there");
 }
+
+#[test]
+fn what_the_disk_cannot_read_is_a_warning_in_what_the_image_holds_and_an_error_behind_it() {
+    // Sectors of 512 bytes: six frames and a bit. The image is of operation 30 of the second segment.
+    let start = A_SEGMENT + 30;
+    let frame_at = |operation: u64| SEGMENT_HEADER_BYTES + (operation - 1) * FRAME;
+    let cases = [
+        (0, 0, true),
+        (0, frame_at(5), true),
+        (1, frame_at(1), true),
+        (1, frame_at(20), true),
+        (1, frame_at(33), false),
+        (1, frame_at(45), false),
+        (1, 0, false),
+        (2, 0, false),
+        (2, frame_at(1), false),
+    ];
+    for closed in [false, true] {
+        for (segment, offset, is_held) in cases {
+            let disk = MemDisk::new();
+            let mut started = long_log(&disk, None, 3 * A_SEGMENT, 0);
+            let from = publish(&mut started, start, start);
+            drop(started);
+            if closed {
+                drop(long_log(&disk, Some(&from), 0, 0));
+            }
+            disk.spoil(&segment_file(1, segment), offset).unwrap();
+            let case = format!("closed: {closed}, segment {segment}, byte {offset}");
+            match replay_from(&disk, options(), Some(&from)) {
+                Ok((_, came)) => {
+                    assert!(is_held, "{case}: it started");
+                    assert_eq!(came, ops_of(1, start + 1..=3 * A_SEGMENT), "{case}");
+                }
+                Err(error) => {
+                    assert!(!is_held && matches!(error, StorageError::Io { .. }), "{case}: {error}");
+                    let file = segment_file(1, segment).display().to_string();
+                    assert!(error.to_string().contains(&file), "{case}: {error}");
+                }
+            }
+            // Never taken for the end of the log: all of it is there once the disk reads again.
+            let healed = disk.fork();
+            let file = healed.open(&segment_file(1, segment), OpenMode::ReadWrite).unwrap();
+            let sector = offset / 512 * 512;
+            let whole = MemDisk::new();
+            drop(long_log(&whole, None, 3 * A_SEGMENT, 0));
+            let mut bytes = [0; 512];
+            let original = whole.open(&segment_file(1, segment), OpenMode::Read).unwrap();
+            let there = read_full_at(original.as_ref(), &mut bytes, sector).unwrap();
+            write_all_at(file.as_ref(), &bytes[..there], sector).unwrap();
+            let (_, came) = replay_from(&healed, options(), Some(&from)).unwrap();
+            assert_eq!(came, ops_of(1, start + 1..=3 * A_SEGMENT), "{case}, healed");
+        }
+    }
+}
+
+#[test]
+fn without_an_image_a_sector_that_cannot_be_read_is_an_error_and_no_torn_end() {
+    for unsynced in [0, 5] {
+        let disk = MemDisk::new();
+        drop(long_log(&disk, None, 20, unsynced));
+        disk.spoil(&segment_file(1, 0), SEGMENT_HEADER_BYTES + 17 * FRAME).unwrap();
+        let error = replay_from(&disk, options(), None).err().expect("who knows what is there");
+        assert!(matches!(error, StorageError::Io { .. }), "{error}");
+    }
+}
