@@ -14,7 +14,7 @@ pub(crate) use progress::{BackfillState, Progress, RunningBackfill};
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use windrow_engine::backfill::Shadow;
 use windrow_engine::{Catalogue, LayoutId, Stream};
@@ -94,7 +94,9 @@ impl Backfiller {
                         return;
                     }
                     self.wait_until_settled(stream.layout_id);
-                    tracing::info!("the backfill of stream '{name}' has finished");
+                    if matches!(self.check(stream.layout_id), Err(Ended::Gone)) {
+                        tracing::info!("the backfill of stream '{name}' has finished");
+                    }
                 }
                 Err(Ended::Stopping) => return,
                 Err(Ended::Gone) => {
@@ -184,8 +186,10 @@ impl Backfiller {
         Ok(())
     }
 
+    /// Waits until the manifest says that it is filled; where it could not be written, all is looked at once more.
     fn wait_until_settled(&self, layout_id: LayoutId) {
-        while self.check(layout_id).is_ok() {
+        let since = Instant::now();
+        while since.elapsed() < RETRY_AFTER && self.check(layout_id).is_ok() {
             thread::sleep(WAIT_STEP);
         }
     }
