@@ -552,6 +552,7 @@ fn an_event_that_the_source_counted_late_counts_whatever_lateness_the_new_stream
 fn what_was_filled_is_complete_since_the_log_says_and_other_changes_wait() {
     let mut world = World::new(&[("s", "FIELDS n INT WINDOWS 1m@1s AGGREGATE count")], 1);
     world.event("s", b"e", START_MS, &[]);
+    world.now += 1_000;
     altered(&mut world, "ADD AGGREGATE sum(n) BACKFILL");
     (0..2).for_each(|_| world.adopt());
     let covered = |catalogue: &Catalogue, feature: &str| {
@@ -566,8 +567,8 @@ fn what_was_filled_is_complete_since_the_log_says_and_other_changes_wait() {
     let refused = world.catalogue.altered(b"s", world.now, |definition| Ok(definition.clone()));
     assert!(refused.unwrap_err().to_string().contains("a backfill of it is running"));
     let layout_id = world.catalogue.stream(b"s").unwrap().layout_id;
-    let filled = world.catalogue.filled(layout_id, START_MS - 7).unwrap();
-    assert_eq!(covered(&filled, "sum(n):1m"), Some(START_MS - 7));
+    let filled = world.catalogue.filled(layout_id, START_MS + 7).unwrap();
+    assert_eq!(covered(&filled, "sum(n):1m"), Some(START_MS + 7));
     assert_eq!(covered(&filled, "count:1m"), Some(START_MS));
     assert!(filled.filled(layout_id, START_MS).is_none(), "it finishes once");
 }
