@@ -127,8 +127,11 @@ impl Delivery {
             }
             let mut ops = Vec::new();
             for _ in 0..OPS_AT_ONCE {
-                let fits = |op: &mut Vec<u8>| ops.is_empty() || ops.len() + op.len() <= BYTES_AT_ONCE;
-                let Some(op) = lane.waiting.pop_front_if(fits) else { break };
+                let next_bytes = lane.waiting.front().map_or(0, Vec::len);
+                if !ops.is_empty() && ops.len() + next_bytes > BYTES_AT_ONCE {
+                    break;
+                }
+                let Some(op) = lane.waiting.pop_front() else { break };
                 self.waiting_bytes -= op.len();
                 ops.extend_from_slice(&op);
             }
