@@ -29,6 +29,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("windrow-tests", &[]),
+    (
+        "windrow-simulation",
+        &["windrow-durability", "windrow-engine", "windrow-storage", "windrow-memory", "windrow-window"],
+    ),
 ];
 
 /// The one crate that may use unsafe.

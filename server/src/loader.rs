@@ -139,16 +139,13 @@ impl Watch for Loading<'_> {
         loading.done_bytes.store(progress.done_bytes, Relaxed);
         loading.total_bytes.store(progress.total_bytes, Relaxed);
         loading.operations.store(progress.operations, Relaxed);
+        loading.is_image.store(progress.phase == Phase::Image, Relaxed);
         let percent = loading.progress().percent;
         let said_percent = self.said_percent.load(Relaxed);
         // The log begins at nothing again.
         if percent < said_percent || percent >= said_percent + PROGRESS_STEP_PERCENT {
             self.said_percent.store(percent, Relaxed);
-            let what = match progress.phase {
-                Phase::Image => "image",
-                Phase::Log => "log",
-            };
-            tracing::info!("loading the {what}: {}", loading.progress());
+            tracing::info!("{}", loading.progress());
         }
     }
 

@@ -235,6 +235,8 @@ pub(crate) struct Loading {
     pub(crate) done_bytes: AtomicU64,
     pub(crate) total_bytes: AtomicU64,
     pub(crate) operations: AtomicU64,
+    /// An image is being read, not the log.
+    pub(crate) is_image: AtomicBool,
 }
 
 /// How far recovery is, to be shown.
@@ -244,12 +246,16 @@ pub(crate) struct LoadingProgress {
     pub(crate) done_bytes: u64,
     pub(crate) total_bytes: u64,
     pub(crate) operations: u64,
+    is_image: bool,
 }
 
 impl fmt::Display for LoadingProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LoadingProgress { percent, done_bytes, total_bytes, operations } = self;
-        write!(f, "{percent} % ({done_bytes} of {total_bytes} bytes, {operations} ops)")
+        let LoadingProgress { percent, done_bytes, total_bytes, operations, is_image } = self;
+        if *is_image {
+            return write!(f, "loading an image: {percent} % ({done_bytes} of {total_bytes} bytes)");
+        }
+        write!(f, "loading the log: {percent} % ({done_bytes} of {total_bytes} bytes, {operations} ops)")
     }
 }
 
@@ -272,6 +278,7 @@ impl Loading {
             done_bytes,
             total_bytes,
             operations: self.operations.load(Ordering::Relaxed),
+            is_image: self.is_image.load(Ordering::Relaxed),
         }
     }
 }

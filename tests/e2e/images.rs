@@ -71,6 +71,44 @@ fn a_clean_stop_leaves_an_image_and_the_next_start_reads_no_log() {
     assert_eq!(conn.cmd("LASTSAVE").int().to_string(), info(&mut conn, "rdb_last_save_time"));
 }
 
+#[test]
+fn a_kill_in_the_midst_of_an_image_leaves_the_one_before_and_no_remains() {
+    const ENTITIES: usize = 20_000;
+    let launch = Launch::shards(2).option("--save-rate-limit", "1mb");
+    let server = launch.start();
+    let mut conn = server.connect();
+    conn.ok(STREAM);
+    for bits in [1, 2] {
+        for first in (0..ENTITIES).step_by(1_000) {
+            let rows: String = (first..first + 1_000).map(|e| format!(" midst-{e:05} * {bits}")).collect();
+            conn.cmd(&format!("EVENT.MADD load FIELDS 1 bits EVENTS{rows}"));
+        }
+        if bits == 1 {
+            conn.ok("SAVE");
+        }
+    }
+    assert_eq!(conn.cmd("BGSAVE").text(), "Background saving started");
+    // Three megabytes and more, at one in a second.
+    while info(&mut conn, "current_save_keys_processed") == "0" {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(info(&mut conn, "rdb_bgsave_in_progress"), "1");
+    let home = server.kill();
+    assert!(images(&home.data()).len() > 2, "there is a third file in preparation");
+    let server = launch.start_in(home);
+    let mut conn = server.connect();
+    assert_eq!(info(&mut conn, "image_number"), "1");
+    assert_eq!(images(&server.home().data()).len(), 2, "what was in preparation is gone");
+    for first in (0..ENTITIES).step_by(1_000) {
+        let entities: String = (first..first + 1_000).map(|e| format!(" midst-{e:05}")).collect();
+        let rows = conn.cmd(&format!("WINDOW.MGET 1000{entities} load count:all sum(bits):all"));
+        for row in rows.into_elements() {
+            let row: Vec<i64> = row.into_elements().iter().map(Reply::int).collect();
+            assert_eq!(row, [2, 3]);
+        }
+    }
+}
+
 /// Sends a command until it is answered: the server may start anew meanwhile.
 fn in_the_end(server: &Server, words: &str) -> Reply {
     let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();

@@ -13,6 +13,7 @@ mod images;
 mod late_and_skewed;
 mod lifecycle;
 mod load;
+mod log_tool;
 mod model;
 mod ordering;
 mod peers;

@@ -70,6 +70,8 @@ pub use error::MemoryError;
 pub use handle::{CHUNK_BYTES, Handle};
 pub use reclaim::{Domain, PARTICIPANTS_MAX, Participant};
 pub use record::{Block, CopiedRecord, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
+#[cfg(not(loom))]
+pub use region::use_small_pages;
 pub use region::{Adopter, ChunkLost, ChunkSource, PlannedChunk};
 pub use slots::Populator;
 pub use store::{

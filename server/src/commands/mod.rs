@@ -97,7 +97,7 @@ fn refuse_now(core: &mut Core, session: &mut Session, resolved: &Resolved) -> Op
     }
     if !core.is_serving() && !flags.has(Flag::Loading) {
         let progress = core.shared.loading.progress();
-        core.stage_error(session, format_args!("LOADING Windrow is loading the log: {progress}"));
+        core.stage_error(session, format_args!("LOADING Windrow is {progress}"));
         return Some(Flow::Done);
     }
     None

@@ -75,6 +75,24 @@ mod tests {
     }
 
     #[test]
+    fn a_log_too_small_for_its_segments_is_refused() {
+        let error = parse(&["serve", "--shards", "2", "--log-max-bytes", "100mb"]).unwrap_err();
+        assert!(error.contains("log-max-bytes (100mb)") && error.contains("512mb"), "{error}");
+        assert!(parse(&["serve", "--shards", "2", "--log-max-bytes", "512mb"]).is_ok());
+    }
+
+    #[test]
+    fn images_and_log_are_kept_as_asked() {
+        let config = parse(&["serve", "--save", "", "--images-kept", "5", "--log-retention", "90m"]).unwrap();
+        assert_eq!((config.save_s, config.images_kept, config.log_retention_ms), (0, 5, 5_400_000));
+        for (name, value) in [("--images-kept", "1"), ("--log-retention", "5"), ("--save-rate-limit", "1kb")]
+        {
+            let error = parse(&["serve", name, value]).unwrap_err();
+            assert!(error.contains(&name[2..]) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
     fn a_soft_limit_above_the_hard_one_is_refused() {
         let error = parse(&["serve", "--client-output-soft-limit", "1gb"]).unwrap_err();
         assert!(error.contains("hard"), "{error}");

@@ -44,8 +44,15 @@ pub fn repair(dir: &Path, confirmed: bool) -> Result<Repair, ServerError> {
     let recovery = super::open(dir, OnCorruption::GiveUp)?;
     // As a start would: what an image holds need not be read.
     let from = recovery.newest_whole_image().map(ReplayFrom::from);
+    let has_lost_images = from.is_none() && !recovery.manifest().images.is_empty();
     let replayed = recovery.replay(from.as_ref(), &mut |_| Ok(()), &mut |_, _| {})?;
     let report = replayed.report();
+    if has_lost_images && report.given_up.iter().any(|damage| damage.readable_ops == 0) {
+        return Err(ServerError::Config(format!(
+            "no image in {} is whole, and without one a log would be given up from its beginning: bring one back from a copy first",
+            dir.join("images").display()
+        )));
+    }
     let given_up: Vec<String> = report.given_up.iter().map(ToString::to_string).collect();
     let (operations, now_ms) = (report.operations, report.latest_now_ms.unwrap_or(0));
     let is_done = confirmed && !given_up.is_empty();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -260,6 +262,31 @@ fn a_corrupt_log_is_refused_and_repaired_only_when_told_to() {
     assert_eq!(outcome, Ok(()));
     assert!(said.starts_with("gave up"), "{said}");
     serve(dir.path()).shutdown().unwrap();
+}
+
+#[test]
+fn repair_gives_no_log_up_from_its_beginning_because_images_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = serve(dir.path());
+    let mut client = TcpStream::connect(running.addr()).unwrap();
+    client.write_all(b"STREAM.CREATE s WINDOWS all AGGREGATE count\r\nEVENT.ADD e s *\r\nSAVE\r\n").unwrap();
+    let mut replies = [0; 3 * 5];
+    client.read_exact(&mut replies).unwrap();
+    assert_eq!(&replies, b"+OK\r\n+OK\r\n+OK\r\n");
+    running.shutdown().unwrap();
+    // With the image, the beginning of the log is not needed.
+    fs::remove_file(log_file(dir.path(), "00000001-0000-00000000.wal")).unwrap();
+    serve(dir.path()).shutdown().unwrap();
+    for image in fs::read_dir(dir.path().join("images")).unwrap() {
+        fs::remove_file(image.unwrap().path()).unwrap();
+    }
+    let refused = refusal(dir.path());
+    assert!(refused.contains("copy of this directory") && !refused.contains("repair"), "{refused}");
+    let before = contents(dir.path());
+    let (said, outcome) = windrow_log(&["repair", "--yes"], dir.path());
+    assert_eq!(said, "");
+    assert!(outcome.unwrap_err().contains("no image"));
+    assert_eq!(contents(dir.path()), before);
 }
 
 #[test]

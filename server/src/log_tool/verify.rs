@@ -34,6 +34,7 @@ pub(super) fn verify(dir: &Path, out: &mut dyn Write) -> Result<(), ServerError>
         outcome = writeln!(out, "{operations} operations in {logs} logs");
     }
     written(outcome)?;
+    recovery.check_beginning()?;
     if needed > 0 {
         return Err(ServerError::Config(format!(
             "the log is corrupt in {needed} places that a start may need: restore these files, or see what \

@@ -60,10 +60,6 @@ fn is_due(shared: &Shared, last: Instant) -> bool {
     if config.save_s == 0 || shared.log_failure().is_some() {
         return false;
     }
-    // An image is a walk over all records: it would fetch what the last one has before its time.
-    if shared.chunks_pending() > 0 {
-        return false;
-    }
     let unsaved = shared.unsaved_changes();
     // What a start needs reaches back to the second newest image, so it may take two to set log free.
     if shared.saving.is_log_full() && (unsaved > 0 || !shared.saving.is_repeated()) {

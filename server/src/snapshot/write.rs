@@ -64,6 +64,12 @@ impl SnapshotQuestion {
 
 /// Writes one image. Gives it, and how many there are now.
 pub(super) fn write_image(shared: &Arc<Shared>, loans: &mut Loans) -> Result<(ImageEntry, usize), String> {
+    // The walk would fetch each chunk of the last image that is not in memory yet, at the lowest priority, and a shard that needs one
+    // meanwhile would wait for that.
+    while shared.chunks_pending() > 0 {
+        check(shared)?;
+        thread::sleep(LOOK_EVERY);
+    }
     let image = ask_admin(shared, |answer| AdminMessage::NextImage { answer })?;
     // Before the positions: a change that is not in the image is not counted as saved.
     let catalogue_changes = shared.catalogue_version();

@@ -179,6 +179,38 @@ fn until_the_log_is_read_data_commands_answer_loading() {
 }
 
 #[test]
+fn until_the_image_is_linked_data_commands_answer_loading() {
+    let disk = GatedDisk::default();
+    let running = start_on(config(2), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    for i in 0..50 {
+        client.ask(&format!("EVENT.ADD e{i} s *")).assert_ok();
+    }
+    client.ask("SAVE").assert_ok();
+    running.shutdown().unwrap();
+    disk.close_log();
+    for shards in [2, 3] {
+        let running = Server::start_on(config(shards), Arc::new(disk.clone()), Clock::system()).unwrap();
+        let mut client = Client::connect(&running);
+        for words in ["PING", "EVENT.ADD e s *", "SAVE", "BGSAVE", "FLUSHALL"] {
+            client.ask(words).assert_error("LOADING Windrow is loading ");
+        }
+        assert!(matches!(client.ask("LASTSAVE"), Reply::Int(_)), "answered while loading, as in Redis");
+        disk.open_log();
+        eventually("it is loaded", || client.ask("PING") == Reply::Simple("PONG".to_owned()));
+        assert_eq!(client.ask("WINDOW.GET e49 s count:1h"), Reply::Array(vec![Reply::Int(1)]));
+        assert_eq!(client.ask("DBSIZE"), Reply::Int(50));
+        eventually("all of it is in memory", || {
+            client.ask("INFO persistence").text().contains("image_chunks_pending:0\r\n")
+        });
+        running.shutdown().unwrap();
+        disk.close_log();
+    }
+    disk.open_log();
+}
+
+#[test]
 fn a_server_that_is_loading_can_be_ended() {
     let disk = GatedDisk::default();
     let running = start_on(config(2), Arc::new(disk.clone()));
@@ -266,9 +298,9 @@ impl GatedDisk {
 impl Disk for GatedDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(path, mode)?;
-        // Under the name that it is prepared with, too.
-        let is_log = path.to_str().is_some_and(|path| path.contains(".wal"));
-        Ok(if is_log { Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) }) } else { file })
+        // Under the names that they are prepared with, too.
+        let is_gated = path.to_str().is_some_and(|path| path.contains(".wal") || path.contains(".img"));
+        Ok(if is_gated { Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) }) } else { file })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {

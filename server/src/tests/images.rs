@@ -385,3 +385,46 @@ fn at_its_greatest_size_the_log_refuses_writes_until_images_set_some_free() {
     assert!(number(&mut client, "log_bytes") <= 512 << 10);
     assert_eq!(client.ask("WINDOW.GET e s count:1d"), Reply::Array(vec![Reply::Int(counted + 20_000)]));
 }
+
+#[test]
+fn what_was_flushed_after_an_image_stays_away_when_the_image_is_loaded() {
+    for then in [2, 3] {
+        let disk = MemDisk::new();
+        let running = start_on(config(2), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask(STREAM).assert_ok();
+        add(&mut client, 0..5);
+        client.ask("SAVE").assert_ok();
+        client.ask("FLUSHALL").assert_ok();
+        assert!(number(&mut client, "rdb_changes_since_last_save") > 0);
+        add(&mut client, 0..2);
+        let left = killed(running, &disk);
+        let running = start_on(config(then), Arc::new(left));
+        let mut client = Client::connect(&running);
+        assert_eq!(client.ask("DBSIZE"), Reply::Int(50));
+        assert_has(&mut client, 2);
+        // Dealt to other shards, an image is written at once.
+        let images = if then == 2 { 1 } else { 2 };
+        eventually("it is there", || number(&mut client, "image_number") == images);
+        eventually("it is done", || number(&mut client, "rdb_bgsave_in_progress") == 0);
+        client.ask("SAVE").assert_ok();
+        assert_eq!(number(&mut client, "image_number"), images + 1);
+    }
+}
+
+#[test]
+fn an_end_does_not_wait_for_the_pace_of_an_image() {
+    let disk = MemDisk::new();
+    let config = Config { save_rate_bytes: 1 << 10, ..config(2) };
+    let running = start_on(config.clone(), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    add(&mut client, 0..3);
+    assert_eq!(client.ask("BGSAVE"), Reply::Simple("Background saving started".to_owned()));
+    client.send(b"SHUTDOWN\r\n");
+    assert!(client.is_closed());
+    running.wait().unwrap();
+    assert_eq!(image_files(&disk).len(), 2, "the image that was being written is the last one");
+    let running = start_on(config, Arc::new(disk));
+    assert_has(&mut Client::connect(&running), 3);
+}

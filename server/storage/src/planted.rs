@@ -25,9 +25,9 @@ pub(crate) const fn is_planted(_: Mistake) -> bool {
 }
 
 #[cfg(feature = "planted")]
-pub use under_test::plant;
-#[cfg(feature = "planted")]
 pub(crate) use under_test::is_planted;
+#[cfg(feature = "planted")]
+pub use under_test::plant;
 
 #[cfg(feature = "planted")]
 mod under_test {

@@ -32,7 +32,8 @@ pub fn command(seed: u64) -> String {
 pub fn seeds(seeds: Range<u64>, limit: Option<Duration>, begins: impl Fn(u64)) -> Outcome {
     let started = Instant::now();
     let mut told = started;
-    let mut outcome = Outcome { coverage: Coverage::default(), seeds: 0, took: Duration::ZERO, failure: None };
+    let mut outcome =
+        Outcome { coverage: Coverage::default(), seeds: 0, took: Duration::ZERO, failure: None };
     for seed in seeds {
         begins(seed);
         match run(seed, Trace::default()) {

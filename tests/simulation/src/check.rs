@@ -76,9 +76,13 @@ impl Life {
                 let mut elsewhere = Vec::new();
                 let hashed = Hashed { name: &name, hash };
                 let participant = &self.shards[0].participant;
-                let read = self.readers[owner].read(participant, &stream, hashed, &query, time, &mut elsewhere);
+                let read =
+                    self.readers[owner].read(participant, &stream, hashed, &query, time, &mut elsewhere);
                 if read.is_ok() && elsewhere != row {
-                    return Err(format!("entity {entity} of stream {} is another elsewhere: {elsewhere:?}", model.name));
+                    return Err(format!(
+                        "entity {entity} of stream {} is another elsewhere: {elsewhere:?}",
+                        model.name
+                    ));
                 }
             }
         }

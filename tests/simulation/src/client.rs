@@ -13,7 +13,14 @@ use crate::model::stream::KINDS;
 pub const STREAMS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// Values of the STRING field.
-pub const TEXTS: [&str; 6] = ["red", "green", "blue", "white", "black", "a colour that takes more than a word"];
+pub const TEXTS: [&str; 7] =
+    ["red", "green", "blue", "white", "black", "a colour that takes more than a word", LONG_TEXT];
+
+/// Fills a segment soon, and leaves room for a shorter one.
+const LONG_TEXT: &str = match std::str::from_utf8(&[b'x'; 700]) {
+    Ok(text) => text,
+    Err(_) => panic!("it is ASCII"),
+};
 
 /// An event as a client knows it.
 #[derive(Debug)]
@@ -166,12 +173,15 @@ impl Client {
         if expected != id {
             return Err(format!("the reply of command {id} came before that of {expected}"));
         }
-        let fits = match (&command, reply) {
-            (Command::Add(_), Reply::Event(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_)) => true,
-            (Command::Read { .. }, Reply::Row | Reply::TryAgain | Reply::Error(_)) => true,
-            (Command::Delete { .. }, Reply::Removed(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_)) => true,
-            (Command::Change(_), Reply::Changed | Reply::Misconf | Reply::Error(_)) => true,
-            _ => false,
+        let fits = match &command {
+            Command::Add(_) => {
+                matches!(reply, Reply::Event(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_))
+            }
+            Command::Read { .. } => matches!(reply, Reply::Row | Reply::TryAgain | Reply::Error(_)),
+            Command::Delete { .. } => {
+                matches!(reply, Reply::Removed(_) | Reply::Misconf | Reply::Unknown | Reply::Error(_))
+            }
+            Command::Change(_) => matches!(reply, Reply::Changed | Reply::Misconf | Reply::Error(_)),
         };
         if !fits {
             return Err(format!("{command:?} was answered by {reply:?}"));
@@ -239,7 +249,7 @@ impl Client {
         let id = (KINDS[kind].dedup_ms.is_some() && dice.chance(70)).then(|| dice.word());
         // A source waits until what was left undecided is decided.
         let may_number = self.has_source && self.again.is_empty();
-        let source = (may_number && dice.chance(50)).then(|| {
+        let source = (may_number && dice.chance(80)).then(|| {
             self.next_seq += 1 + dice.below(2);
             (self.number, self.next_seq)
         });

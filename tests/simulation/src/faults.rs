@@ -1,11 +1,13 @@
 //! What fails in a life: drawn when it begins, struck when its call comes.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use windrow_storage::disk::{Call, Fault, FaultyDisk, MemDisk};
+use windrow_storage::disk::{Call, Disk, Fault, FaultyDisk, MemDisk};
 
 use crate::coverage::{Coverage, Tried};
 use crate::dice::Dice;
+use crate::server::boot::DIR;
 
 /// Calls ahead within which a planned fault lies.
 const CALLS_AHEAD: u64 = 120;
@@ -47,7 +49,9 @@ impl Faults {
 
     /// Draws the faults of a start.
     pub fn plan_start(&mut self, dice: &mut Dice) {
-        match dice.weighted(&[40, 30, 10, 10, 10]) {
+        // Where a panic aborts, a chunk of an image that cannot be read would end the simulator.
+        let read_weight = if cfg!(panic = "abort") && self.has_images() { 0 } else { 10 };
+        match dice.weighted(&[40, 30, read_weight, 10, 10]) {
             0 => self.halt_within(dice, 30),
             1 => self.plan(Call::Read, dice.below(40), 1 + dice.below(5), Fault::Short, Tried::ShortRead),
             2 => self.plan(Call::Read, dice.below(40), 1, Fault::Io, Tried::ReadError),
@@ -56,13 +60,21 @@ impl Faults {
         }
     }
 
+    fn has_images(&self) -> bool {
+        self.mem.list(&Path::new(DIR).join("images")).is_ok_and(|files| !files.is_empty())
+    }
+
     /// Draws the faults of a server that runs, from now on.
     pub fn plan_life(&mut self, dice: &mut Dice, step: u64, steps: u64) {
         for _ in 0..1 + dice.below(2) {
             match dice.weighted(&[30, 10, 15, 15, 30]) {
                 0 => self.halt_within(dice, CALLS_AHEAD),
                 1 => {
-                    let kind = if dice.chance(70) { (Call::Write, Tried::WriteError) } else { (Call::Sync, Tried::SyncLost) };
+                    let kind = if dice.chance(70) {
+                        (Call::Write, Tried::WriteError)
+                    } else {
+                        (Call::Sync, Tried::SyncLost)
+                    };
                     self.plan(kind.0, dice.below(CALLS_AHEAD), 1, Fault::Io, kind.1);
                 }
                 2 => self.lose_sync(dice.below(CALLS_AHEAD / 2)),

@@ -22,7 +22,7 @@ pub struct Flip {
 impl Flip {
     /// Flips a bit of a file by chance; `None`: there is none to be flipped.
     pub fn any(mem: &MemDisk, dice: &mut Dice) -> Option<Flip> {
-        let (folder, tried) = match dice.weighted(&[10, 55, 35]) {
+        let (folder, tried) = match dice.weighted(&[10, 45, 45]) {
             0 => ("", Tried::FlipInManifest),
             1 => ("log", Tried::FlipInLog),
             _ => ("images", Tried::FlipInImage),

@@ -1,10 +1,11 @@
 //! One history: a server is started, used, and made to end, again and again, on one disk.
 
-use std::sync::Arc;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 use windrow_durability::{AppendFsync, SYNC_LAG_MAX_MS};
 use windrow_storage::disk::MemDisk;
+use windrow_storage::manifest::LogEnd;
 use windrow_storage::{Disk, Idle};
 
 use crate::coverage::{Coverage, Tried};
@@ -19,6 +20,8 @@ use crate::world::{Broken, World};
 
 /// Starts that may be cut short one after another.
 const STARTS_MAX: u64 = 12;
+/// Steps of a server whose log has failed: it refuses all writes.
+const STEPS_AFTER_FAILURE: u64 = 60;
 /// Rounds in which everything that is under way must be answered.
 const DRAIN_ROUNDS_MAX: u64 = 600;
 
@@ -44,6 +47,7 @@ impl std::fmt::Display for Failure {
 /// # Errors
 /// What it broke.
 pub fn run(seed: u64, trace: Trace) -> Result<Coverage, Box<Failure>> {
+    windrow_memory::use_small_pages();
     let mut world = World::new(Plan::of(seed), trace);
     world.say(format_args!("{:?}", world.plan));
     world.note(Tried::History);
@@ -180,7 +184,7 @@ impl History {
         world.versions.retain(|known, _| *known <= version);
         if let Some(before) = self.before.take() {
             let entry = manifest.epochs.iter().find(|entry| entry.epoch == before.epoch);
-            let ends = entry.map(|entry| entry.ends.iter().map(|end| end.last_ops()).collect());
+            let ends = entry.map(|entry| entry.ends.iter().map(LogEnd::last_ops).collect());
             let ends: Vec<u64> = ends.unwrap_or_else(|| vec![0; before.shards]);
             if ends.len() != before.shards {
                 return Err(format!("epoch {} had {} shards: {entry:?}", before.epoch, before.shards));
@@ -191,7 +195,9 @@ impl History {
             match judged {
                 Ok(()) => {}
                 // What a flipped bit destroyed behind the last stated position is a torn tail: less came back, and it was told.
-                Err(what) if before.is_flipped && has_damage => world.say(format_args!("by a flipped bit: {what}")),
+                Err(what) if before.is_flipped && has_damage => {
+                    world.say(format_args!("by a flipped bit: {what}"));
+                }
                 Err(what) => return Err(what),
             }
             let lost = world.history.settle(before.epoch, &ends);
@@ -205,7 +211,7 @@ impl History {
                 world.history.len()
             ));
         }
-        life.adopt_clocks(world);
+        life.adopt_clocks(world)?;
         Ok(life)
     }
 
@@ -223,12 +229,17 @@ impl History {
         } else {
             life.is_calm = true;
         }
-        let until = world.step + steps;
-        let mut is_lost = false;
+        let mut until = world.step + steps;
+        let (mut is_lost, mut failed_until) = (false, until);
         while world.step < until && !faults.is_halted() && !is_lost {
             world.step += 1;
             faults.at_step(world.step, &mut world.coverage);
             is_lost = unless_lost(&mut life, world, Life::step)?;
+            if life.poison.reason().is_some() {
+                until = until.min(failed_until);
+            } else {
+                failed_until = world.step + STEPS_AFTER_FAILURE;
+            }
         }
         let ending = if is_lost {
             Ending::Process

@@ -35,7 +35,9 @@ thread_local! {
 
 fn seed_range(text: &str) -> Result<Range<u64>, String> {
     let parsed = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    parsed.filter(|range: &Range<u64>| !range.is_empty()).ok_or_else(|| format!("{text} is not a range such as 0..1000"))
+    parsed
+        .filter(|range: &Range<u64>| !range.is_empty())
+        .ok_or_else(|| format!("{text} is not a range such as 0..1000"))
 }
 
 fn main() -> ExitCode {

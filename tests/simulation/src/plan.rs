@@ -46,6 +46,10 @@ pub struct Plan {
     pub snapshot_weight: u64,
     /// Whether old log may go.
     pub has_retention: bool,
+    /// How old it has to be for that.
+    pub keep_ms: u64,
+    /// How much log there may be at most, in segments; 0: no limit.
+    pub log_segments_max: u64,
 }
 
 impl Plan {
@@ -62,22 +66,25 @@ impl Plan {
                 AppendFsync::No,
             ]),
             lives: 2 + dice.below(4),
-            steps_max: dice.pick(&[60, 150, 300, 600]),
+            steps_max: dice.pick(&[50, 100, 200, 500]),
             shards_max: dice.pick(&[1, 2, 2, 3]),
             clients: 1 + dice.index(3),
-            entities: dice.pick(&[1, 2, 4, 8]),
+            // With many, a snapshot walks in several slices.
+            entities: dice.pick(&[1, 2, 2, 4, 4, 4, 8, 8, 8, 8, 8, 8, 8, 8, 16, 600]),
             segment_bytes: dice.pick(&[8, 8, 12, 16, 32]) * 1024,
             step_ms_max: dice.pick(&[2, 10, 40, 200]),
             fault_percent: dice.pick(&[0, 30, 60, 90]),
             flip_percent: dice.pick(&[0, 0, 15, 40]),
             clock_permille: dice.pick(&[0, 2, 10]),
             lost_permille: dice.pick(&[0, 2, 10]),
-            pipeline_max: dice.pick(&[1, 3, 8]),
+            pipeline_max: dice.pick(&[1, 4, 16]),
             delay_max: dice.pick(&[0, 3, 15]),
             shard_weight: dice.pick(&[4, 8, 16]),
             sync_weight: dice.pick(&[1, 2, 6]),
-            snapshot_weight: dice.pick(&[0, 1, 4, 8]),
-            has_retention: dice.chance(50),
+            snapshot_weight: dice.pick(&[0, 3, 8, 16]),
+            has_retention: dice.chance(60),
+            keep_ms: dice.pick(&[0, 0, 2_000, 60_000]),
+            log_segments_max: dice.pick(&[0, 0, 0, 8, 16]),
         }
     }
 }

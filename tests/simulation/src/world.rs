@@ -29,6 +29,8 @@ pub struct World {
     pub versions: BTreeMap<u64, Streams>,
     /// The version that was acknowledged last.
     pub acknowledged_version: u64,
+    /// The largest event time that each stream with CLOCK EVENT ever received.
+    pub clocks_received: BTreeMap<u32, i64>,
     /// The clocks.
     pub clocks: Clocks,
     /// The clients.
@@ -67,6 +69,7 @@ impl World {
             history: History::default(),
             versions: BTreeMap::from([(0, Rc::new(BTreeMap::new()))]),
             acknowledged_version: 0,
+            clocks_received: BTreeMap::new(),
             clocks: Clocks::new(START_MS),
             clients,
             event_number: 0,
@@ -113,5 +116,9 @@ impl World {
 
 /// The name of an entity; some share a hash slot by their tag.
 pub fn entity_name(entity: usize) -> Vec<u8> {
-    if entity % 3 == 2 { format!("{{tag}}:{entity}").into_bytes() } else { format!("user:{entity}").into_bytes() }
+    if entity % 3 == 2 {
+        format!("{{tag}}:{entity}").into_bytes()
+    } else {
+        format!("user:{entity}").into_bytes()
+    }
 }

@@ -6,7 +6,18 @@ use crate::{
     sync::AtomicU64,
 };
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::{ffi::c_void, io, ptr::NonNull};
+
+/// Set: pages are small and come at first touch.
+static IS_SMALL: AtomicBool = AtomicBool::new(false);
+
+/// From now on stores of this process take their memory in small pages, at first touch: for a process that makes thousands of stores
+/// with a few records each, which huge pages that are populated ahead would cost a hundred times what is done with them. A simulation,
+/// never a server.
+pub fn use_small_pages() {
+    IS_SMALL.store(true, Relaxed);
+}
 
 /// A private anonymous mapping, its chunks aligned to their size so that each can be one huge page.
 pub(super) struct Range {
@@ -37,9 +48,10 @@ impl Range {
         let unaligned = mapping.addr() % CHUNK_BYTES;
         let skip = if unaligned == 0 { 0 } else { CHUNK_BYTES - unaligned };
         // A kernel without huge pages refuses; small pages are slower, not wrong.
-        // SAFETY: advice on our own mapping, of which nothing is used yet. For all of it at once, so that committing a chunk
-        // changes one thing of its mapping, not two.
-        let _huge = unsafe { madvise(mapping, bytes, Advice::LinuxHugepage) };
+        // For all of it at once, so that committing a chunk changes one thing of its mapping, not two.
+        let advice = if IS_SMALL.load(Relaxed) { Advice::LinuxNoHugepage } else { Advice::LinuxHugepage };
+        // SAFETY: advice on our own mapping, of which nothing is used yet.
+        let _pages = unsafe { madvise(mapping, bytes, advice) };
         let base = NonNull::new(mapping.cast::<u8>().wrapping_add(skip)).expect("a mapping is never at zero");
         Ok(Self { base, chunks, mapping, mapping_bytes: bytes })
     }
@@ -48,6 +60,9 @@ impl Range {
         let start = self.start_of(chunk);
         // SAFETY: the chunk lies within our mapping, and access is only added, never taken away.
         unsafe { mprotect(start, CHUNK_BYTES, MprotectFlags::READ | MprotectFlags::WRITE) }?;
+        if IS_SMALL.load(Relaxed) {
+            return Ok(());
+        }
         // A kernel before 5.14 refuses; then pages come at first touch. Running out of memory shows here as an error
         // rather than as a signal later.
         // SAFETY: advice on our own mapping; populating writes nothing.

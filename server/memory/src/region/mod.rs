@@ -29,6 +29,8 @@ use adoption::Adoption;
 use heap::Range;
 #[cfg(not(loom))]
 use mapping::Range;
+#[cfg(not(loom))]
+pub use mapping::use_small_pages;
 
 /// A shard's range of addresses. Shared with every reader.
 pub(crate) struct Region {

@@ -212,14 +212,12 @@ impl LogReader {
     }
 
     fn open_next(&mut self, until_ops: u64) -> Result<(), StorageError> {
-        let (name, limit) = match (self.closed.pop_front(), &mut self.onward) {
-            (Some((name, limit)), _) => (name, Some(limit)),
-            (None, Onward::Runs { next_segment, .. }) => {
+        let (name, limit) = match (self.closed.front(), &self.onward) {
+            (Some((name, limit)), _) => (*name, Some(*limit)),
+            (None, Onward::Runs { next_segment: segment, .. }) => {
+                assert!(*segment < TAIL_SEGMENT, "segment numbers end before {TAIL_SEGMENT}");
                 let (epoch, shard) = self.log;
-                let segment = *next_segment;
-                assert!(segment < TAIL_SEGMENT, "segment numbers end before {TAIL_SEGMENT}");
-                *next_segment += 1;
-                (SegmentName::Log { epoch, shard, segment }, None)
+                (SegmentName::Log { epoch, shard, segment: *segment }, None)
             }
             (None, Onward::Ends { .. }) => {
                 let name = SegmentName::Log { epoch: self.log.0, shard: self.log.1, segment: 0 };
@@ -235,12 +233,17 @@ impl LogReader {
         };
         let reader = segment.reader(SEGMENT_HEADER_BYTES, limit.unwrap_or(segment.header.segment_bytes));
         self.current = Some(Current { path, reader });
+        // Only now: whoever asks again after an error gets the same file again.
+        match (self.closed.pop_front(), &mut self.onward) {
+            (None, Onward::Runs { next_segment, .. }) => *next_segment += 1,
+            (taken, _) => assert!(taken.is_some(), "a file was opened"),
+        }
         Ok(())
     }
 
-    /// The error; what was met before explains it better.
+    /// The error; what was met before explains it better. It stays: asked again, the reader says the same.
     fn corrupt(&mut self, file: PathBuf, offset: u64, reason: String) -> StorageError {
-        let (file, offset, reason) = self.damage.take().unwrap_or((file, offset, reason));
+        let (file, offset, reason) = self.damage.get_or_insert((file, offset, reason)).clone();
         StorageError::Corrupt(Box::new(LogDamage {
             file,
             offset,

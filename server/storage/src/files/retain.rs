@@ -61,7 +61,7 @@ impl DataDir {
 }
 
 /// The next file to go.
-struct Candidate {
+pub(super) struct Candidate {
     log: LogId,
     name: SegmentName,
     ended_ms: i64,
@@ -90,7 +90,7 @@ impl LogFiles {
     }
 
     /// The oldest file that nobody needs: of the oldest epoch that has one, the one that ended first.
-    fn candidate(&self) -> Result<Option<Candidate>, StorageError> {
+    pub(super) fn candidate(&self) -> Result<Option<Candidate>, StorageError> {
         let logs: Vec<LogId> = {
             let books = self.books();
             let Some(needed) = &books.needed else { return Ok(None) };
@@ -164,7 +164,7 @@ impl LogFiles {
     }
 
     /// Takes a file out of the books, if it is still to go. True: it is among the free ones now; false: it is to be removed.
-    fn claim(&self, candidate: &Candidate, now_ms: i64) -> Option<(ClosedFile, PathBuf, bool)> {
+    pub(super) fn claim(&self, candidate: &Candidate, now_ms: i64) -> Option<(ClosedFile, PathBuf, bool)> {
         let path = self.path(candidate.name);
         let mut books = self.books();
         if !books.settings_let_go(candidate.ended_ms, now_ms) {

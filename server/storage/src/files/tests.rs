@@ -8,6 +8,8 @@ use crate::disk::{Call, Fault, FaultyDisk, MemDisk};
 use crate::manifest::ImageEntry;
 use crate::{DataDir, Idle, LogSyncer, Recovery, Retention, ShardLog, SpareState, Started, StorageOptions};
 
+mod reader;
+
 const DIR: &str = "/data";
 const LOG_DIR: &str = "/data/log";
 const SEGMENT: u64 = 8192;
@@ -251,6 +253,24 @@ fn a_pin_holds_what_is_behind_it_until_it_is_dropped() {
 }
 
 #[test]
+fn a_pin_that_comes_while_a_file_is_being_chosen_still_holds_it() {
+    let disk = MemDisk::new();
+    let mut started = start(&disk, 1, KEEP_NOTHING, 0);
+    for now_ms in 0..6 {
+        append(&mut started.logs[0], now_ms);
+    }
+    publish(&mut started.directory, &[6]);
+    publish(&mut started.directory, &[6]);
+    let files = started.directory.files();
+    let chosen = files.candidate().unwrap().expect("the first file may go");
+    let pin = files.pin(None);
+    assert!(files.claim(&chosen, 100).is_none());
+    drop(pin);
+    assert!(files.claim(&chosen, 100).is_some());
+    assert!(files.claim(&chosen, 100).is_none(), "it is gone");
+}
+
+#[test]
 fn files_that_go_become_spares() {
     let disk = MemDisk::new();
     let mut started = start(&disk, 1, KEEP_NOTHING, 0);
@@ -414,101 +434,4 @@ fn replayed_of_epochs(disk: &MemDisk, nth: usize, last_epoch: u32) -> Vec<(u32, 
     recovery.replay(from.as_ref(), &mut on_frame, &mut |_, _| {}).unwrap();
     came.retain(|op| op.0 <= last_epoch);
     came
-}
-
-#[test]
-fn a_reader_gives_what_a_replay_gives_from_every_position_on() {
-    let disk = MemDisk::new();
-    for (count, unsynced) in [(9, 0), (7, 3)] {
-        let mut started = start(&disk, 1, KEEP_ALL, 0);
-        for now_ms in 0..count - unsynced {
-            append(&mut started.logs[0], now_ms);
-        }
-        settle(&mut started.logs[0], 9);
-        for now_ms in 0..unsynced {
-            let (log, syncer) = &mut started.logs[0];
-            while log.room() < OP_BYTES {
-                syncer.prepare_spare().unwrap();
-            }
-            let number = log.written().ops() + 1;
-            log.append(now_ms, 1, &[number as u8; OP_BYTES]).unwrap();
-        }
-    }
-    // The second epoch ends in a tail.
-    let started = start(&disk, 1, KEEP_ALL, 0);
-    let files = started.directory.files();
-    assert_eq!(files.logs(), [(1, 0), (2, 0), (3, 0)]);
-    for (epoch, last) in [(1, 9), (2, 7), (3, 0)] {
-        for after in 0..=last + 1 {
-            let mut reader = files.reader(epoch, 0, after).unwrap();
-            for ops in after + 1..=last {
-                let frame =
-                    reader.next().unwrap().unwrap_or_else(|| panic!("epoch {epoch} after {after}: {ops}"));
-                assert_eq!((frame.first.epoch(), frame.first.ops()), (epoch, ops));
-                assert_eq!(frame.ops, [ops as u8; OP_BYTES]);
-            }
-            assert_eq!(reader.next().unwrap(), None);
-        }
-    }
-}
-
-#[test]
-fn a_reader_follows_a_log_that_grows_up_to_what_is_durable() {
-    let disk = MemDisk::new();
-    let mut started = start(&disk, 1, KEEP_NOTHING, 0);
-    let files = started.directory.files().clone();
-    let mut reader = files.reader(1, 0, 0).unwrap();
-    let mut late = files.reader(1, 0, 3).unwrap();
-    assert_eq!(reader.next().unwrap(), None);
-    for ops in 1..=20 {
-        let (log, syncer) = &mut started.logs[0];
-        while log.room() < OP_BYTES {
-            syncer.prepare_spare().unwrap();
-        }
-        log.append(0, 1, &[ops as u8; OP_BYTES]).unwrap();
-        assert_eq!(reader.next().unwrap(), None, "{ops} is written, not durable");
-        syncer.sync().unwrap();
-        for (reader, from) in [(&mut reader, 1), (&mut late, 4)] {
-            if ops >= from {
-                assert_eq!(reader.next().unwrap().map(|frame| frame.first.ops()), Some(ops));
-            }
-            assert_eq!(reader.next().unwrap(), None);
-        }
-        if ops % 3 == 0 {
-            settle(&mut started.logs[0], 1);
-        }
-    }
-    let mut again = files.reader(1, 0, 0).unwrap();
-    let mut read = 0;
-    while again.next().unwrap().is_some() {
-        read += 1;
-    }
-    assert_eq!(read, 20);
-}
-
-#[test]
-fn a_reader_names_damage_and_gives_nothing_behind_it() {
-    let disk = MemDisk::new();
-    let mut started = start(&disk, 1, KEEP_ALL, 0);
-    for now_ms in 0..8 {
-        append(&mut started.logs[0], now_ms);
-    }
-    let file = Path::new(LOG_DIR).join("00000001-0000-00000001.wal");
-    disk.corrupt(&file, 4096 + 100, |byte| *byte ^= 1).unwrap();
-    let files = started.directory.files();
-    let mut reader = files.reader(1, 0, 0).unwrap();
-    for _ in 0..2 {
-        reader.next().unwrap().unwrap();
-    }
-    let error = reader.next().unwrap_err();
-    let damage = error.corruption().unwrap();
-    assert_eq!(
-        (&damage.file, damage.offset, damage.readable_ops, &damage.dir),
-        (&file, 4096, 2, &PathBuf::from(DIR))
-    );
-    // Behind it is another matter, and so is what is missing.
-    assert_eq!(files.reader(1, 0, 4).unwrap().next().unwrap().unwrap().first.ops(), 5);
-    let mut reader = files.reader(1, 0, 0).unwrap();
-    disk.remove(&Path::new(LOG_DIR).join("00000001-0000-00000000.wal")).unwrap();
-    assert!(reader.next().unwrap_err().to_string().contains("missing"));
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Shared;
-use crate::planted::{Mistake, is_planted};
 use crate::files::{ClosedFile, LogFiles};
+use crate::planted::{Mistake, is_planted};
 use crate::segment::{Preparation, Segment, SegmentHeader, SegmentName, TAIL_SEGMENT};
 use crate::{Disk, Poison, Position, SegmentFill, SplitMix64, StorageError};
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::plan::Plan;
 use super::replay::Replay;
-use super::{Recovery, ReplayError, ReplayFrom, ReplayedFrame, Report};
+use super::{Recovery, ReplayError, ReplayFrom, ReplayedFrame, Report, from};
 use crate::{OnCorruption, Position, StorageError};
 
 /// Which operations are looked at.
@@ -75,6 +75,12 @@ impl Recovery {
         }
         replay.finish();
         Ok(())
+    }
+
+    /// Whether the log still begins where a start from the older one of the two newest images begins, or, without one, at its
+    /// beginning.
+    pub fn check_beginning(&self) -> Result<(), StorageError> {
+        from::check(self.needed().as_ref(), self.directory.path(), self.manifest())
     }
 
     /// Where a start may have to begin: at the older one of the two newest images.

@@ -86,7 +86,7 @@ fn log_of(disk: &MemDisk, durable: u64, unsynced: u64) {
     }
 }
 
-fn first_segment(epoch: u32) -> std::path::PathBuf {
+fn first_segment(epoch: u32) -> PathBuf {
     Path::new(LOG_DIR).join(SegmentName::Log { epoch, shard: 0, segment: 0 }.to_string())
 }
 

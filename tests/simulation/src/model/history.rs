@@ -142,13 +142,16 @@ impl History {
 
     /// Under everysec: what was acknowledged and is lost was written within a second.
     fn judge_lag(&self, id: LogId, found: u64, acknowledged: u64, lag_max_ms: i64) -> Result<(), String> {
-        let lost = self.entries.iter().filter(|entry| {
-            entry.place.log == id && (found + 1..=acknowledged).contains(&entry.place.ops)
-        });
+        let lost = self
+            .entries
+            .iter()
+            .filter(|entry| entry.place.log == id && (found + 1..=acknowledged).contains(&entry.place.ops));
         let times: Vec<i64> = lost.map(|entry| entry.now_ms).collect();
         let span = times.iter().max().zip(times.iter().min()).map_or(0, |(last, first)| last - first);
         if span > lag_max_ms {
-            return Err(format!("log {id:?} lost acknowledged writes of {span} ms, from operation {found} to {acknowledged}"));
+            return Err(format!(
+                "log {id:?} lost acknowledged writes of {span} ms, from operation {found} to {acknowledged}"
+            ));
         }
         Ok(())
     }

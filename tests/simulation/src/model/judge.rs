@@ -140,8 +140,8 @@ fn by_time(stream: &StreamModel, page: &Page, arriving: &Arriving, clock_ms: i64
     // By the stamp; an event that was overtaken also by the newest of its entity.
     let (judged_ms, newest_ms) = buckets_by(stream, page, arriving, anew);
     let is_too_late = stream.kind.lateness_ms.is_some_and(|lateness_ms| ts < judged_ms - lateness_ms);
-    let is_kept = stream.kind.has_lifetime()
-        || stream.kind.tiers().any(|tier| tier.takes(ts, judged_ms, newest_ms));
+    let is_kept =
+        stream.kind.has_lifetime() || stream.kind.tiers().any(|tier| tier.takes(ts, judged_ms, newest_ms));
     if is_too_late || !is_kept { (Outcome::Late, anew) } else { (outcome, anew) }
 }
 

@@ -199,10 +199,10 @@ impl Tier {
     /// Whether an event has a bucket: one that is kept by the clock, and that the newest event of its entity has not moved on from, which
     /// one that was overtaken on its way may find.
     pub fn takes(self, ts: i64, clock_ms: i64, newest_ms: Option<i64>) -> bool {
-        let buckets = (ceil(self.kept_ms, self.width_ms) + ceil(self.skew_ms, self.width_ms)) / self.width_ms + 1;
-        let is_reached = |newest_ms| {
-            floor(ts, self.width_ms) > floor(newest_ms, self.width_ms) - buckets * self.width_ms
-        };
+        let buckets =
+            (ceil(self.kept_ms, self.width_ms) + ceil(self.skew_ms, self.width_ms)) / self.width_ms + 1;
+        let is_reached =
+            |newest_ms| floor(ts, self.width_ms) > floor(newest_ms, self.width_ms) - buckets * self.width_ms;
         floor(ts, self.width_ms) >= self.kept_from_ms(clock_ms) && newest_ms.is_none_or(is_reached)
     }
 }

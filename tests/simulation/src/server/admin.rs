@@ -116,7 +116,8 @@ impl Life {
         for stream in next.values_mut() {
             while stream.dead_before_ms.len() <= stream.generation {
                 let clock_ms = self.stream_clock_ms(stream.kind.clock, stream.id, now_ms);
-                let dead_before = clock_ms.zip(stream.kind.life_ms()).map(|(clock_ms, life_ms)| clock_ms - life_ms);
+                let dead_before =
+                    clock_ms.zip(stream.kind.life_ms()).map(|(clock_ms, life_ms)| clock_ms - life_ms);
                 stream.dead_before_ms.push(dead_before.unwrap_or(i64::MIN));
             }
         }
@@ -124,7 +125,13 @@ impl Life {
         self.change(settled, Rc::new(next), asker, world)
     }
 
-    fn change(&mut self, catalogue: Catalogue, next: Streams, asker: Option<Asker>, world: &mut World) -> bool {
+    fn change(
+        &mut self,
+        catalogue: Catalogue,
+        next: Streams,
+        asker: Option<Asker>,
+        world: &mut World,
+    ) -> bool {
         let version = catalogue.version;
         // After a failure nothing is even tried.
         if self.poison.reason().is_none() {
@@ -244,7 +251,8 @@ fn next_streams(streams: &Streams, catalogue: &Catalogue, change: Change) -> Str
             let id = id_of(name).expect("it was created");
             let kind = &KINDS[kind];
             let aggregates = kind.aggregates.iter().map(|aggregate| (*aggregate, 0)).collect();
-            let stream = StreamModel { id, name, kind, generation: 0, aggregates, dead_before_ms: vec![i64::MIN] };
+            let stream =
+                StreamModel { id, name, kind, generation: 0, aggregates, dead_before_ms: vec![i64::MIN] };
             assert!(next.insert(id, stream).is_none(), "ids of streams are never used again");
         }
         Change::Alter(name, aggregate, is_added) => {

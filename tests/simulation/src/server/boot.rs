@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use windrow_durability::start::{OnLost, Progress, Sequential, Setup, Watch, load};
 use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
-use windrow_engine::{HashKey, Shard};
+use windrow_engine::{HashKey, Shard, StreamId};
 use windrow_memory::{ChunkLost, Domain};
 use windrow_storage::image::{ImageName, ImageReader, quarantine};
-use windrow_storage::{Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions};
+use windrow_storage::{
+    Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions,
+};
 
 use super::admin::Admin;
 use super::connection::Connection;
@@ -151,7 +153,8 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
     let Started { directory, logs, .. } = replayed.start(shards as u16, now_ms)?;
     let manifest = directory.manifest().clone();
     if world.plan.has_retention {
-        directory.files().set_retention(Retention { keep_ms: 0, keep_bytes: 0, max_bytes: 0 });
+        let max_bytes = world.plan.log_segments_max * world.plan.segment_bytes;
+        directory.files().set_retention(Retention { keep_ms: world.plan.keep_ms, keep_bytes: 0, max_bytes });
     }
     let poison = directory.poison().clone();
     let catalogue = Arc::new(catalogue);
@@ -170,7 +173,8 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
     for shard in &mut sim_shards {
         shard.participant.quiescent();
     }
-    let connections = (0..world.clients.len()).map(|_| Connection::new(0, world.links.index(shards), shards)).collect();
+    let connections =
+        (0..world.clients.len()).map(|_| Connection::new(0, world.links.index(shards), shards)).collect();
     let wires = || (0..shards).map(|_| (0..shards).map(|_| Wire::default()).collect()).collect();
     let life = Life {
         epoch: manifest.epoch,
@@ -195,14 +199,27 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
 }
 
 impl Life {
-    /// Takes over the clocks that the model says must have come back.
-    pub fn adopt_clocks(&mut self, world: &World) {
-        for stream in self.shards[0].streams.values().filter(|stream| stream.kind.clock == Clock::Event) {
-            let page = world.history.page().streams.get(&stream.id);
-            if let Some(clock_ms) = page.and_then(|page| page.clock_ms) {
-                self.live_clocks.insert(stream.id, clock_ms);
+    /// Takes over the clocks that came back: at least those of the operations that did. An image may also know of events that were
+    /// received and never counted.
+    ///
+    /// # Errors
+    /// A clock that nobody saw.
+    pub fn adopt_clocks(&mut self, world: &World) -> Result<(), Broken> {
+        for model in self.shards[0].streams.values().filter(|stream| stream.kind.clock == Clock::Event) {
+            let found = self.catalogue.by_id(StreamId(model.id)).and_then(|stream| stream.clock_ms(0));
+            let counted = world.history.page().streams.get(&model.id).and_then(|page| page.clock_ms);
+            let received = world.clocks_received.get(&model.id).copied();
+            if found < counted || found > received {
+                return Err(format!(
+                    "the clock of stream {} came back as {found:?}: events counted go to {counted:?}, received to {received:?}",
+                    model.name
+                ));
+            }
+            if let Some(clock_ms) = found {
+                self.live_clocks.insert(model.id, clock_ms);
             }
         }
+        Ok(())
     }
 }
 
@@ -213,12 +230,20 @@ fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest) -> Result<(), BootErr
     for entry in manifest.images.iter().rev() {
         let mut is_whole = true;
         for shard in 0..entry.shards {
-            let Ok(reader) = ImageReader::open(disk, &dir, entry.image, shard) else {
+            let opened = ImageReader::open(disk, &dir, entry.image, shard);
+            let read = opened.and_then(|reader| {
+                reader.table(&mut |_| ())?;
+                reader.state(&mut |_| ())?;
+                Ok(reader)
+            });
+            let Ok(reader) = read else {
                 is_whole = false;
-                break;
+                continue;
             };
             let mut chunks = 0..reader.chunks().len() as u32;
-            let Err(error) = chunks.try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {})) else { continue };
+            let Err(error) = chunks.try_for_each(|chunk| reader.copy_chunk(chunk, &mut |_, _| {})) else {
+                continue;
+            };
             if error.is_damage() {
                 // If that fails too, the next start meets the damage again.
                 let _ = quarantine(disk.as_ref(), &dir, ImageName { image: entry.image, shard });

@@ -15,9 +15,9 @@ use super::shard::SimShard;
 use super::snapshots::Snapshots;
 use super::sync::Sync;
 use crate::coverage::Tried;
+use crate::model::history::LogAtEnd;
 use crate::model::judge::Undecided;
 use crate::model::stream::Clock;
-use crate::model::history::LogAtEnd;
 use crate::world::{Broken, World};
 
 /// A server that runs.
@@ -106,7 +106,9 @@ impl Life {
     pub fn step_client(&mut self, client: usize, world: &mut World, may_ask: bool) -> Result<(), Broken> {
         let connection = &mut self.connections[client];
         while let Some((command, reply)) = connection.outgoing.pop_front() {
-            world.clients[client].receive(command, &reply).map_err(|what| format!("client {client}: {what}"))?;
+            world.clients[client]
+                .receive(command, &reply)
+                .map_err(|what| format!("client {client}: {what}"))?;
         }
         if !may_ask || world.clients[client].pending.len() >= world.plan.pipeline_max {
             return Ok(());
@@ -115,13 +117,8 @@ impl Life {
         let live = world.live_streams(self.catalogue.version);
         let entities = world.plan.entities;
         let again = world.clients[client].again.len();
-        let next = world.clients[client].next(
-            &mut world.asking,
-            entities,
-            now_ms,
-            &mut world.event_number,
-            &live,
-        );
+        let next =
+            world.clients[client].next(&mut world.asking, entities, now_ms, &mut world.event_number, &live);
         if world.clients[client].again.len() < again {
             world.note(Tried::Retry);
         }

@@ -65,7 +65,8 @@ impl Life {
         let hint = Hint::of(self.hash_key.hash(read.stream.id, &name));
         let mut row = Vec::new();
         let engine = &shard.engine;
-        if engine.read(&shard.catalogue, &read.stream, &name, hint, &read.query, read.time, &mut row).is_err() {
+        if engine.read(&shard.catalogue, &read.stream, &name, hint, &read.query, read.time, &mut row).is_err()
+        {
             // It was made for a layout that has since lost something.
             let now = shard.streams.get(&read.model.id).map(|model| model.generation);
             if now == Some(read.model.generation) {

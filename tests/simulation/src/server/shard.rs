@@ -19,7 +19,7 @@ use crate::model::Streams;
 use crate::world::{Broken, World, entity_name};
 
 /// Commands that a connection gets done in one tick.
-const COMMANDS_PER_TICK: usize = 4;
+const COMMANDS_PER_TICK: usize = 8;
 /// Records that a slice of upkeep looks at.
 const UPKEEP_RECORDS: usize = 4;
 
@@ -170,12 +170,18 @@ impl Life {
         let (number, command) = (*number, command.clone());
         let owner = match &command {
             Command::Add(event) => self.owner(&entity_name(event.entity)),
-            Command::Read { entity, .. } | Command::Delete { entity, .. } => self.owner(&entity_name(*entity)),
+            Command::Read { entity, .. } | Command::Delete { entity, .. } => {
+                self.owner(&entity_name(*entity))
+            }
             Command::Change(change) => {
                 let connection = &mut self.connections[index];
                 connection.incoming.pop_front();
                 connection.waits_for_change = true;
-                let asker = Asker { connection: index, generation: connection.generation, slot: connection.open(number) };
+                let asker = Asker {
+                    connection: index,
+                    generation: connection.generation,
+                    slot: connection.open(number),
+                };
                 self.admin.ask(*change, asker);
                 return Ok(false);
             }
@@ -220,7 +226,15 @@ impl Life {
         self.shards[s].away[owner] < CREDITS && self.shards[s].open[owner].items.len() < BATCH_MAX
     }
 
-    fn ask(&mut self, s: usize, owner: usize, connection: usize, slot: u64, is_write: bool, question: Question) {
+    fn ask(
+        &mut self,
+        s: usize,
+        owner: usize,
+        connection: usize,
+        slot: u64,
+        is_write: bool,
+        question: Question,
+    ) {
         let generation = self.connections[connection].generation;
         if is_write {
             self.connections[connection].writes_away[owner] += 1;
@@ -228,7 +242,14 @@ impl Life {
         let shard = &mut self.shards[s];
         let batch = &mut shard.open[owner];
         batch.version = shard.catalogue.version;
-        batch.items.push(Item { connection, generation, slot, is_write, question: Some(question), answer: None });
+        batch.items.push(Item {
+            connection,
+            generation,
+            slot,
+            is_write,
+            question: Some(question),
+            answer: None,
+        });
     }
 
     // 3. Questions and answers.
@@ -287,7 +308,8 @@ impl Life {
             for (_, batch, position) in &mut shard.held {
                 if *position > kept {
                     for item in &mut batch.items {
-                        let reply = item.answer.as_ref().map_or(Reply::Unknown, |answer| failed(&answer.reply));
+                        let reply =
+                            item.answer.as_ref().map_or(Reply::Unknown, |answer| failed(&answer.reply));
                         item.answer = Some(Answer::plain(reply));
                     }
                 }
@@ -334,7 +356,8 @@ impl Life {
                 }
                 // What was read of a log that has failed is promised to nobody.
                 let is_promised = answer.acknowledges.is_some() || !has_failed;
-                if let Some(place) = answer.shows.filter(|_| is_promised && world.plan.mode == AppendFsync::Always)
+                if let Some(place) =
+                    answer.shows.filter(|_| is_promised && world.plan.mode == AppendFsync::Always)
                 {
                     world.history.promise_durable(place);
                 }

@@ -108,8 +108,11 @@ impl Life {
     }
 
     fn publish(&mut self, running: Running, world: &mut World) -> Result<(), Broken> {
-        let durable: Vec<u64> =
-            self.shards.iter_mut().map(|shard| shard.group.state().map_or(0, |state| state.durable)).collect();
+        let durable: Vec<u64> = self
+            .shards
+            .iter_mut()
+            .map(|shard| shard.group.state().map_or(0, |state| state.durable))
+            .collect();
         let Some(entry) = running.snapshot.entry(&durable) else {
             // It needs the log, whatever the mode.
             self.syncs.iter_mut().for_each(|sync| sync.is_requested = true);

@@ -28,7 +28,7 @@ impl Life {
         world: &mut World,
     ) -> Result<Result<Question, Reply>, Broken> {
         match command {
-            Command::Add(event) => self.prepare_event(s, event),
+            Command::Add(event) => self.prepare_event(s, event, world),
             Command::Read { stream, entity } => self.prepare_read(s, stream, *entity, world),
             Command::Delete { entity, stream } => {
                 let shard = &self.shards[s];
@@ -48,7 +48,12 @@ impl Life {
         }
     }
 
-    fn prepare_event(&mut self, s: usize, event: &ClientEvent) -> Result<Result<Question, Reply>, Broken> {
+    fn prepare_event(
+        &mut self,
+        s: usize,
+        event: &ClientEvent,
+        world: &mut World,
+    ) -> Result<Result<Question, Reply>, Broken> {
         let shard = &self.shards[s];
         let Some(stream) = shard.catalogue.stream(event.stream.as_bytes()) else {
             return Ok(Err(Reply::Error("no such stream".to_owned())));
@@ -62,10 +67,19 @@ impl Life {
             words.extend([b"ID".to_vec(), id.to_string().into_bytes()]);
         }
         if let Some((source, seq)) = event.source {
-            words.extend([b"SOURCE".to_vec(), format!("source:{source}").into_bytes(), seq.to_string().into_bytes()]);
+            words.extend([
+                b"SOURCE".to_vec(),
+                format!("source:{source}").into_bytes(),
+                seq.to_string().into_bytes(),
+            ]);
         }
         words.push(event.ts.to_string().into_bytes());
-        words.extend([b"n".to_vec(), event.n.to_string().into_bytes(), b"s".to_vec(), event.s.as_bytes().to_vec()]);
+        words.extend([
+            b"n".to_vec(),
+            event.n.to_string().into_bytes(),
+            b"s".to_vec(),
+            event.s.as_bytes().to_vec(),
+        ]);
         let now_ms = shard.now_ms;
         let before_ms = self.stream_clock_ms(model.kind.clock, model.id, now_ms);
         let (ts, outcome) = judge::skewed(model, event.ts, now_ms);
@@ -86,6 +100,8 @@ impl Life {
         }
         if model.kind.clock == Clock::Event && outcome != Outcome::Skewed {
             self.live_clocks.insert(model.id, stamp_ms);
+            let received_ms = world.clocks_received.entry(model.id).or_insert(stamp_ms);
+            *received_ms = stamp_ms.max(*received_ms);
         }
         let group = group_of(hash_slot(&name));
         let write = Write {
@@ -116,7 +132,12 @@ impl Life {
     ///
     /// # Errors
     /// An answer that the model does not give.
-    pub fn answer(&mut self, s: usize, question: Question, world: &mut World) -> Result<(Answer, u64), Broken> {
+    pub fn answer(
+        &mut self,
+        s: usize,
+        question: Question,
+        world: &mut World,
+    ) -> Result<(Answer, u64), Broken> {
         match question {
             Question::Add(write) => self.add(s, *write, world),
             Question::Remove { op, entity, stream } => self.remove(s, &op, entity, stream, world),
@@ -127,9 +148,9 @@ impl Life {
     fn add(&mut self, s: usize, write: Write, world: &mut World) -> Result<(Answer, u64), Broken> {
         let Write { op, stream: id, arriving, event } = write;
         let model = self.shards[s].streams.get(&id).cloned();
-        let clock_ms = model.as_ref().and_then(|model| {
-            self.stream_clock_ms(model.kind.clock, id, self.shards[s].now_ms)
-        });
+        let clock_ms = model
+            .as_ref()
+            .and_then(|model| self.stream_clock_ms(model.kind.clock, id, self.shards[s].now_ms));
         let log = (self.epoch, s as u16);
         let shard = &mut self.shards[s];
         let relabelled = shard.catalogue.relabelled(&op);
@@ -162,7 +183,10 @@ impl Life {
                 event.number
             ));
         }
-        world.say(format_args!("shard {s}: event {} of entity {}: {outcome:?}", event.number, arriving.entity));
+        world.say(format_args!(
+            "shard {s}: event {} of entity {}: {outcome:?}",
+            event.number, arriving.entity
+        ));
         self.settle_source(id, &arriving, outcome);
         let shard = &mut self.shards[s];
         if shard.engine.moved_clock() {
@@ -174,7 +198,10 @@ impl Life {
         match outcome {
             Outcome::Ok | Outcome::Clamped => {
                 if shard.engine.started_anew() != anew {
-                    return Err(format!("event {} started its entity anew: {}, not {anew}", event.number, !anew));
+                    return Err(format!(
+                        "event {} started its entity anew: {}, not {anew}",
+                        event.number, !anew
+                    ));
                 }
                 let ops = shard.group.push(op, anew);
                 let place = Place { log, ops };
@@ -261,7 +288,9 @@ impl Life {
             return Ok((Answer::plain(Reply::Misconf), 0));
         };
         if removed != alive.len() || ops.len() != alive.len() {
-            return Err(format!("DEL of entity {entity} removed {removed}, and should have removed {alive:?}"));
+            return Err(format!(
+                "DEL of entity {entity} removed {removed}, and should have removed {alive:?}"
+            ));
         }
         for (id, ops) in alive.iter().zip(ops) {
             world.history.decide(*id, Decision::Remove { entity }, Place { log, ops }, now_ms);

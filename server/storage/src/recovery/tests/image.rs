@@ -3,6 +3,7 @@
 use super::*;
 use crate::ImageEntry;
 use crate::disk::read_full_at;
+use crate::image::{ImageHeader, ImageWriter};
 
 /// Bytes of a frame of [`long_log`], and how many a segment takes.
 const FRAME: u64 = 80;
@@ -69,7 +70,7 @@ fn replay_from(
     Ok((replayed, came))
 }
 
-pub(super) fn segment_file(epoch: u32, segment: u32) -> std::path::PathBuf {
+pub(super) fn segment_file(epoch: u32, segment: u32) -> PathBuf {
     Path::new(LOG_DIR).join(SegmentName::Log { epoch, shard: 0, segment }.to_string())
 }
 
@@ -291,6 +292,17 @@ fn a_log_whose_beginning_was_given_back_needs_an_image_behind_it() {
         let error = replay_from(&disk, options(), from.as_ref()).err().unwrap().to_string();
         assert!(error.contains(words) && error.contains("up to epoch 1"), "{error}");
     }
+    let check = |disk: &MemDisk| {
+        let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options(), HASH_KEY).unwrap();
+        recovery.check_beginning()
+    };
+    assert!(check(&disk).is_ok());
+    let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options(), HASH_KEY).unwrap();
+    let mut directory = recovery.directory;
+    let manifest = Manifest { images: Vec::new(), ..directory.manifest().clone() };
+    directory.replace_manifest(manifest).unwrap();
+    drop(directory);
+    assert!(check(&disk).unwrap_err().to_string().contains("there is no image"));
 }
 
 #[test]
@@ -375,4 +387,35 @@ fn without_an_image_a_sector_that_cannot_be_read_is_an_error_and_no_torn_end() {
         let error = replay_from(&disk, options(), None).err().expect("who knows what is there");
         assert!(matches!(error, StorageError::Io { .. }), "{error}");
     }
+}
+
+#[test]
+fn the_newest_image_of_which_every_file_opens_is_found() {
+    let disk = MemDisk::new();
+    let (replayed, _) = replay(&disk).unwrap();
+    let mut directory = replayed.start(2, 0).unwrap().directory;
+    for image in 1..=2 {
+        let (disk, dir) = directory.images();
+        let mut bytes = 0;
+        for shard in 0..2 {
+            let header = ImageHeader { image, epoch: 1, shard, shards: 2, key_check: 0, created_ms: 0 };
+            let mut writer = ImageWriter::create(&disk, &dir, header).unwrap();
+            writer.state(&[7; 100]).unwrap();
+            bytes += writer.finish().unwrap().bytes;
+        }
+        let numbers = vec![0; 2];
+        let (starts, ends) = (numbers.clone(), numbers);
+        let entry = ImageEntry { image, epoch: 1, shards: 2, created_ms: 0, starts, ends, bytes, records: 0 };
+        directory.publish_image(entry, 2).unwrap();
+    }
+    drop(directory);
+    let newest = || {
+        let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options(), HASH_KEY).unwrap();
+        recovery.newest_whole_image().map(|entry| entry.image)
+    };
+    assert_eq!(newest(), Some(2));
+    disk.corrupt(Path::new("/data/images/00000002-0001.img"), 20, |byte| *byte ^= 1).unwrap();
+    assert_eq!(newest(), Some(1));
+    disk.remove(Path::new("/data/images/00000001-0000.img")).unwrap();
+    assert_eq!(newest(), None);
 }
