@@ -10,9 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use windrow_durability::CatalogueStore;
-use windrow_engine::Catalogue;
 use windrow_engine::alter::Altered;
+use windrow_engine::backfill::Boundary;
 use windrow_engine::catalogue::Created;
+use windrow_engine::{Catalogue, LayoutId};
 use windrow_protocol::reply;
 use windrow_storage::ImageEntry;
 use windrow_window::Definition;
@@ -20,15 +21,18 @@ use windrow_window::Definition;
 use crate::connection::ConnectionId;
 use crate::shard::{Message, ShardHandle};
 use crate::shared::Shared;
+use crate::streams_file::Declared;
 
 /// A message to the admin thread.
 pub(crate) enum AdminMessage {
-    /// STREAM.CREATE.
-    Create { definition: Definition, asker: Asker },
+    /// STREAM.CREATE, with the stream behind BACKFILL FROM.
+    Create { definition: Definition, source: Option<Box<str>>, asker: Asker },
     /// STREAM.ALTER, with the arguments that follow the stream's name.
     Alter { name: Vec<u8>, args: Vec<Vec<u8>>, asker: Asker },
     /// STREAM.DROP.
     Drop { name: Vec<u8>, asker: Asker },
+    /// A stream's layout is filled with earlier events, and complete since then.
+    Filled { layout_id: LayoutId, reached_ms: i64 },
     /// FLUSHALL.
     Flush { asker: Asker },
     /// The number of the next image.
@@ -91,20 +95,28 @@ impl Admin {
                 }
             };
             match message {
-                AdminMessage::Create { definition, asker } => {
-                    let outcome = self.create(definition);
+                AdminMessage::Create { definition, source, asker } => {
+                    let outcome = self.create(definition, source.as_deref());
                     self.answer(asker, outcome);
                 }
                 AdminMessage::Alter { name, args, asker } => {
                     let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
                     let outcome = self.alter(&name, |definition| {
-                        definition.altered(&args).map_err(|error| error.to_string())
+                        definition.altered_with(&args).map_err(|error| error.to_string())
                     });
                     self.answer(asker, outcome);
                 }
                 AdminMessage::Drop { name, asker } => {
                     let outcome = self.drop(&name);
                     self.answer(asker, outcome);
+                }
+                AdminMessage::Filled { layout_id, reached_ms } => {
+                    if let Some(catalogue) = self.shared.catalogue().filled(layout_id, reached_ms)
+                        && let Err(error) = self.change(catalogue)
+                    {
+                        // Until a restart it is filled; then it is found to be so once more.
+                        tracing::error!("the end of a backfill could not be noted: {error}");
+                    }
                 }
                 AdminMessage::Flush { asker } => {
                     let outcome = self.flush();
@@ -126,28 +138,59 @@ impl Admin {
         }
     }
 
-    pub(crate) fn create(&mut self, definition: Definition) -> Result<(), String> {
-        let present = self.shared.catalogue();
-        match present.created(definition, self.shared.clock.now_ms()) {
+    pub(crate) fn create(&mut self, definition: Definition, source: Option<&str>) -> Result<(), String> {
+        let (present, now_ms) = (self.shared.catalogue(), self.shared.clock.now_ms());
+        let created = match source {
+            None => present.created(definition, now_ms),
+            Some(source) => present.created_from(definition, source.as_bytes(), now_ms),
+        };
+        match created {
             Ok(Created::Same) => Ok(()),
-            Ok(Created::New(catalogue)) => self.change(catalogue),
+            Ok(Created::New(catalogue)) => {
+                self.change(catalogue)?;
+                let until = self.boundary();
+                self.bound(&until)
+            }
             Err(error) => Err(format!("ERR {error}")),
         }
+    }
+
+    /// Where each shard's log was when it took the present catalogue over.
+    fn boundary(&mut self) -> Boundary {
+        let ops = self.shared.shards.iter().map(ShardHandle::adopted_at).collect();
+        Boundary { epoch: self.store.directory().manifest().epoch, ops }
+    }
+
+    /// Says where *before* ends for backfills that are to begin.
+    fn bound(&mut self, until: &Boundary) -> Result<(), String> {
+        match self.shared.catalogue().bounded(until) {
+            Some(catalogue) => self.change(catalogue),
+            None => Ok(()),
+        }
+    }
+
+    /// The same where a crash came before it could be said, or nothing was counted since the start: what the log holds of earlier epochs.
+    pub(crate) fn bound_at_start(&mut self) -> Result<(), String> {
+        let ops = vec![0; self.shared.shards.len()];
+        let until = Boundary { epoch: self.store.directory().manifest().epoch, ops };
+        self.bound(&until)
     }
 
     fn alter(
         &mut self,
         name: &[u8],
-        change: impl FnOnce(&Definition) -> Result<Definition, String>,
+        change: impl FnOnce(&Definition) -> Result<(Definition, bool), String>,
     ) -> Result<(), String> {
         // One that could not be settled before.
         self.settle()?;
         let now_ms = self.shared.clock.now_ms();
-        match self.shared.catalogue().altered(name, now_ms, change) {
+        match self.shared.catalogue().altered_with(name, now_ms, change) {
             Ok(Altered::Same) => Ok(()),
             Ok(Altered::New(catalogue)) => {
                 self.change(catalogue)?;
-                self.settle()
+                let until = self.boundary();
+                self.settle()?;
+                self.bound(&until)
             }
             Err(error) => Err(format!("ERR {error}")),
         }
@@ -162,7 +205,8 @@ impl Admin {
     }
 
     /// Makes a stream of the streams file: creates it, or alters it where it differs.
-    pub(crate) fn declare(&mut self, definition: Definition) -> Result<(), String> {
+    pub(crate) fn declare(&mut self, declared: Declared) -> Result<(), String> {
+        let Declared { definition, source } = declared;
         let present = self.shared.catalogue();
         match present.stream(definition.name.as_bytes()) {
             Some(stream) if !stream.definition.same_as(&definition) => {
@@ -171,14 +215,25 @@ impl Admin {
                     definition.name,
                     stream.definition.diff(&definition)
                 );
-                self.alter(definition.name.as_bytes(), |present| present.altered_to(&definition))
+                self.alter(definition.name.as_bytes(), |present| {
+                    present.altered_to(&definition).map(|altered| (altered, false))
+                })
             }
-            _ => self.create(definition),
+            Some(_) => Ok(()),
+            None => self.create(definition, source.as_deref()),
         }
     }
 
     fn drop(&mut self, name: &[u8]) -> Result<(), String> {
-        match self.shared.catalogue().dropped(name) {
+        let catalogue = self.shared.catalogue();
+        let filled = catalogue.stream(name).and_then(|stream| catalogue.filled_from(stream.id));
+        if let Some(filled) = filled {
+            return Err(format!(
+                "ERR stream '{}' is being filled from it: drop that one first, or wait until its backfill has finished",
+                filled.definition.name
+            ));
+        }
+        match catalogue.dropped(name) {
             Some(catalogue) => self.change(catalogue),
             None => Err(format!("ERR no such stream '{}'", String::from_utf8_lossy(name))),
         }

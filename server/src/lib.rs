@@ -18,12 +18,14 @@
 //! | [`anew`] | starting over when an image is found damaged |
 //! | [`open_files`] | the limit of open files |
 //! | `admin` | changes of the catalogue |
+//! | `backfill` | streams filled with earlier events, out of the log |
 //! | `watchdog`, `affinity`, `shared` | stuck ticks; pinning; what all threads share |
 
 mod admin;
 mod adoption;
 mod affinity;
 pub mod anew;
+mod backfill;
 pub mod clock;
 mod commands;
 pub mod config;

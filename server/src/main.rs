@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use windrow_server::demo::{self, DemoArgs};
+use windrow_server::streams_file::Declared;
 use windrow_server::{Server, anew, config, log_tool, logging, open_files, streams_file};
 
 fn main() -> ExitCode {
@@ -94,10 +95,11 @@ fn log(matches: &ArgMatches) -> Result<(), String> {
 
 fn check(matches: &ArgMatches) -> Result<(), String> {
     let path = matches.get_one::<PathBuf>("file").expect("clap asks for it");
-    let definitions = streams_file::read(path).map_err(|error| error.to_string())?;
-    for definition in &definitions {
-        println!("STREAM.CREATE {} {}", definition.name, definition.to_args_text());
+    let streams = streams_file::read(path).map_err(|error| error.to_string())?;
+    for Declared { definition, source } in &streams {
+        let backfill = source.as_ref().map_or_else(String::new, |source| format!(" BACKFILL FROM {source}"));
+        println!("STREAM.CREATE {} {}{backfill}", definition.name, definition.to_args_text());
     }
-    println!("{} is good: {} streams", path.display(), definitions.len());
+    println!("{} is good: {} streams", path.display(), streams.len());
     Ok(())
 }

@@ -18,11 +18,11 @@ use windrow_durability::{CatalogueStore, catalogue};
 use windrow_engine::Catalogue;
 use windrow_storage::disk::RealDisk;
 use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, StorageError, StorageOptions};
-use windrow_window::Definition;
 
 use crate::admin::{Admin, AdminMessage};
 use crate::adoption;
 use crate::affinity;
+use crate::backfill::Backfiller;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::ServerError;
@@ -32,7 +32,7 @@ use crate::route::Links;
 use crate::shard::{Listeners, ShardHandle, ShardLoop, ShardParts};
 use crate::shared::{Shared, SharedParts};
 use crate::snapshot::{self, EndWith, Loans, SaveRequest};
-use crate::streams_file;
+use crate::streams_file::{self, Declared};
 use crate::sync_thread::{self, SyncSignal};
 use crate::watchdog;
 
@@ -187,8 +187,8 @@ pub(crate) fn random_word() -> Result<u64, ServerError> {
 }
 
 /// A stream of the file that exists must be the same, or become so by STREAM.ALTER.
-fn check_file_streams(catalogue: &Catalogue, file_streams: &[Definition]) -> Result<(), ServerError> {
-    for definition in file_streams {
+fn check_file_streams(catalogue: &Catalogue, file_streams: &[Declared]) -> Result<(), ServerError> {
+    for Declared { definition, .. } in file_streams {
         let Some(existing) = catalogue.stream(definition.name.as_bytes()) else { continue };
         if let Err(reason) = existing.definition.altered_to(definition) {
             return Err(ServerError::StreamOfFile(format!(
@@ -286,7 +286,7 @@ impl Assembly {
         self,
         sockets: Vec<TcpListener>,
         recovery: Recovery,
-        file_streams: Vec<Definition>,
+        file_streams: Vec<Declared>,
     ) -> Result<JoinHandle<Result<(), ServerError>>, ServerError> {
         let Assembly { shared, polls, signals, admin_messages, save_requests } = self;
         let cores = affinity::cores();
@@ -345,7 +345,7 @@ struct Left {
 fn administer(
     shared: &Arc<Shared>,
     recovery: Recovery,
-    file_streams: Vec<Definition>,
+    file_streams: Vec<Declared>,
     signals: &[Arc<SyncSignal>],
     (messages, save_requests): (Receiver<AdminMessage>, Receiver<SaveRequest>),
 ) -> Result<Option<Left>, ServerError> {
@@ -365,6 +365,7 @@ fn administer(
         sync_threads.push(spawn(name, move || sync_thread::run(&shared, &signal, syncer))?);
     }
     let directory: DataDir = loaded.directory;
+    let backfiller = Backfiller::new(shared, directory.files().clone(), directory.manifest(), signals);
     let snapshot_thread = {
         let loans = Loans {
             readers: loaded.readers,
@@ -380,9 +381,10 @@ fn administer(
     let mut admin = Admin::new(Arc::clone(shared), CatalogueStore::new(directory), messages);
     // The server may have ended in the midst of a change.
     admin.settle().map_err(ServerError::StreamOfFile)?;
-    for definition in file_streams {
-        admin.declare(definition).map_err(ServerError::StreamOfFile)?;
+    for declared in file_streams {
+        admin.declare(declared).map_err(ServerError::StreamOfFile)?;
     }
+    admin.bound_at_start().map_err(ServerError::StreamOfFile)?;
     // Data commands are served by all shards or by none.
     admin.wait_until_loaded();
     shared.measure_startup();
@@ -393,7 +395,11 @@ fn administer(
         // So that the next start can link it. Until it is there, the one that was dealt serves as well.
         shared.saving.request(SaveRequest::Background);
     }
-    Ok(Some(Left { store: admin.run(), sync_threads, snapshot_thread }))
+    let backfill = spawn("backfill".to_owned(), move || backfiller.run())?;
+    let store = admin.run();
+    // It ends when the server does.
+    let _ = backfill.join();
+    Ok(Some(Left { store, sync_threads, snapshot_thread }))
 }
 
 /// The threads of a server, for its end.

@@ -11,6 +11,7 @@ use windrow_storage::{ImageEntry, LogFiles, Manifest, Poison};
 
 use crate::admin::AdminMessage;
 use crate::anew::Anew;
+use crate::backfill::RunningBackfill;
 use crate::clock::Clock;
 use crate::commands::resident_bytes;
 use crate::config::Config;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) run_id: String,
     /// Port that is listened on.
     pub(crate) port: u16,
+    /// The backfill that is running.
+    pub(crate) backfill: RunningBackfill,
     /// Whether a WINDOW.TOP is running: there is one at a time.
     pub(crate) top_turn: Arc<AtomicBool>,
     pub(crate) rejected_connections: AtomicU64,
@@ -84,6 +87,7 @@ impl Shared {
             ending: Ending::default(),
             run_id: parts.run_id,
             port: parts.port,
+            backfill: RunningBackfill::default(),
             top_turn: Arc::default(),
             rejected_connections: AtomicU64::new(0),
             total_connections: AtomicU64::new(0),

@@ -8,7 +8,8 @@
 //! lateness = "30s"
 //! ```
 //!
-//! Each key is a section of STREAM.CREATE of the same name, and its words are what would stand behind it there.
+//! Each key is a section of STREAM.CREATE of the same name, and its words are what would stand behind it there. `backfill_from` names
+//! the stream whose events, as far as the log holds them, a stream is filled with when it is made.
 
 use std::fmt;
 use std::path::Path;
@@ -22,6 +23,18 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 const SECTIONS: [&str; 9] =
     ["fields", "windows", "aggregate", "clock", "lateness", "skew", "dedup", "retain", "ttl"];
 
+/// The key of the stream whose events a new one is filled with.
+const BACKFILL_FROM: &str = "backfill_from";
+
+/// A stream of the file.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// What it is.
+    pub definition: Definition,
+    /// The stream whose events it is filled with when it is made.
+    pub source: Option<Box<str>>,
+}
+
 /// What is wrong with a streams file; says file, stream and key.
 #[derive(Debug)]
 pub struct StreamsFileError(String);
@@ -34,11 +47,11 @@ impl fmt::Display for StreamsFileError {
 
 impl std::error::Error for StreamsFileError {}
 
-/// Reads the definitions of a file, in the order of stream names.
+/// Reads the definitions of a file, in the order of stream names, those that are filled with another one's events behind the others.
 ///
 /// # Errors
 /// The first problem, with file, stream and key.
-pub fn read(path: &Path) -> Result<Vec<Definition>, StreamsFileError> {
+pub fn read(path: &Path) -> Result<Vec<Declared>, StreamsFileError> {
     let at = path.display();
     let problem = |reason: String| StreamsFileError(format!("{at}: {reason}"));
     let size = std::fs::metadata(path).map_err(|error| problem(error.to_string()))?.len();
@@ -50,23 +63,47 @@ pub fn read(path: &Path) -> Result<Vec<Definition>, StreamsFileError> {
 }
 
 /// The definitions in a file's text; errors name stream and key.
-pub fn parse(text: &str) -> Result<Vec<Definition>, String> {
+pub fn parse(text: &str) -> Result<Vec<Declared>, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     if let Some(key) = table.keys().find(|key| *key != "streams") {
         return Err(format!("'{key}' is not known here: streams stand in [streams.<name>]"));
     }
     let Some(streams) = table.get("streams") else { return Ok(Vec::new()) };
     let streams = streams.as_table().ok_or("'streams' must be a table: [streams.<name>]")?;
-    streams
+    let mut declared: Vec<Declared> = streams
         .iter()
         .map(|(name, value)| definition(name, value).map_err(|reason| format!("stream '{name}': {reason}")))
-        .collect()
+        .collect::<Result<_, String>>()?;
+    declared.sort_by_key(|declared| declared.source.is_some());
+    for stream in &declared {
+        check_fields(stream, &declared)
+            .map_err(|reason| format!("stream '{}': {reason}", stream.definition.name))?;
+    }
+    Ok(declared)
 }
 
-fn definition(name: &str, value: &toml::Value) -> Result<Definition, String> {
+/// Each field of a stream that is filled from another one of the file is a field of that.
+fn check_fields(stream: &Declared, all: &[Declared]) -> Result<(), String> {
+    let Some(name) = &stream.source else { return Ok(()) };
+    let Some(source) = all.iter().find(|other| other.definition.name == *name) else { return Ok(()) };
+    match stream.definition.fields.iter().find(|field| !source.definition.fields.contains(field)) {
+        Some(field) => Err(format!(
+            "key '{BACKFILL_FROM}': '{name}' has no field '{} {}'",
+            field.name,
+            field.kind.keyword()
+        )),
+        None => Ok(()),
+    }
+}
+
+fn definition(name: &str, value: &toml::Value) -> Result<Declared, String> {
     let table = value.as_table().ok_or("must be a table: [streams.<name>]")?;
-    if let Some(key) = table.keys().find(|key| !SECTIONS.contains(&key.as_str())) {
-        return Err(format!("key '{key}' is not known: expected one of {}", SECTIONS.join(", ")));
+    let is_known = |key: &str| SECTIONS.contains(&key) || key == BACKFILL_FROM;
+    if let Some(key) = table.keys().find(|key| !is_known(key)) {
+        return Err(format!(
+            "key '{key}' is not known: expected one of {}, {BACKFILL_FROM}",
+            SECTIONS.join(", ")
+        ));
     }
     let mut words: Vec<String> = Vec::new();
     for key in SECTIONS {
@@ -75,8 +112,16 @@ fn definition(name: &str, value: &toml::Value) -> Result<Definition, String> {
         words.push(key.to_ascii_uppercase());
         words.extend(section);
     }
+    if let Some(source) = table.get(BACKFILL_FROM) {
+        let source = source
+            .as_str()
+            .ok_or_else(|| format!("key '{BACKFILL_FROM}': {}", wrong_type(source, "a string")))?;
+        words.extend(["BACKFILL", "FROM", source].map(str::to_owned));
+    }
     let args: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-    Definition::parse(name.as_bytes(), &args).map_err(|error| error.to_string())
+    let (definition, source) =
+        Definition::parse_create(name.as_bytes(), &args).map_err(|error| error.to_string())?;
+    Ok(Declared { definition, source })
 }
 
 /// The words of one section: a string's words, a list's words, or name and type of each field of a table.
@@ -131,7 +176,8 @@ mod tests {
     #[test]
     fn a_file_says_what_stream_create_would() {
         let found = parse(GOOD).unwrap();
-        let purchases = found.iter().find(|definition| &*definition.name == "purchases").unwrap();
+        let purchases =
+            &found.iter().find(|stream| &*stream.definition.name == "purchases").unwrap().definition;
         let words: Vec<&[u8]> =
             "FIELDS amount FLOAT merchant STRING WINDOWS 5m@5s 1h AGGREGATE count sum(amount):5m \
                                  LATENESS 30s SKEW 10s REJECT DEDUP 10m"

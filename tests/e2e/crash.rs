@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rstest::rstest;
+use windrow_tests::crash::kill;
 use windrow_tests::oracle::At;
 use windrow_tests::resp::Conn;
 use windrow_tests::seed::seed;
@@ -46,6 +47,13 @@ fn every_acknowledged_event_is_counted_exactly_once_after_kill_9(#[values(1, 4)]
     assert_counted_once(&mut server.connect(), &ledger, &format!("seed {seed}, with other shards"));
     let server = Launch::shards(shards).start_in(server.kill());
     assert_counted_once(&mut server.connect(), &ledger, &format!("seed {seed}, dealt back"));
+}
+
+#[test]
+fn ids_sources_deletions_and_altered_streams_survive_kill_9() {
+    let modes = ["always", "everysec", "no"].map(str::to_owned).to_vec();
+    kill::run(&kill::Plan { cycles: CYCLES as u64, shards: vec![1, 2, 4], modes, seed: seed() })
+        .assert_kept();
 }
 
 #[rstest]

@@ -1,5 +1,6 @@
 //! What the real binary promises, end to end. One file per kind of promise; most run with one shard and with four.
 
+mod backfill;
 mod bad_input;
 mod clients;
 mod commits;
@@ -8,6 +9,7 @@ mod demo;
 mod duplicates;
 mod durability;
 mod entities;
+mod faults;
 mod images;
 mod late_and_skewed;
 mod lifecycle;

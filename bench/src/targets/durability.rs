@@ -80,7 +80,7 @@ pub(super) fn measure_log(session: &mut Session<'_>) -> Result<(), BenchError> {
 pub(super) fn measure_images(session: &mut Session<'_>) -> Result<(), BenchError> {
     let plan = session.plan;
     let load = Load { entities: plan.large_entities, ..plan.load.clone() };
-    let mut member = session.start_windrow(1, &["--save", "0"])?;
+    let mut member = session.start_windrow(1, &["--save", "0", "--save-rate-limit", "0"])?;
     let filled = session.fill(&member, &load, FILL_BUCKETS)?;
     if plan.rows.contains(&Row::Capacity) {
         measure_capacity(session, &member, &load, filled)?;

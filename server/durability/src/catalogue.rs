@@ -1,8 +1,9 @@
 //! The catalogue in the manifest: from the engine's entries to the storage's and back.
 
-use windrow_engine::Catalogue;
 use windrow_engine::alter::{Settled, Version};
+use windrow_engine::backfill::{Backfill, Boundary};
 use windrow_engine::catalogue::{CatalogueError, StreamEntry};
+use windrow_engine::{Catalogue, LayoutId, StreamId};
 use windrow_storage::{DataDir, Manifest, StorageError};
 
 /// The catalogue's place on disk.
@@ -55,6 +56,7 @@ fn to_stored(entry: StreamEntry) -> windrow_storage::StreamEntry {
         definition: entry.definition,
         created_ms: entry.created_ms,
         settled: entry.settled.map(settled_to_stored),
+        backfill: entry.backfill.map(backfill_to_stored),
         older: entry
             .older
             .into_iter()
@@ -62,6 +64,7 @@ fn to_stored(entry: StreamEntry) -> windrow_storage::StreamEntry {
                 layout_id: version.layout_id,
                 definition: version.definition,
                 settled: version.settled.map(settled_to_stored),
+                backfill: version.backfill.map(backfill_to_stored),
             })
             .collect(),
     }
@@ -75,6 +78,26 @@ fn settled_from_stored(settled: windrow_storage::Settled) -> Settled {
     Settled { at_ms: settled.at_ms, clock_ms: settled.clock_ms }
 }
 
+fn backfill_to_stored(backfill: Backfill) -> windrow_storage::Backfill {
+    windrow_storage::Backfill {
+        awaiting: backfill.awaiting.0,
+        source: backfill.source.map(|source| source.0),
+        asked_ms: backfill.asked_ms,
+        until: backfill.until.map(|until| windrow_storage::Boundary { epoch: until.epoch, ops: until.ops }),
+        reached_ms: backfill.reached_ms,
+    }
+}
+
+fn backfill_from_stored(backfill: &windrow_storage::Backfill) -> Backfill {
+    Backfill {
+        awaiting: LayoutId(backfill.awaiting),
+        source: backfill.source.map(StreamId),
+        asked_ms: backfill.asked_ms,
+        until: backfill.until.as_ref().map(|until| Boundary { epoch: until.epoch, ops: until.ops.clone() }),
+        reached_ms: backfill.reached_ms,
+    }
+}
+
 fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
     StreamEntry {
         id: entry.id,
@@ -83,6 +106,7 @@ fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
         definition: entry.definition.clone(),
         created_ms: entry.created_ms,
         settled: entry.settled.map(settled_from_stored),
+        backfill: entry.backfill.as_ref().map(backfill_from_stored),
         older: entry
             .older
             .iter()
@@ -90,6 +114,7 @@ fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
                 layout_id: version.layout_id,
                 definition: version.definition.clone(),
                 settled: version.settled.map(settled_from_stored),
+                backfill: version.backfill.as_ref().map(backfill_from_stored),
             })
             .collect(),
     }

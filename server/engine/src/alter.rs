@@ -18,6 +18,7 @@ use std::sync::Arc;
 use windrow_window::body::{self, upgrade::Upgrade};
 use windrow_window::{Before, Definition, Feature, Layout};
 
+use crate::backfill::Backfill;
 use crate::catalogue::{Catalogue, CatalogueError, LayoutId, Stream, StreamEntry};
 use crate::op;
 
@@ -42,6 +43,8 @@ pub struct Version {
     pub definition: String,
     /// When every shard had it; `None` for the first.
     pub settled: Option<Settled>,
+    /// How it was filled with events from before it.
+    pub backfill: Option<Backfill>,
 }
 
 /// What STREAM.ALTER comes to.
@@ -59,6 +62,7 @@ impl Version {
             layout_id: stream.layout_id.0,
             definition: stream.definition.to_args_text(),
             settled: stream.settled,
+            backfill: stream.backfill.clone(),
         }
     }
 }
@@ -72,13 +76,23 @@ impl Stream {
     /// Since when a feature is complete, by the server's clock: since the stream was created, or since every shard had the layout that
     /// added what the feature needs. `None`: they do not yet.
     pub fn covered_from(&self, feature: &Feature) -> Option<i64> {
-        match self.layout.complete_since(feature) as usize {
-            0 => Some(self.created_ms),
-            generation => {
-                let version = self.older.get(generation).map_or(self, |older| older);
-                version.settled.map(|settled| settled.at_ms)
+        let version = |generation: u32| self.older.get(generation as usize).map_or(self, |older| older);
+        let since = |generation: u32| {
+            let version = version(generation);
+            match version.backfill.as_ref().and_then(|backfill| backfill.reached_ms) {
+                Some(reached_ms) => Some(reached_ms),
+                None if generation == 0 => Some(self.created_ms),
+                None => version.settled.map(|settled| settled.at_ms),
             }
-        }
+        };
+        let (columns, length) = self.layout.began(feature);
+        let since_ms = since(columns)?.max(since(length)?);
+        // Shards may have been so slow to take longer windows over that some buckets are whole in neither part.
+        let longer = version(length);
+        let width_ms = feature.tier.map_or(0, |tier| self.layout.tiers[tier].width_ms);
+        let is_late = |settled: &Settled| longer.layout.is_handed_over_late(width_ms, settled.clock_ms);
+        let settled = longer.settled.filter(is_late);
+        Some(settled.map_or(since_ms, |settled| since_ms.max(settled.at_ms)))
     }
 
     /// Whether an entity is dead at `clock_ms` whose record has this layout. One that was dead when the layout after it came stays dead;
@@ -86,20 +100,20 @@ impl Stream {
     #[inline]
     pub(crate) fn is_dead(&self, record_layout: LayoutId, newest_ms: i64, clock_ms: i64) -> bool {
         body::is_dead(&self.layout, newest_ms, clock_ms)
-            || (record_layout != self.layout_id && self.was_dead(record_layout, newest_ms))
+            || (!self.has(record_layout) && self.was_dead(record_layout, newest_ms))
     }
 
     #[cold]
     fn was_dead(&self, record_layout: LayoutId, newest_ms: i64) -> bool {
         let versions = self.older.iter().map(|older| &**older).chain([self]);
-        let mut later = versions.filter(|version| version.layout_id > record_layout);
+        let mut later = versions.filter(|version| version.awaiting_id > record_layout);
         later.any(|version| newest_ms < version.layout.dead_before_ms)
     }
 
     /// From the layout that the stream had, or has, to another one. `None`: it never had one of them.
     pub(crate) fn upgrade(&self, from: LayoutId, to: LayoutId) -> Option<Upgrade<'_>> {
         let versions: Vec<&Stream> = self.older.iter().map(|older| &**older).chain([self]).collect();
-        let place = |id: LayoutId| versions.iter().position(|version| version.layout_id == id);
+        let place = |id: LayoutId| versions.iter().position(|version| version.has(id));
         let (from, to) = (place(from)?, place(to)?);
         let mut chain: Vec<&Layout> =
             versions[from.min(to)..=from.max(to)].iter().map(|version| &version.layout).collect();
@@ -116,13 +130,19 @@ impl Stream {
         definition: Definition,
         clock_ms: Option<i64>,
         settled: Option<Settled>,
+        backfill: Option<Backfill>,
     ) -> Result<Self, CatalogueError> {
-        let before = Before { layout: &self.layout, clock_ms, is_settled: settled.is_some() };
+        let backfill_asked_ms = backfill.as_ref().and_then(|backfill| backfill.asked_ms);
+        let before =
+            Before { layout: &self.layout, clock_ms, is_settled: settled.is_some(), backfill_asked_ms };
         let layout = Layout::altered(&definition, before)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
         Ok(Self {
             id: self.id,
             layout_id,
+            awaiting_id: backfill.as_ref().map_or(layout_id, |backfill| backfill.awaiting),
+            earlier: backfill.as_ref().and_then(|_| layout.to_backfill(Some(&self.layout))),
+            backfill,
             created_ms: self.created_ms,
             definition,
             layout,
@@ -133,12 +153,32 @@ impl Stream {
         })
     }
 
+    /// The same version of this stream, further on.
+    pub(crate) fn again(
+        &self,
+        settled: Option<Settled>,
+        clock_ms: Option<i64>,
+        backfill: Option<Backfill>,
+    ) -> Self {
+        let definition = self.definition.clone();
+        let again = match self.older.last() {
+            Some(before) => before.altered(self.layout_id, definition, clock_ms, settled, backfill),
+            None => {
+                Self::created(self.id, self.layout_id, self.created_ms, definition, backfill).map(|again| {
+                    Self { clock: Arc::clone(&self.clock), newest: Arc::clone(&self.newest), ..again }
+                })
+            }
+        };
+        again.expect("it was compiled before")
+    }
+
     /// The stream that a manifest describes.
     pub(crate) fn from_entry(entry: &StreamEntry) -> Result<Self, CatalogueError> {
         let present = Version {
             layout_id: entry.layout_id,
             definition: entry.definition.clone(),
             settled: entry.settled,
+            backfill: entry.backfill.clone(),
         };
         let mut stream: Option<Arc<Self>> = None;
         for version in entry.older.iter().chain([&present]) {
@@ -148,11 +188,17 @@ impl Stream {
             let next = match &stream {
                 None => {
                     let id = crate::catalogue::StreamId(entry.id);
-                    Self::created(id, layout_id, entry.created_ms, definition)?
+                    Self::created(id, layout_id, entry.created_ms, definition, version.backfill.clone())?
                 }
                 Some(before) => {
                     let clock_ms = version.settled.and_then(|settled| settled.clock_ms);
-                    before.altered(layout_id, definition, clock_ms, version.settled)?
+                    before.altered(
+                        layout_id,
+                        definition,
+                        clock_ms,
+                        version.settled,
+                        version.backfill.clone(),
+                    )?
                 }
             };
             stream = Some(Arc::new(next));
@@ -173,12 +219,31 @@ impl Catalogue {
         now_ms: i64,
         change: impl FnOnce(&Definition) -> Result<Definition, String>,
     ) -> Result<Altered, CatalogueError> {
+        self.altered_with(name, now_ms, |definition| change(definition).map(|definition| (definition, false)))
+    }
+
+    /// The same; where `change` says so, what is added is to be filled with earlier events once the change is settled.
+    ///
+    /// # Errors
+    /// As [`Catalogue::altered`].
+    pub fn altered_with(
+        &self,
+        name: &[u8],
+        now_ms: i64,
+        change: impl FnOnce(&Definition) -> Result<(Definition, bool), String>,
+    ) -> Result<Altered, CatalogueError> {
         let stream = self
             .stream(name)
             .ok_or_else(|| CatalogueError::Unknown(String::from_utf8_lossy(name).into_owned()))?;
         assert!(!stream.is_pending(), "one change of a stream after another");
         let refused = |reason| CatalogueError::Alter { name: stream.definition.name.to_string(), reason };
-        let definition = change(&stream.definition).map_err(refused)?;
+        if stream.is_filling() {
+            return Err(refused(
+                "a backfill of it is running: alter it when that has finished (see STREAM.INFO), or drop it"
+                    .to_owned(),
+            ));
+        }
+        let (definition, wants_backfill) = change(&stream.definition).map_err(refused)?;
         if stream.definition.same_as(&definition) {
             return Ok(Altered::Same);
         }
@@ -187,10 +252,21 @@ impl Catalogue {
                 "it was altered {LAYOUTS_MAX} times, and the log may name each: drop and create it"
             )));
         }
+        let clock_ms = stream.clock_ms(now_ms);
         let mut next = self.next();
+        if wants_backfill {
+            let backfill = Backfill::new(LayoutId(self.next_layout_id), None, clock_ms);
+            let layout_id = LayoutId(self.next_layout_id + 1);
+            let altered = stream.altered(layout_id, definition.clone(), clock_ms, None, Some(backfill))?;
+            // Where all that is added is there already, there is nothing to find.
+            if altered.earlier.is_some() {
+                next.next_layout_id += 2;
+                next.put(altered);
+                return Ok(Altered::New(next));
+            }
+        }
         next.next_layout_id += 1;
-        let layout_id = LayoutId(self.next_layout_id);
-        next.put(stream.altered(layout_id, definition, stream.clock_ms(now_ms), None)?);
+        next.put(stream.altered(LayoutId(self.next_layout_id), definition, clock_ms, None, None)?);
         Ok(Altered::New(next))
     }
 
@@ -202,11 +278,9 @@ impl Catalogue {
         }
         let mut next = self.next();
         for stream in pending {
-            let before = stream.older.last().expect("a pending change has a layout before it");
             let clock_ms = stream.clock_ms(now_ms);
             let settled = Some(Settled { at_ms: now_ms, clock_ms });
-            let altered = before.altered(stream.layout_id, stream.definition.clone(), clock_ms, settled);
-            next.put(altered.expect("it was compiled before"));
+            next.put(stream.again(settled, clock_ms, stream.backfill.clone()));
         }
         Some(next)
     }

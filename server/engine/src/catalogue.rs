@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use windrow_window::{ClockMode, Definition, DefinitionError, Layout, StreamTime};
 
 use crate::alter::{Settled, Version};
+use crate::backfill::Backfill;
 
 /// Most streams of a server.
 pub const STREAMS_MAX: usize = 1024;
@@ -26,6 +27,12 @@ pub struct Stream {
     pub id: StreamId,
     /// The id of its present layout.
     pub layout_id: LayoutId,
+    /// The id of the same layout in records that wait for what a backfill finds; `layout_id`, where there is none.
+    pub(crate) awaiting_id: LayoutId,
+    /// How this layout was, or is being, filled with events from before it.
+    pub backfill: Option<Backfill>,
+    /// The layout of what a backfill finds.
+    pub(crate) earlier: Option<Layout>,
     /// When it was created, by the server's clock.
     pub created_ms: i64,
     /// What STREAM.CREATE said.
@@ -115,6 +122,8 @@ pub struct StreamEntry {
     pub created_ms: i64,
     /// When every shard had the layout, if STREAM.ALTER made it.
     pub settled: Option<Settled>,
+    /// How it was, or is being, filled with events from before it.
+    pub backfill: Option<Backfill>,
     /// The layouts before it, oldest first: operations of the log name them.
     pub older: Vec<Version>,
 }
@@ -162,6 +171,13 @@ pub enum CatalogueError {
     Full,
     /// There is no such stream.
     Unknown(String),
+    /// The stream cannot be filled with earlier events.
+    Backfill {
+        /// The stream.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The stream cannot be altered so.
     Alter {
         /// The stream.
@@ -186,7 +202,9 @@ impl std::fmt::Display for CatalogueError {
             }
             Self::Full => write!(f, "there are {STREAMS_MAX} streams already: drop one first"),
             Self::Unknown(name) => write!(f, "no such stream '{name}'"),
-            Self::Alter { name, reason } => write!(f, "stream '{name}': {reason}"),
+            Self::Alter { name, reason } | Self::Backfill { name, reason } => {
+                write!(f, "stream '{name}': {reason}")
+            }
             Self::Definition { name, error } => write!(f, "stream '{name}': {error}"),
         }
     }
@@ -253,7 +271,61 @@ impl Catalogue {
         let mut next = self.next();
         next.next_stream_id += 1;
         next.next_layout_id += 1;
-        next.insert(StreamId(self.next_stream_id), LayoutId(self.next_layout_id), now_ms, definition)?;
+        next.insert(StreamId(self.next_stream_id), LayoutId(self.next_layout_id), now_ms, definition, None)?;
+        Ok(Created::New(next))
+    }
+
+    /// The catalogue with the stream in it, to be filled with the events of another one.
+    ///
+    /// # Errors
+    /// As [`Catalogue::created`]; when there is no such source, or a field is none of its own; when the stream exists and was not
+    /// made so.
+    pub fn created_from(
+        &self,
+        definition: Definition,
+        source: &[u8],
+        now_ms: i64,
+    ) -> Result<Created, CatalogueError> {
+        let refused = |reason| CatalogueError::Backfill { name: definition.name.to_string(), reason };
+        let quoted = String::from_utf8_lossy(source).into_owned();
+        if let Some(existing) = self.stream(definition.name.as_bytes()) {
+            let is_same_source = existing.backfill.as_ref().and_then(|backfill| backfill.source).is_some()
+                && existing.backfill.as_ref().and_then(|backfill| backfill.source)
+                    == self.stream(source).map(|source| source.id);
+            if existing.definition.same_as(&definition) && !is_same_source {
+                return Err(refused(format!("it exists, and was not made from '{quoted}': drop it first")));
+            }
+            return self.created(definition, now_ms);
+        }
+        let Some(source) = self.stream(source) else {
+            return Err(refused(format!("there is no stream '{quoted}' to take events from")));
+        };
+        for field in &definition.fields {
+            let own = source.definition.fields.iter().find(|own| own.name == field.name);
+            match own {
+                None => {
+                    return Err(refused(format!("field '{}' is not a field of '{quoted}'", field.name)));
+                }
+                Some(own) if own.kind != field.kind => {
+                    return Err(refused(format!(
+                        "field '{}' is {} here and {} in '{quoted}'",
+                        field.name,
+                        field.kind.keyword(),
+                        own.kind.keyword()
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.len() >= STREAMS_MAX {
+            return Err(CatalogueError::Full);
+        }
+        let mut next = self.next();
+        next.next_stream_id += 1;
+        next.next_layout_id += 2;
+        let backfill = Backfill::new(LayoutId(self.next_layout_id), Some(source.id), None);
+        let layout_id = LayoutId(self.next_layout_id + 1);
+        next.insert(StreamId(self.next_stream_id), layout_id, now_ms, definition, Some(backfill))?;
         Ok(Created::New(next))
     }
 
@@ -264,6 +336,7 @@ impl Catalogue {
         next.by_name.remove(name);
         for version in stream.older.iter().chain([stream]) {
             next.by_layout.remove(&version.layout_id);
+            next.by_layout.remove(&version.awaiting_id);
         }
         let place = &mut next.by_layout_bits[stream.layout_id.0 as usize % LAYOUT_PLACES];
         place.take_if(|there| there.layout_id == stream.layout_id);
@@ -288,7 +361,7 @@ impl Catalogue {
             next.next_stream_id += 1;
             next.next_layout_id += 1;
             let definition = self.by_id[&StreamId(entry.id)].definition.clone();
-            next.insert(id, layout_id, now_ms, definition).expect("it was compiled before");
+            next.insert(id, layout_id, now_ms, definition, None).expect("it was compiled before");
         }
         Some(next)
     }
@@ -304,6 +377,7 @@ impl Catalogue {
                 definition: stream.definition.to_args_text(),
                 created_ms: stream.created_ms,
                 settled: stream.settled,
+                backfill: stream.backfill.clone(),
                 older: stream.older.iter().map(|older| Version::of(older)).collect(),
             })
             .collect();
@@ -346,8 +420,9 @@ impl Catalogue {
         layout_id: LayoutId,
         created_ms: i64,
         definition: Definition,
+        backfill: Option<Backfill>,
     ) -> Result<(), CatalogueError> {
-        self.put(Stream::created(id, layout_id, created_ms, definition)?);
+        self.put(Stream::created(id, layout_id, created_ms, definition, backfill)?);
         Ok(())
     }
 
@@ -359,10 +434,12 @@ impl Catalogue {
             self.by_layout_bits[older.layout_id.0 as usize % LAYOUT_PLACES]
                 .take_if(|there| there.layout_id == older.layout_id);
             self.by_layout.insert(older.layout_id, Arc::clone(older));
+            self.by_layout.insert(older.awaiting_id, Arc::clone(older));
         }
         self.by_name.insert(stream.definition.name.as_bytes().into(), Arc::clone(&stream));
         self.by_id.insert(stream.id, Arc::clone(&stream));
         self.by_layout_bits[stream.layout_id.0 as usize % LAYOUT_PLACES] = Some(Arc::clone(&stream));
+        self.by_layout.insert(stream.awaiting_id, Arc::clone(&stream));
         self.by_layout.insert(stream.layout_id, stream);
     }
 }
@@ -373,6 +450,7 @@ impl Stream {
         layout_id: LayoutId,
         created_ms: i64,
         definition: Definition,
+        backfill: Option<Backfill>,
     ) -> Result<Self, CatalogueError> {
         let layout = Layout::compile(&definition)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
@@ -380,6 +458,9 @@ impl Stream {
         Ok(Self {
             id,
             layout_id,
+            awaiting_id: backfill.as_ref().map_or(layout_id, |backfill| backfill.awaiting),
+            earlier: backfill.as_ref().and_then(|_| layout.to_backfill(None)),
+            backfill,
             created_ms,
             definition,
             layout,

@@ -6,7 +6,7 @@ use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::answer;
 use windrow_window::{Query, ReadTime, Value};
 
-use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
+use crate::catalogue::{Catalogue, LayoutId, Stream};
 use crate::op::{self, EVERY_STREAM, Remove};
 use crate::reader::{AskOwner, Hashed, ShardReader};
 use crate::record::Body;
@@ -16,9 +16,14 @@ use crate::shard::{Hint, Shard};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superseded;
 
-/// There is no room in the log for a removal; nothing was removed.
+/// There is no room for a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRoom;
+pub enum NoRoom {
+    /// In the log; nothing was removed.
+    Log,
+    /// In memory, for the note that a backfill must not bring the entity back; it is there still.
+    Memory,
+}
 
 /// What is known of an entity's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,26 +130,31 @@ impl Shard {
     }
 
     /// Removes an entity's record of the stream that the REMOVE names, or those of all streams. Gives how many entities went that were
-    /// not dead. `admit` is asked once whether the log has room for so many bytes; `log` takes the operation of each removal.
+    /// not dead. `admit` is asked once whether the log has room for so many bytes; `log` takes the operation of each removal, the first
+    /// of which will be at the packed `position`.
     ///
     /// # Errors
-    /// [`NoRoom`] when `admit` refuses.
+    /// [`NoRoom::Log`] when `admit` refuses; [`NoRoom::Memory`].
     pub fn remove_entity(
         &mut self,
         catalogue: &Catalogue,
         remove: &Remove<'_>,
         now_ms: i64,
+        position: u64,
         admit: impl FnOnce(usize) -> bool,
         mut log: impl FnMut(&[u8]),
     ) -> Result<usize, NoRoom> {
-        let mut found: Vec<(StreamId, Handle)> = Vec::new();
+        // Each with whether it was alive.
+        let mut found: Vec<(&Stream, Option<Handle>, bool)> = Vec::new();
         let mut ops: Vec<u8> = Vec::new();
-        let mut look = |stream: &Stream| {
-            let Some(place) = self.store.find(&self.hash_key.key(stream.id, remove.entity)) else { return };
-            let body = Body(self.store.record(place));
+        let mut look = |stream| {
+            let stream: &Stream = stream;
+            let place = self.store.find(&self.hash_key.key(stream.id, remove.entity));
             // A dead one is gone already, whether or not its memory was reclaimed.
-            if is_alive(stream, &body, now_ms) {
-                found.push((stream.id, place));
+            let is_alive =
+                place.is_some_and(|place| is_alive(stream, &Body(self.store.record(place)), now_ms));
+            if is_alive || stream.keeps_the_dead() {
+                found.push((stream, place, is_alive));
                 op::encode_remove(&mut ops, stream.layout_id, remove.entity, true);
             }
         };
@@ -152,20 +162,27 @@ impl Shard {
             let mut streams: Vec<_> = catalogue.iter().collect();
             // In one order, so that the log is the same for the same commands.
             streams.sort_unstable_by_key(|stream| stream.id);
-            streams.into_iter().for_each(|stream| look(stream));
+            streams.into_iter().for_each(|stream| look(&**stream));
         } else if let Some(stream) = catalogue.by_layout(remove.layout) {
             look(stream);
         }
         if !found.is_empty() && !admit(ops.len()) {
-            return Err(NoRoom);
+            return Err(NoRoom::Log);
         }
-        for op in op::iter(&ops) {
+        let mut removed = 0;
+        for ((op, &(stream, place, is_alive)), position) in op::iter(&ops).zip(&found).zip(position..) {
+            match place {
+                place if stream.keeps_the_dead() => {
+                    let key = self.hash_key.key(stream.id, remove.entity);
+                    self.bury(stream, &key, place, position).map_err(|_| NoRoom::Memory)?;
+                }
+                Some(place) => self.remove_counted(stream.id, place),
+                None => {}
+            }
             log(op.expect("an operation as it was encoded"));
+            removed += usize::from(is_alive);
         }
-        for &(stream, place) in &found {
-            self.remove_counted(stream, place);
-        }
-        Ok(found.len())
+        Ok(removed)
     }
 
     /// What is known of an entity; `None`: it has no record, or is dead.
@@ -275,7 +292,7 @@ pub(crate) fn readable_as<'a>(
     stream: &Stream,
     body: Body<'a>,
 ) -> Result<Readable<'a>, Superseded> {
-    if body.0.layout() == stream.layout_id.0 {
+    if stream.has(LayoutId(body.0.layout())) {
         Ok(Readable::AsItIs(body))
     } else {
         convert(catalogue, stream, &body)

@@ -12,10 +12,12 @@
 
 use std::collections::VecDeque;
 
-use windrow_memory::{Handle, Squeezed};
+use windrow_memory::{Handle, Record, Squeezed};
+use windrow_window::body;
 
 use crate::catalogue::{Catalogue, StreamId};
 use crate::op;
+use crate::record::Body;
 use crate::shard::Shard;
 
 /// Records drawn for each one that is removed.
@@ -109,6 +111,11 @@ impl Eviction {
     }
 }
 
+/// Whether it stands there so that a backfill does not bring an entity back.
+fn is_buried(record: Record<'_>) -> bool {
+    body::newest_ms(&Body(record)) == body::NONE
+}
+
 impl Shard {
     /// Whether room is made by removing entities; otherwise events that need memory are refused.
     pub fn set_eviction(&mut self, is_on: bool) {
@@ -190,6 +197,9 @@ impl Shard {
             let Some(record) = self.store.peek(place) else { continue };
             let (hash, position) = (record.hash(), record.position());
             left -= 1;
+            if is_buried(record) {
+                continue;
+            }
             self.eviction.consider(Candidate { place, hash, position });
         }
         while let Some(oldest) = self.eviction.candidates.pop() {
@@ -213,6 +223,9 @@ impl Shard {
     ) -> bool {
         let record = self.store.record(place);
         let id = StreamId(record.stream());
+        if is_buried(record) && catalogue.by_id(id).is_some_and(|stream| stream.keeps_the_dead()) {
+            return false;
+        }
         let Some(stream) = catalogue.by_id(id) else {
             // Of a dropped stream: nobody can see it.
             self.store.remove(place);

@@ -5,6 +5,7 @@
 //!
 //! - [`catalogue`]: which streams there are.
 //! - [`alter`]: how a stream becomes another one, and its records with it.
+//! - [`backfill`]: what a stream's present layout lacks of events from before it.
 //! - [`args`], [`madd`], [`form`]: from the arguments of EVENT.ADD and EVENT.MADD to operations, or what is wrong with them.
 //! - `number`: numbers as clients write them.
 //! - [`op`]: the operation codec: the bytes that travel to the owner, enter the log and are replayed.
@@ -20,6 +21,7 @@
 
 pub mod alter;
 pub mod args;
+pub mod backfill;
 pub mod catalogue;
 pub mod copy;
 pub mod dedup;

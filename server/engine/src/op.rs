@@ -24,6 +24,13 @@
 //!   varint   bytes of the entity, then the entity
 //! ```
 //!
+//! ```text
+//!   u32 LE   kind: 3 = MERGE; bits 4..8: 0; bits 8..32: bytes of the whole operation
+//!   varint   layout id
+//!   varint   bytes of the entity, then the entity
+//!   u64 LE   the words of a body that holds what a backfill found of the entity
+//! ```
+//!
 //! The two times are zigzag numbers (0, −1, 1, −2, … count from 0) in as few bytes as each has, from the lowest on. They stand at
 //! the end since the clock is known last; so they are read without reading what is before them.
 //! A varint is LEB128, unsigned (DWARF 5, section 7.6). Field types come from the layout.
@@ -39,6 +46,7 @@ use crate::dedup::{Mark, SEQ_MAX, SourceSeq};
 
 const KIND_EVENT: u32 = 1;
 const KIND_REMOVE: u32 = 2;
+const KIND_MERGE: u32 = 3;
 const REMOVE_ASKED: u32 = KIND_REMOVE | 1 << 4;
 const EVENT_CLAMPED: u32 = KIND_EVENT | 1 << 4;
 const EVENT_SKEWED: u32 = KIND_EVENT | 2 << 4;
@@ -213,6 +221,40 @@ pub fn encode_remove(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8], is_aske
     out[start..start + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
 }
 
+/// Most bytes of a MERGE: the largest record, and what stands around it.
+pub const MERGE_BYTES_MAX: usize = (2 << 20) + OP_BYTES_MAX;
+const _: () = assert!(MERGE_BYTES_MAX < 1 << 24);
+
+/// Writes a MERGE at the end of a buffer.
+pub fn encode_merge(out: &mut Vec<u8>, layout: LayoutId, entity: &[u8], words: &[u64]) {
+    let start = out.len();
+    put_whom(out, layout, entity);
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    let bytes = out.len() - start;
+    assert!(bytes <= MERGE_BYTES_MAX, "an operation of {bytes} bytes");
+    let head = KIND_MERGE | (bytes as u32) << 8;
+    out[start..start + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
+}
+
+/// What a backfill found of an entity, read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Merge<'a> {
+    /// The layout that it is for.
+    pub layout: LayoutId,
+    /// Whose record it goes into.
+    pub entity: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl Merge<'_> {
+    /// The words of the body.
+    pub fn words(&self) -> Vec<u64> {
+        let (words, rest) = self.bytes.as_chunks();
+        debug_assert!(rest.is_empty(), "looked at when it was read");
+        words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+    }
+}
+
 /// An operation of whatever kind, read in place.
 #[derive(Clone, Copy, Debug)]
 pub enum AnyOp<'a> {
@@ -220,6 +262,8 @@ pub enum AnyOp<'a> {
     Event(Op<'a>),
     /// A record's removal.
     Remove(Remove<'a>),
+    /// What a backfill found for a record.
+    Merge(Merge<'a>),
 }
 
 impl<'a> AnyOp<'a> {
@@ -229,6 +273,17 @@ impl<'a> AnyOp<'a> {
     /// When the bytes are not exactly one operation.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, OpError> {
         let head = head(bytes)?;
+        if head & 0xff == KIND_MERGE {
+            if (head >> 8) as usize != bytes.len() || bytes.len() > MERGE_BYTES_MAX {
+                return Err(OpError { reason: "the length does not fit", at: 0 });
+            }
+            let (layout, entity, end) = whom(bytes, bytes.len())?;
+            let bytes = &bytes[end..];
+            if !bytes.len().is_multiple_of(size_of::<u64>()) {
+                return Err(OpError { reason: "part of a word", at: end });
+            }
+            return Ok(Self::Merge(Merge { layout, entity, bytes }));
+        }
         if head & 0xff != KIND_REMOVE && head & 0xff != REMOVE_ASKED {
             return Op::decode(bytes).map(Self::Event);
         }
@@ -247,6 +302,7 @@ impl<'a> AnyOp<'a> {
         match self {
             Self::Event(op) => op.entity,
             Self::Remove(remove) => remove.entity,
+            Self::Merge(merge) => merge.entity,
         }
     }
 }
@@ -393,6 +449,12 @@ pub fn is_remove(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|&byte| u32::from(byte & 0xf) == KIND_REMOVE)
 }
 
+/// Whether the bytes are a MERGE's.
+#[inline]
+pub fn is_merge(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|&byte| u32::from(byte) == KIND_MERGE)
+}
+
 /// The layout that an operation names; `None` when the bytes are none.
 #[inline]
 pub fn layout(bytes: &[u8]) -> Option<LayoutId> {
@@ -423,7 +485,9 @@ pub fn relabel(bytes: &[u8], layout: LayoutId) -> Vec<u8> {
 /// # Errors
 /// When the bytes end before the operation does.
 pub fn first(bytes: &[u8]) -> Result<&[u8], OpError> {
-    let length = (head(bytes)? >> 8 & ((1 << LENGTH_BITS) - 1)) as usize;
+    let head = head(bytes)?;
+    let length_bits = if head & 0xff == KIND_MERGE { 24 } else { LENGTH_BITS };
+    let length = (head >> 8 & ((1 << length_bits) - 1)) as usize;
     if length < HEAD_BYTES || length > bytes.len() {
         return Err(OpError { reason: "the length does not fit", at: 0 });
     }

@@ -5,7 +5,7 @@ use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::answer;
 use windrow_window::{Query, ReadTime, Value};
 
-use crate::catalogue::{Stream, StreamId};
+use crate::catalogue::{LayoutId, Stream, StreamId};
 use crate::record::Body;
 
 /// An entity and the [hash](crate::HashKey::hash) of its record.
@@ -111,7 +111,7 @@ impl ShardReader {
         let key = Key { hash: entity.hash, stream: stream.id.0, entity: entity.name };
         let read = self.reader.read(participant, &key, |record| {
             // Words of another layout mean something else.
-            (record.layout() == stream.layout_id.0).then(|| {
+            stream.has(LayoutId(record.layout())).then(|| {
                 evaluate(Some(&Body(record)));
                 record.position()
             })

@@ -292,6 +292,7 @@ impl Shard {
                 self.replay_remove(catalogue, &remove, position);
                 return Ok(());
             }
+            AnyOp::Merge(merge) => return self.replay_merge(catalogue, &merge, position),
         };
         // As the stream was when its owner applied the operation.
         let Some(stream) = catalogue.as_of(op.layout) else { return Ok(()) };
@@ -320,7 +321,18 @@ impl Shard {
     /// Removes a record again, unless it has seen operations since.
     fn replay_remove(&mut self, catalogue: &Catalogue, remove: &Remove<'_>, position: u64) {
         let Some(stream) = catalogue.by_layout(remove.layout) else { return };
-        let Some(place) = self.store.find(&self.hash_key.key(stream.id, remove.entity)) else { return };
+        let key = self.hash_key.key(stream.id, remove.entity);
+        let place = self.store.find(&key);
+        if stream.keeps_the_dead() && remove.is_asked {
+            if place.is_none_or(|place| self.store.record(place).position() < position) {
+                self.store.set_bytes_max(usize::MAX);
+                self.bury(stream, &key, place, position)
+                    .expect("the system has memory for what the log holds");
+                self.set_maxmemory_bytes(self.maxmemory_bytes);
+            }
+            return;
+        }
+        let Some(place) = place else { return };
         if self.store.record(place).position() < position || is_planted(Mistake::AppliedPositionIgnored) {
             self.remove_counted(stream.id, place);
             let is_counted = remove.is_asked || self.covered(stream.id, remove.entity, position).is_counted;
@@ -334,6 +346,38 @@ impl Shard {
         stats.entities -= 1;
         stats.bytes -= self.store.record(place).slot_bytes() as u64;
         self.store.remove(place);
+    }
+
+    /// Leaves a record without events in place of an entity: what a backfill finds of it must not bring it back.
+    pub(crate) fn bury(
+        &mut self,
+        stream: &Stream,
+        key: &Key<'_>,
+        place: Option<Handle>,
+        position: u64,
+    ) -> Result<(), MemoryError> {
+        match place {
+            Some(place) if stream.has(LayoutId(self.store.record(place).layout())) => {
+                let mut edit = self.store.edit(place);
+                body::init(&stream.layout, &mut BodyMut(&mut edit));
+                edit.set_layout(stream.layout_id.0);
+                edit.set_position(position);
+            }
+            place => {
+                debug_assert!(place.is_none(), "a stream that is filled from another one has one layout");
+                self.eviction.wanted_words = key.record_words(stream.layout.words_min());
+                let words = stream.layout.words_min();
+                let made = self.store.insert(key, stream.layout_id.0, words, |edit| {
+                    body::init(&stream.layout, &mut BodyMut(edit));
+                    edit.set_position(position);
+                })?;
+                let bytes = self.store.record(made).slot_bytes() as u64;
+                let stats = self.stats.entry(stream.id).or_default();
+                stats.entities += 1;
+                stats.bytes += bytes;
+            }
+        }
+        Ok(())
     }
 
     fn change(&mut self, stream: &Stream, op: &Op<'_>, hint: Hint, mode: Mode) -> Result<Outcome, OpError> {
@@ -388,7 +432,8 @@ impl Shard {
                 let clock_ms =
                     stream.clock_ms(now_ms).map_or(event.clock, |clock_ms| clock_ms.max(event.clock));
                 body.is_some_and(|body| {
-                    stream.is_dead(LayoutId(body.0.layout()), body::newest_ms(&body), clock_ms)
+                    let layout = LayoutId(body.0.layout());
+                    stream.is_dead(layout, body::newest_ms(&body), clock_ms) && !stream.may_be_alive(layout)
                 })
             }
             Mode::Replay { .. } => op.starts_anew,
@@ -396,7 +441,7 @@ impl Shard {
         // A dead one stays as it is until an event is counted: with another layout it might not be dead any more.
         if let (Some(old), Some(body)) = (place, body)
             && !dead
-            && body.0.layout() != stream.layout_id.0
+            && !stream.has(LayoutId(body.0.layout()))
         {
             match self.upgrade(stream, old) {
                 Ok(upgraded) => place = Some(upgraded),
@@ -475,10 +520,12 @@ impl Shard {
         let before_bytes = record.slot_bytes();
         let header_words = before_bytes / size_of::<u64>() - record.body_words();
         let from = LayoutId(record.layout());
-        let upgrade = stream.upgrade(from, stream.layout_id).expect("a record has a layout of its stream");
+        // What a backfill finds is still to come.
+        let to = stream.awaiting_id;
+        let upgrade = stream.upgrade(from, to).expect("a record has a layout of its stream");
         let target = upgrade.target(&Body(record));
         self.eviction.wanted_words = header_words + target.words;
-        let upgraded = self.store.relocate(place, stream.layout_id.0, target.words, |old, new| {
+        let upgraded = self.store.relocate(place, to.0, target.words, |old, new| {
             upgrade.copy(&Body(old), &mut BodyMut(new), &target);
         })?;
         let after_bytes = self.store.record(upgraded).slot_bytes();
@@ -502,6 +549,8 @@ impl Shard {
         let bytes_of = |store: &Store, place: Option<Handle>| {
             place.map_or(0, |place| store.record(place).slot_bytes() as u64)
         };
+        // In a stream that is filled with events of another one, a record that is new waits for these; one that starts anew does not.
+        let made_as = if place.is_none() { stream.fresh_id() } else { stream.layout_id };
         let is_outdated = |place: &Handle| dead && self.store.record(*place).layout() != stream.layout_id.0;
         let place = if let Some(outdated) = place.filter(is_outdated) {
             self.remove_counted(stream.id, outdated);
@@ -511,7 +560,7 @@ impl Shard {
         };
         let before_bytes = bytes_of(&self.store, place);
         let starts_anew = place.is_none() || dead;
-        let (place, fitted) = self.place(stream, key, place, dead, event);
+        let (place, fitted) = self.place(stream, key, place, made_as, dead, event);
         let after_bytes = bytes_of(&self.store, place);
         let stats = self.stats.entry(stream.id).or_default();
         stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
@@ -534,6 +583,7 @@ impl Shard {
         stream: &Stream,
         key: &Key<'_>,
         place: Option<Handle>,
+        made_as: LayoutId,
         dead: bool,
         event: &Event<'_>,
     ) -> (Option<Handle>, Result<(), MemoryError>) {
@@ -548,7 +598,7 @@ impl Shard {
             }
             None => {
                 self.eviction.wanted_words = key.record_words(layout.words_min());
-                let made = self.store.insert(key, stream.layout_id.0, layout.words_min(), |edit| {
+                let made = self.store.insert(key, made_as.0, layout.words_min(), |edit| {
                     body::init(layout, &mut BodyMut(edit));
                 });
                 match made {
@@ -557,6 +607,7 @@ impl Shard {
                 }
             }
         };
+        let layout_id = self.store.record(place).layout();
         loop {
             let body = Body(self.store.record(place));
             match body::fit(layout, &body, event, &mut self.placements) {
@@ -583,7 +634,7 @@ impl Shard {
                         beside = Some(larger);
                     }
                     self.eviction.wanted_words = key.record_words(words);
-                    let grown = self.store.relocate(place, stream.layout_id.0, words, |old, new| {
+                    let grown = self.store.relocate(place, layout_id, words, |old, new| {
                         let new = &mut BodyMut(new);
                         match &beside {
                             Some(before) => body::grow(layout, &before[..], new, &growth),
@@ -630,6 +681,8 @@ impl Shard {
                 }
                 // Shards do not agree yet who is dead.
                 Some(stream) if stream.is_pending() => {}
+                // Who is dead says that nothing comes of earlier events.
+                Some(stream) if stream.keeps_the_dead() => {}
                 Some(stream) => {
                     let (layout, newest_ms) = (LayoutId(record.layout()), body::newest_ms(&Body(record)));
                     let is_small = record.slot_bytes() <= UPGRADED_BYTES_MAX;
@@ -637,11 +690,7 @@ impl Shard {
                     if clock.is_some_and(|clock_ms| stream.is_dead(layout, newest_ms, clock_ms)) {
                         self.remove_counted(stream.id, place);
                         removed += 1;
-                    } else if layout != stream.layout_id
-                        && is_small
-                        && upgraded < UPGRADED_MAX
-                        && !self.is_tight()
-                    {
+                    } else if !stream.has(layout) && is_small && upgraded < UPGRADED_MAX && !self.is_tight() {
                         // So that other cores can read it. Without memory for it, it waits for its next event.
                         upgraded += usize::from(self.upgrade(stream, place).is_ok());
                     }

@@ -524,7 +524,14 @@ impl World {
         let AnyOp::Remove(remove) = AnyOp::decode(&bytes).unwrap() else { panic!("it is a REMOVE") };
         let log = &mut self.log;
         let removed = self.shards[owner]
-            .remove_entity(&self.catalogue, &remove, self.now, |_| true, |op| log.push(op.to_vec()))
+            .remove_entity(
+                &self.catalogue,
+                &remove,
+                self.now,
+                log.len() as u64 + 1,
+                |_| true,
+                |op| log.push(op.to_vec()),
+            )
             .unwrap();
         assert_eq!(removed == 1, self.model.delete(entity, self.now), "{entity} is removed at {}", self.now);
     }

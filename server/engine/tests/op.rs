@@ -166,3 +166,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_merge_of_any_size_is_read_back_and_a_damaged_one_is_none() {
+    for count in [0usize, 1, 40_000, 262_000] {
+        let words: Vec<u64> = (0..count as u64).map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        for layout in [LayoutId(5), LayoutId(70_000)] {
+            let mut bytes = Vec::new();
+            op::encode_remove(&mut bytes, layout, b"before", true);
+            op::encode_merge(&mut bytes, layout, b"entity", &words);
+            op::encode_remove(&mut bytes, layout, b"behind", false);
+            let ops: Vec<&[u8]> = op::iter(&bytes).map(Result::unwrap).collect();
+            assert_eq!(ops.len(), 3);
+            assert!(op::is_merge(ops[1]) && !op::is_merge(ops[0]) && !op::is_remove(ops[1]));
+            assert_eq!(op::layout(ops[1]), Some(layout));
+            let AnyOp::Merge(merge) = AnyOp::decode(ops[1]).unwrap() else { panic!("it is a MERGE") };
+            assert_eq!((merge.layout, merge.entity), (layout, &b"entity"[..]));
+            assert_eq!(merge.words(), words);
+            let short = &ops[1][..ops[1].len() - 1];
+            assert!(AnyOp::decode(short).is_err());
+            let mut shorter = short.to_vec();
+            let head = 3 | (shorter.len() as u32) << 8;
+            shorter[..4].copy_from_slice(&head.to_le_bytes());
+            assert!(AnyOp::decode(&shorter).is_err(), "part of a word, or of an entity");
+        }
+    }
+}

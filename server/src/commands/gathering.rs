@@ -91,7 +91,8 @@ impl Gathering {
     pub(crate) fn write(&self, out: &mut Vec<u8>, core: &Core) {
         match &self.subject {
             Subject::Stream { stream, stats } => {
-                stream::write_stream_info(out, self.proto, stream, stats, core.now_ms);
+                let progress = core.shared.backfill.of(stream.id);
+                stream::write_stream_info(out, self.proto, stream, stats, progress.as_ref(), core.now_ms);
             }
             Subject::Memory(usage) => {
                 memory::write_stats(out, self.proto, &core.shared, &core.catalogue, usage);

@@ -11,14 +11,15 @@ use super::gathering::{self, Subject};
 use super::window::write_optional;
 use super::{Call, Flow, no_such_stream};
 use crate::admin::{AdminMessage, Asker};
+use crate::backfill::{BackfillState, Progress};
 
 /// `STREAM.CREATE <stream> [FIELDS ...] WINDOWS ... AGGREGATE ... [...]`
 pub(super) fn create(call: &mut Call<'_>) -> Flow {
     let args: Vec<&[u8]> = call.request.skip(2).iter().collect();
-    match Definition::parse(call.request.at(1), &args) {
-        Ok(definition) => {
+    match Definition::parse_create(call.request.at(1), &args) {
+        Ok((definition, source)) => {
             let asker = asker(call);
-            ask_admin(call, AdminMessage::Create { definition, asker })
+            ask_admin(call, AdminMessage::Create { definition, source, asker })
         }
         Err(error) => call.error(format_args!("ERR {error}")),
     }
@@ -79,10 +80,11 @@ pub(super) fn write_stream_info(
     proto: Proto,
     stream: &Stream,
     stats: &StreamStats,
+    progress: Option<&Progress>,
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 28);
+    reply::map(out, proto, 29);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -156,6 +158,35 @@ pub(super) fn write_stream_info(
         reply::bulk(out, feature.name.as_bytes());
         write_optional(out, proto, stream.covered_from(feature));
     }
+    reply::bulk(out, b"backfill");
+    write_backfill(out, proto, stream, progress);
+}
+
+/// How the stream is filled with earlier events: null, where it never was.
+fn write_backfill(out: &mut Vec<u8>, proto: Proto, stream: &Stream, progress: Option<&Progress>) {
+    if stream.backfill.is_none() {
+        return reply::null(out, proto);
+    }
+    let state = match progress {
+        _ if !stream.is_filling() => "finished",
+        None => "waiting for its turn",
+        Some(progress) => match &progress.state {
+            BackfillState::Reading => "reading the log",
+            BackfillState::Merging => "merging",
+            BackfillState::WaitingForRoom => "waiting for room in memory or in the log",
+            BackfillState::Failed(_) => "failed, will begin again",
+        },
+    };
+    reply::map(out, proto, 5);
+    bulks(out, "state", state);
+    let percent = match progress {
+        _ if !stream.is_filling() => 100,
+        progress => progress.map_or(0, |progress| progress.percent as i64),
+    };
+    integer(out, "percent", percent);
+    integer(out, "events", progress.map_or(0, |progress| progress.events as i64));
+    integer(out, "entities", progress.map_or(0, |progress| progress.merged as i64));
+    integer(out, "too_large", progress.map_or(0, |progress| progress.too_large as i64));
 }
 
 fn bulks(out: &mut Vec<u8>, name: &str, value: &str) {

@@ -137,6 +137,11 @@ fn describe(catalogue: &Catalogue, op: &[u8], line: &mut String) -> Result<(), O
             put_head(catalogue, verb, remove.layout, remove.entity, line);
             Ok(())
         }
+        AnyOp::Merge(merge) => {
+            put_head(catalogue, "MERGE", merge.layout, merge.entity, line);
+            put(line, format_args!(" words={}", merge.words().len()));
+            Ok(())
+        }
         AnyOp::Event(event) => {
             let verb = if event.judged == Judged::Noted { "NOTE" } else { "EVENT" };
             put_head(catalogue, verb, event.layout, event.entity, line);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use windrow_durability::LogGroup;
+use windrow_engine::backfill::Merged;
 use windrow_engine::form::quote;
 use windrow_engine::op::{self, AnyOp, Op};
 use windrow_engine::{
@@ -17,6 +18,7 @@ use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
 use super::row::{write_pairs, write_row};
 use super::staged::{Item, Staged};
+use crate::backfill::MergeAnswer;
 use crate::commands::write_entity_info;
 use crate::config::{AppendFsync, Config, MaxmemoryPolicy};
 use crate::connection::buffers::BufferPool;
@@ -243,12 +245,14 @@ impl Core {
         let Ok(AnyOp::Remove(remove)) = AnyOp::decode(op) else {
             unreachable!("an operation as it was encoded")
         };
+        let position = self.group.next_position();
         let group = std::cell::RefCell::new(&mut self.group);
         let (now_ms, mut refusal) = (self.now_ms, None);
         let removed = engine.remove_entity(
             &self.catalogue,
             &remove,
             now_ms,
+            position,
             |bytes| {
                 refusal = group.borrow_mut().admit(bytes, now_ms).err();
                 refusal.is_none()
@@ -263,12 +267,57 @@ impl Core {
                 // Also that there is nothing must not be taken back.
                 self.group.end()
             }
-            (Err(NoRoom), refusal) => {
+            (Err(NoRoom::Log), refusal) => {
                 self.counters.errors += 1;
                 reply::error_display(out, refusal.expect("the log said why"));
                 0
             }
+            (Err(NoRoom::Memory), _) => {
+                self.counters.errors += 1;
+                out.extend_from_slice(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+                0
+            }
         }
+    }
+
+    /// Puts what a backfill found into records of this shard.
+    #[cold]
+    pub(super) fn merge_all(&mut self, ops: &[u8]) -> MergeAnswer {
+        let mut answer = MergeAnswer { shard: self.id, left: Vec::new(), merged: 0, too_large: 0, end: 0 };
+        for op in op::iter(ops) {
+            let op = op.expect("an operation as it was encoded");
+            match self.merge(op) {
+                Merged::Done => answer.merged += 1,
+                Merged::Nothing => {}
+                Merged::TooLarge => answer.too_large += 1,
+                Merged::OutOfMemory => answer.left.extend_from_slice(op),
+            }
+        }
+        answer.end = self.group.end();
+        answer
+    }
+
+    fn merge(&mut self, op: &[u8]) -> Merged {
+        let Some(engine) = self.engine.as_mut() else { return Merged::OutOfMemory };
+        let group = &mut self.group;
+        let evicted = engine.make_room_for_event(&self.catalogue, |op| group.log_removal(op));
+        self.counters.evicted += evicted as u64;
+        if self.group.admit(op.len(), self.now_ms).is_err() {
+            return Merged::OutOfMemory;
+        }
+        let position = self.group.next_position();
+        let merged = match AnyOp::decode(op).expect("an operation as it was encoded") {
+            AnyOp::Merge(merge) => engine.merge(&self.catalogue, &merge, self.now_ms, position),
+            AnyOp::Event(note) if engine.note(&self.catalogue, &note) => {
+                self.group.push(op, false);
+                return Merged::Nothing;
+            }
+            AnyOp::Event(_) | AnyOp::Remove(_) => Merged::Nothing,
+        };
+        if merged == Merged::Done {
+            self.group.push(op, false);
+        }
+        merged
     }
 
     /// Makes room in memory for the next tick, where there is little.

@@ -45,6 +45,8 @@ pub(crate) struct ShardNumbers {
     pub(crate) tick_since_ms: AtomicU64,
     /// The catalogue version that the shard uses; [`NO_CATALOGUE`] before its thread runs.
     catalogue_version: AtomicU64,
+    /// The last operation of the shard's log, since the start, before that version.
+    adopted_at: AtomicU64,
     is_loaded: AtomicBool,
 }
 
@@ -98,8 +100,9 @@ impl ShardHandle {
         ShardHandle { gate: Gate::new(), waker, mailbox: Mailbox::default(), numbers }
     }
 
-    /// The shard uses this version of the catalogue from now on.
-    pub(super) fn set_catalogue(&self, version: u64) {
+    /// The shard uses this version of the catalogue from now on, and did not for the operations of its log up to `log_end`.
+    pub(super) fn set_catalogue(&self, version: u64, log_end: u64) {
+        self.numbers.adopted_at.store(log_end, Relaxed);
         self.numbers.catalogue_version.store(version, Release);
     }
 
@@ -111,6 +114,11 @@ impl ShardHandle {
     /// Whether the shard has its records.
     pub(crate) fn is_loaded(&self) -> bool {
         self.numbers.is_loaded.load(Acquire)
+    }
+
+    /// The last operation of the shard's log before it used the version of the catalogue that it uses.
+    pub(crate) fn adopted_at(&self) -> u64 {
+        self.numbers.adopted_at.load(Relaxed)
     }
 
     /// Whether the shard uses this version of the catalogue, or a later one.
@@ -165,7 +173,7 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let handle = ShardHandle::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
         assert!(!handle.uses_catalogue(0));
-        handle.set_catalogue(3);
+        handle.set_catalogue(3, 0);
         assert!(handle.uses_catalogue(2) && handle.uses_catalogue(3) && !handle.uses_catalogue(4));
     }
 }

@@ -52,6 +52,11 @@ impl ShardLoop {
                     question.answer(engine, catalogue, group.position());
                 }
                 Message::AskTop(scan) => self.take_top(scan),
+                Message::Merge(asked) => {
+                    let answer = self.core.merge_all(&asked.ops);
+                    // Whoever asked has ended.
+                    let _ = asked.answer.send(answer);
+                }
                 Message::TopFound { connection, found } => self.merge_top(connection, found),
             }
         }
@@ -108,7 +113,7 @@ impl ShardLoop {
 
     /// Tells the admin thread which catalogue this shard uses.
     pub(super) fn say_catalogue(&self) {
-        self.shared.shards[self.core.id].set_catalogue(self.core.catalogue.version);
+        self.shared.shards[self.core.id].set_catalogue(self.core.catalogue.version, self.core.group.end());
         // The admin thread outlives the shards' loops; if it has gone, nobody waits for this.
         let _ = self.shared.admin.send(AdminMessage::ShardMoved);
     }

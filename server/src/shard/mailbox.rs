@@ -11,6 +11,7 @@ use windrow_storage::{Poison, ShardLog};
 
 use super::peers::Peers;
 use super::top::TopScan;
+use crate::backfill::MergeAsked;
 use crate::commands::{Answer, Asked};
 use crate::connection::{Client, ConnectionId};
 use crate::snapshot::SnapshotQuestion;
@@ -31,6 +32,8 @@ pub(crate) enum Message {
     Stats { connection: ConnectionId, answer: Answer },
     /// Take part in a WINDOW.TOP.
     AskTop(Arc<TopScan>),
+    /// What a backfill found of this shard's entities.
+    Merge(MergeAsked),
     /// The snapshot thread wants to know something.
     AskSnapshot(SnapshotQuestion),
     /// What a shard found for the WINDOW.TOP of `connection`.

@@ -64,6 +64,9 @@ impl SnapshotQuestion {
 
 /// Writes one image. Gives it, and how many there are now.
 pub(super) fn write_image(shared: &Arc<Shared>, loans: &mut Loans) -> Result<(ImageEntry, usize), String> {
+    if shared.config().is_unlogged {
+        return Err("the server keeps no log, which an image is nothing without".to_owned());
+    }
     // The walk would fetch each chunk of the last image that is not in memory yet, at the lowest priority, and a shard that needs one
     // meanwhile would wait for that.
     while shared.chunks_pending() > 0 {

@@ -226,7 +226,11 @@ fn bad_input_is_answered_and_the_connection_goes_on() {
     for (words, part) in [
         ("FOO a b", "ERR unknown command 'FOO', with args beginning with: 'a' 'b' "),
         ("SLOWLOG GET", "ERR 'SLOWLOG' is not available in this version"),
-        ("STREAM.ALTER s ADD WINDOWS 2h BACKFILL", "BACKFILL is not available in this version"),
+        ("STREAM.ALTER s SET TTL 9d BACKFILL", "BACKFILL stands once, behind ADD WINDOWS or ADD AGGREGATE"),
+        (
+            "STREAM.CREATE t WINDOWS 1h AGGREGATE count BACKFILL FROM nope",
+            "no stream 'nope' to take events from",
+        ),
         ("STREAM.ALTER s DROP WINDOWS 2h", "'2h' is none of the stream's windows"),
         ("ENTITY.DEL e nope", "no such stream 'nope'"),
         ("ENTITY.SCAN s 77", "invalid cursor"),

@@ -272,6 +272,55 @@ fn under_always_no_core_shows_a_removal_that_is_not_durable() {
     }
 }
 
+const DEDUP_STREAM: &str = "STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m AGGREGATE count DEDUP 10m";
+
+/// Two clients send the same event while the log cannot be synced; gives their replies, those that came before `then` had its turn
+/// apart.
+fn sent_twice_while_the_log_waits(shards: usize, then: impl FnOnce(&GatedDisk)) -> (Vec<Reply>, Vec<Reply>) {
+    let disk = GatedDisk::default();
+    let always = Config { appendfsync: AppendFsync::Always, ..config(shards) };
+    let running = start_on(always, Arc::new(disk.clone()));
+    Client::connect(&running).ask(DEDUP_STREAM).assert_ok();
+    let clients = [Client::connect(&running), Client::connect(&running)];
+    disk.close_log();
+    let (sender, replies) = std::sync::mpsc::channel();
+    let senders: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            let sender = sender.clone();
+            let thread = std::thread::spawn(move || sender.send(client.ask("EVENT.ADD e s ID x *")).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            thread
+        })
+        .collect();
+    let early: Vec<Reply> = replies.try_iter().collect();
+    then(&disk);
+    // A server that waits for its log could not end.
+    disk.open_log();
+    senders.into_iter().for_each(|thread| thread.join().unwrap());
+    (early, replies.try_iter().collect())
+}
+
+#[test]
+fn under_always_a_duplicate_is_answered_only_when_what_it_repeats_is_durable() {
+    for shards in [1, 4] {
+        let (early, late) = sent_twice_while_the_log_waits(shards, |_| ());
+        assert_eq!(early, [], "a power loss would make these untrue");
+        let duplicate = Reply::Simple("DUPLICATE".to_owned());
+        let duplicates = late.iter().filter(|reply| **reply == duplicate).count();
+        assert_eq!((late.len(), duplicates), (2, 1), "{late:?}");
+    }
+}
+
+#[test]
+fn the_outcome_of_a_duplicate_is_as_unknown_as_that_of_the_event_that_could_not_be_synced() {
+    for shards in [1, 4] {
+        let (early, late) = sent_twice_while_the_log_waits(shards, |disk| disk.disk.lose_syncs(0, 1 << 40));
+        assert_eq!((early.len(), late.len()), (0, 2));
+        late.iter().for_each(|reply| reply.assert_error("unknown"));
+    }
+}
+
 /// A disk in memory whose log files can be neither read nor synced while a gate is closed.
 #[derive(Clone, Default)]
 struct GatedDisk {

@@ -1,5 +1,6 @@
 //! Promises of the whole server, kept in process on disks in memory.
 
+mod backfill;
 mod catalogue;
 mod clients;
 mod durability;

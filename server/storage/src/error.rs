@@ -176,7 +176,11 @@ impl fmt::Display for StorageError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StorageError::Io { action, path, source } => {
-                write!(out, "cannot {action} {}: {source}", path.display())
+                write!(out, "cannot {action} {}: {source}", path.display())?;
+                if is_disk_full(source) {
+                    out.write_str("; make room on that disk, nothing is lost by waiting")?;
+                }
+                Ok(())
             }
             StorageError::Poisoned { reason } => write!(
                 out,

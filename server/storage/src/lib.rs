@@ -41,7 +41,7 @@ pub use disk::{Disk, DiskFile};
 pub use error::{LogDamage, StorageError};
 pub use files::{LogFiles, LogPin, LogReader, Retained};
 pub use log::{Idle, LogSyncer, LogWatch, Progress, ShardLog, SpareState};
-pub use manifest::{Catalogue, ImageEntry, LayoutEntry, Manifest, Settled, StreamEntry};
+pub use manifest::{Backfill, Boundary, Catalogue, ImageEntry, LayoutEntry, Manifest, Settled, StreamEntry};
 pub use options::{OnCorruption, Retention, SegmentFill, StorageOptions};
 pub use poison::Poison;
 pub use position::Position;

@@ -108,6 +108,9 @@ pub struct StreamEntry {
     /// When its layout was everywhere, if the stream was altered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// How its layout was, or is being, filled with earlier events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
     /// The layouts it had before, oldest first; the log names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub older: Vec<LayoutEntry>,
@@ -124,6 +127,39 @@ pub struct LayoutEntry {
     /// When it was everywhere, if it was not the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// How it was filled with earlier events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
+}
+
+/// How a layout is filled with earlier events out of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backfill {
+    /// The layout's id in records that lack them.
+    pub awaiting: u32,
+    /// The stream whose events they are, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<u32>,
+    /// The stream's clock when its own earlier events were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_ms: Option<i64>,
+    /// Where they end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Boundary>,
+    /// Since when the layout is complete, once it is filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached_ms: Option<i64>,
+}
+
+/// A place in the logs of all shards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boundary {
+    /// The epoch.
+    pub epoch: u32,
+    /// The last operation of each shard's log.
+    pub ops: Vec<u64>,
 }
 
 /// When every shard had a layout.
@@ -207,7 +243,11 @@ impl Manifest {
     /// The lowest format whose servers understand this manifest. Whoever adds a field that an older server must not ignore adds it
     /// here.
     fn format_needed(&self) -> u32 {
-        if self.images.is_empty() && self.epochs_given_back == 0 {
+        // A server that knows no backfill could not read its operations.
+        let is_filled = self.catalogue.streams.iter().any(|stream| {
+            stream.backfill.is_some() || stream.older.iter().any(|older| older.backfill.is_some())
+        });
+        if self.images.is_empty() && self.epochs_given_back == 0 && !is_filled {
             MANIFEST_FORMAT_OLDEST
         } else {
             MANIFEST_FORMAT

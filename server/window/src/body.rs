@@ -3,6 +3,9 @@
 //! An event is added in steps, so that nothing is half applied: [`fit`] says that it is late, or finds its place in every tier, or
 //! says which ring must grow first ([`grow`] copies the body to larger words); [`add`] cannot fail.
 
+pub mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod ring;
 #[cfg(test)]
 mod sketch_tests;
@@ -126,10 +129,11 @@ pub fn newest_ms<W: Words + ?Sized>(words: &W) -> i64 {
     words.get(0).cast_signed()
 }
 
-/// Whether an entity whose newest event is `newest_ms` is dead at `clock_ms`: it reads as empty, and a new event starts it anew.
+/// Whether an entity whose newest event is `newest_ms` is dead at `clock_ms`: it reads as empty, and a new event starts it anew. One
+/// without events is.
 #[inline]
 pub fn is_dead(layout: &Layout, newest_ms: i64, clock_ms: i64) -> bool {
-    layout.death_ms.is_some_and(|death_ms| newest_ms < clock_ms.saturating_sub(death_ms))
+    newest_ms == NONE || layout.death_ms.is_some_and(|death_ms| newest_ms < clock_ms.saturating_sub(death_ms))
 }
 
 /// Makes `words` a body without events. They are at least [`Layout::words_min`] many.

@@ -93,6 +93,11 @@ impl Columns {
                 }
             }
         }
+        Self::of(own)
+    }
+
+    /// The columns of these partials, each with the generation in which it began.
+    fn of(mut own: Vec<(Partial, u32)>) -> Self {
         // Stable: within a kind, as declared.
         own.sort_by_key(|(partial, _)| partial.kind());
         let (own, origins): (Vec<Partial>, Vec<u32>) = own.into_iter().unzip();
@@ -105,6 +110,17 @@ impl Columns {
         });
         let sketches = sketches.collect();
         Self { sketches, partials: own.into(), numbers, wide, origins: origins.into(), has_twins }
+    }
+
+    /// Some of the columns, in their order.
+    pub(crate) fn subset(&self, mut is_kept: impl FnMut(Partial, u32) -> bool) -> Self {
+        let own = self.partials.iter().copied().zip(self.origins.iter().copied());
+        Self::of(own.filter(|&(partial, origin)| is_kept(partial, origin)).collect())
+    }
+
+    /// The generation in which a column began.
+    pub(crate) fn began(&self, column: usize) -> u32 {
+        self.origins[column]
     }
 
     /// Those that are one number.

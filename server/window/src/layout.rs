@@ -80,6 +80,9 @@ pub struct Tier {
     pub shapes: Box<[Shape]>,
     /// What the layout before kept when this one came: records that are upgraded bring no older buckets along.
     pub(crate) kept_since_ms: i64,
+    /// Of a tier that keeps longer windows since an ALTER … BACKFILL: the latest clock at which a shard may take the layout over for no
+    /// bucket to be lost between what records bring along and what the backfill brings.
+    pub handed_over_by_ms: Option<i64>,
 }
 
 /// The layout of a stream before an ALTER, and the time of that.
@@ -91,6 +94,8 @@ pub struct Before<'l> {
     pub clock_ms: Option<i64>,
     /// Whether every shard has it: until then an entity lives for the shorter of both times.
     pub is_settled: bool,
+    /// Of an ALTER … BACKFILL, the stream's clock when it was asked for.
+    pub backfill_asked_ms: Option<i64>,
 }
 
 /// One form of a tier's ring.
@@ -107,6 +112,9 @@ pub struct Shape {
     /// Words of the tier's data.
     pub words: usize,
 }
+
+/// Shards may take so long to take over an ALTER … BACKFILL that makes windows longer, by the stream's clock, or their RETAIN.
+const HANDING_OVER_MS_MAX: i64 = 10_000;
 
 /// Widths that counts go through.
 const COUNT_BITS: [u32; 3] = [16, 32, 64];
@@ -171,8 +179,15 @@ impl Tier {
         });
         let generation = before.map_or(0, |before| before.layout.generation + 1);
         let columns = Columns::new(specs, old.map(|(_, tier)| &tier.columns), generation);
-        let kept_since_ms = old.and_then(|(before, tier)| Some(tier.kept_from_ms(before.clock_ms?)));
-        let kept_since_ms = kept_since_ms.unwrap_or(i64::MIN);
+        // Where longer windows are to be filled, it must be the same from the beginning on: what records bring along and what the
+        // backfill brings then meet. So it is a little later than needed, as long as shards may take to learn of it.
+        let handed_over_by_ms =
+            old.filter(|(_, tier)| tier.longest_ms < longest_ms).and_then(|(before, tier)| {
+                Some(before.backfill_asked_ms? + HANDING_OVER_MS_MAX.min(tier.retain_ms))
+            });
+        let kept_since_ms = old
+            .and_then(|(before, tier)| Some(tier.kept_from_ms(handed_over_by_ms.or(before.clock_ms)?)))
+            .unwrap_or(i64::MIN);
         let slots = slots(width_ms, longest_ms, retain_ms, skew_ms);
         let full_bits: i128 = columns.iter().map(|column| i128::from(cell_bits(*column, width_ms, 64))).sum();
         let full_bytes = slots * full_bits / 8;
@@ -188,7 +203,7 @@ impl Tier {
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
         let shapes = Self::shapes(&columns, width_ms, slots);
-        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes, kept_since_ms })
+        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes, kept_since_ms, handed_over_by_ms })
     }
 
     fn shapes(columns: &[Partial], width_ms: i64, slots: usize) -> Box<[Shape]> {
@@ -379,6 +394,54 @@ impl Layout {
         Ok(layout)
     }
 
+    /// What a BACKFILL computes of earlier events, for bodies of this layout: the columns that this layout has and `before`, the one
+    /// before it, had not, and every column of a tier that keeps longer windows now; all columns without `before`. `None`: nothing.
+    ///
+    /// LATENESS does not count: the events were judged when they came.
+    pub fn to_backfill(&self, before: Option<&Self>) -> Option<Self> {
+        let is_new = |origin: u32| before.is_none() || origin == self.generation;
+        let tiers: Box<[Tier]> = self
+            .tiers
+            .iter()
+            .filter_map(|tier| {
+                let old =
+                    before.and_then(|before| before.tiers.iter().find(|old| old.width_ms == tier.width_ms));
+                let is_longer = old.is_some_and(|old| old.longest_ms < tier.longest_ms);
+                let columns = tier.columns.subset(|_, origin| is_longer || is_new(origin));
+                let shapes = Tier::shapes(&columns, tier.width_ms, tier.slots);
+                (!columns.is_empty()).then_some(Tier { columns, shapes, ..*tier })
+            })
+            .collect();
+        let lifetime = self.lifetime.as_ref().map(|columns| columns.subset(|_, origin| is_new(origin)));
+        let lifetime = lifetime.filter(|columns| !columns.is_empty());
+        if tiers.is_empty() && lifetime.is_none() {
+            return None;
+        }
+        let has_sketches = tiers
+            .iter()
+            .map(|tier| &tier.columns)
+            .chain(&lifetime)
+            .any(|columns| !columns.sketches().is_empty());
+        Some(Self {
+            fields: self.fields.clone(),
+            tiers,
+            lifetime,
+            has_sketches,
+            features: Box::default(),
+            clock: self.clock,
+            lateness_ms: None,
+            skew_ms: self.skew_ms,
+            skew_action: self.skew_action,
+            death_ms: self.death_ms,
+            dead_before_ms: self.dead_before_ms,
+            generation: self.generation,
+            ring_skew_ms: self.ring_skew_ms,
+            window_origins: self.window_origins.clone(),
+            windows: self.windows.clone(),
+            aggregates: self.aggregates.clone(),
+        })
+    }
+
     /// Words before the tiers' rings.
     pub(crate) fn tiers_at(&self) -> usize {
         1 + self.lifetime.as_ref().map_or(0, Columns::words)
@@ -444,9 +507,16 @@ impl Layout {
     /// The generation since which a feature is complete: that in which its columns began, or in which its tier became long enough for
     /// it.
     pub fn complete_since(&self, feature: &Feature) -> u32 {
+        let (columns, length) = self.began(feature);
+        columns.max(length)
+    }
+
+    /// The generations in which a feature's columns began, and in which its tier became long enough for it.
+    pub fn began(&self, feature: &Feature) -> (u32, u32) {
         let Some(tier) = feature.tier else {
             let partials = lifetime_partials(feature.aggregate, &self.fields);
-            return self.lifetime.as_ref().and_then(|columns| columns.origin_of(&partials)).unwrap_or(0);
+            let began = self.lifetime.as_ref().and_then(|columns| columns.origin_of(&partials)).unwrap_or(0);
+            return (began, began);
         };
         let tier = &self.tiers[tier];
         let columns = tier.columns.origin_of(&Partial::of(feature.aggregate, &self.fields)).unwrap_or(0);
@@ -459,7 +529,15 @@ impl Layout {
             })
             .map(|(_, &origin)| origin)
             .min();
-        columns.max(long_enough.unwrap_or(0))
+        (columns, long_enough.unwrap_or(0))
+    }
+
+    /// Whether buckets of longer windows may be whole neither in records nor in what a backfill finds, since every shard had this layout
+    /// only at `settled_ms`.
+    pub fn is_handed_over_late(&self, width_ms: i64, settled_ms: Option<i64>) -> bool {
+        let tier = self.tiers.iter().find(|tier| tier.width_ms == width_ms);
+        let by_ms = tier.and_then(|tier| tier.handed_over_by_ms);
+        by_ms.zip(settled_ms).is_some_and(|(by_ms, settled_ms)| settled_ms > by_ms)
     }
 
     /// The tier of a bucket width.

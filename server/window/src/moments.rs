@@ -55,6 +55,11 @@ impl Spreading {
         }
     }
 
+    /// Without the count.
+    pub(crate) fn moments(self) -> Moments {
+        self.moments
+    }
+
     /// The sum of squared distances, divided by the count less `fewer`; `None` where that is not positive.
     pub(crate) fn variance(self, fewer: u128) -> Option<f64> {
         let divisor = self.count.checked_sub(fewer).filter(|&divisor| divisor > 0)?;
@@ -84,6 +89,18 @@ impl Decayed {
         let at_ms = if self.sum == 0.0 { ts } else { self.at_ms.max(ts) };
         let value = Self { sum: value, at_ms: ts };
         Self { sum: self.at(at_ms, halflife_ms) + value.at(at_ms, halflife_ms), at_ms }
+    }
+
+    /// Both together, at the later time.
+    pub(crate) fn merged(self, other: Self, halflife_ms: i64) -> Self {
+        match (self.sum == 0.0, other.sum == 0.0) {
+            (true, _) => other,
+            (_, true) => self,
+            _ => {
+                let at_ms = self.at_ms.max(other.at_ms);
+                Self { sum: self.at(at_ms, halflife_ms) + other.at(at_ms, halflife_ms), at_ms }
+            }
+        }
     }
 
     /// The sum at a time: what is not yet due counts for more than it is.

@@ -77,6 +77,12 @@ pub(super) const STREAM_CREATE: Command =
             Arg::string("ttl", "How long after its newest event an entity is forgotten.")
                 .token("TTL")
                 .optional(),
+            Arg::string(
+                "source",
+                "A stream whose events, as far as the log holds them, it is filled with in the background.",
+            )
+            .token("BACKFILL FROM")
+            .optional(),
         ]);
 
 pub(super) const STREAM_ALTER: Command =
@@ -86,7 +92,7 @@ pub(super) const STREAM_ALTER: Command =
         .complexity(
             "O(N) where N is the number of features, and a change of the catalogue on every shard; records follow later",
         )
-        .summary("Changes a stream: what is kept goes on, what is added counts events from now on.")
+        .summary("Changes a stream: what is kept goes on; what is added counts events from now on, or with BACKFILL earlier ones, too.")
         .arguments(&[
             STREAM,
             Arg::one_of(
@@ -104,6 +110,12 @@ pub(super) const STREAM_ALTER: Command =
                                 .token("AGGREGATE")
                                 .optional()
                                 .multiple(),
+                            Arg::keyword(
+                                "backfill",
+                                "BACKFILL",
+                                "Fill what is added with earlier events, as far as the log holds them, in the background.",
+                            )
+                            .optional(),
                         ],
                         "What is added.",
                     )

@@ -24,7 +24,8 @@ fn example() -> Manifest {
         definition: "FIELDS amount FLOAT WINDOWS 5m AGGREGATE \"count\"\n".to_owned(),
         created_ms: -1,
         settled: Some(Settled { at_ms: 7, clock_ms: Some(8) }),
-        older: vec![LayoutEntry { layout_id: 1, definition: "WINDOWS 5m".to_owned(), settled: None }],
+        backfill: None,
+        older: vec![LayoutEntry { layout_id: 1, definition: "WINDOWS 5m".to_owned(), settled: None, backfill: None }],
     });
     manifest
 }

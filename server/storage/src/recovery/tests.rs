@@ -410,6 +410,7 @@ fn a_change_of_the_catalogue_is_durable_when_it_returns_and_outlives_starts() {
         definition: "WINDOWS 5m".to_owned(),
         created_ms: 3,
         settled: None,
+        backfill: None,
         older: Vec::new(),
     };
     let version = started.directory.update_catalogue(|catalogue| {

@@ -19,6 +19,18 @@ impl Definition {
     /// # Errors
     /// Says which word is wrong, or what is wrong with the outcome.
     pub fn altered(&self, args: &[&[u8]]) -> Result<Self, DefinitionError> {
+        match self.altered_with(args)? {
+            (altered, false) => Ok(altered),
+            (_, true) => fail("BACKFILL is not a part of a definition".to_owned()),
+        }
+    }
+
+    /// The same, and whether BACKFILL stands behind what is added.
+    ///
+    /// # Errors
+    /// As [`Definition::altered`].
+    pub fn altered_with(&self, args: &[&[u8]]) -> Result<(Self, bool), DefinitionError> {
+        let (mut wants_backfill, mut adds) = (false, false);
         let mut words = Words::of(self);
         let mut verb = None;
         let mut at = 0;
@@ -41,10 +53,12 @@ impl Definition {
             let verb = verb.expect("looked at above");
             let word = args.get(at).copied().unwrap_or_default();
             if word.eq_ignore_ascii_case(b"BACKFILL") {
-                return fail(
-                    "BACKFILL is not available in this version: what is added counts events from now on"
-                        .to_owned(),
-                );
+                if verb != "ADD" || wants_backfill || !adds {
+                    return fail("BACKFILL stands once, behind ADD WINDOWS or ADD AGGREGATE".to_owned());
+                }
+                wants_backfill = true;
+                at += 1;
+                continue;
             }
             let Some(section) = keyword_among(sections, word) else {
                 return fail(format!("{verb} takes {}, not {}", sections.join(", "), quote(word)));
@@ -60,6 +74,7 @@ impl Definition {
             if operands.is_empty() {
                 return fail(format!("{verb} {section} has nothing behind it"));
             }
+            adds |= verb == "ADD" && section != "FIELDS";
             match (verb, section) {
                 (_, "AGGREGATE") => aggregates.push((verb, operands)),
                 ("ADD", _) => words.append(section, operands),
@@ -107,7 +122,7 @@ impl Definition {
                 ));
             }
         }
-        words.with_aggregates(&Self { aggregates: specs, ..widened })
+        Ok((words.with_aggregates(&Self { aggregates: specs, ..widened })?, wants_backfill))
     }
 
     /// What STREAM.ALTER can make of this definition to be the same as `wanted`.

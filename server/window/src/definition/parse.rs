@@ -15,11 +15,11 @@ const SKEW_DEFAULT_MS: i64 = duration::MINUTE_MS;
 /// The most bytes of a stream's or a field's name.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Options of the language that this version does not have.
-const NOT_BUILT: [&str; 1] = ["BACKFILL"];
+/// Not of a definition, but of the command that makes one.
+const BACKFILL: &str = "BACKFILL";
 
 const SECTIONS: [&str; 10] =
-    ["FIELDS", "WINDOWS", "AGGREGATE", "CLOCK", "LATENESS", "SKEW", "DEDUP", "RETAIN", "TTL", NOT_BUILT[0]];
+    ["FIELDS", "WINDOWS", "AGGREGATE", "CLOCK", "LATENESS", "SKEW", "DEDUP", "RETAIN", "TTL", BACKFILL];
 
 impl Definition {
     /// Parses the arguments that follow the stream's name in STREAM.CREATE.
@@ -27,8 +27,29 @@ impl Definition {
     /// # Errors
     /// Says which word is wrong and what is expected there.
     pub fn parse(name: &[u8], args: &[&[u8]]) -> Result<Self, DefinitionError> {
+        match Self::parse_create(name, args)? {
+            (definition, None) => Ok(definition),
+            (_, Some(_)) => fail(format!("{BACKFILL} is not a part of a definition")),
+        }
+    }
+
+    /// The same, and the stream behind BACKFILL FROM.
+    ///
+    /// # Errors
+    /// As [`Definition::parse`].
+    pub fn parse_create(name: &[u8], args: &[&[u8]]) -> Result<(Self, Option<Box<str>>), DefinitionError> {
         let name = parse_name(name, "stream")?;
         let sections = Sections::split(args)?;
+        let source = match (sections.has(BACKFILL), sections.get(BACKFILL)) {
+            (false, _) => None,
+            (true, [from, source]) if from.eq_ignore_ascii_case(b"FROM") => {
+                Some(parse_name(source, "stream")?)
+            }
+            (true, _) => return fail(format!("{BACKFILL} is followed by FROM and a stream")),
+        };
+        if source.as_ref() == Some(&name) {
+            return fail(format!("{BACKFILL} FROM '{name}' is the stream itself"));
+        }
         let fields = parse_fields(sections.get("FIELDS"))?;
         let windows = parse_windows(sections.required("WINDOWS")?)?;
         let aggregates = parse_aggregates(sections.required("AGGREGATE")?, &fields, &windows)?;
@@ -58,7 +79,7 @@ impl Definition {
             ttl_ms,
         };
         crate::layout::check(&definition)?;
-        Ok(definition)
+        Ok((definition, source))
     }
 
     /// Parses text that [`Definition::to_args_text`] wrote, or a person: words separated by spaces.
@@ -92,14 +113,16 @@ impl<'a> Sections<'a> {
                     SECTIONS.join(" ")
                 ));
             };
-            if NOT_BUILT.contains(&section) {
-                return fail(format!("{section} is not available in this version"));
-            }
             if found.iter().any(|(name, _)| *name == section) {
                 return fail(format!("{section} is given twice"));
             }
             let start = at + 1;
-            at = section_end(section, args, start, |word| keyword(word).is_some());
+            // A stream may have the name of a keyword.
+            at = if section == BACKFILL {
+                args.len().min(start + 2)
+            } else {
+                section_end(section, args, start, |word| keyword(word).is_some())
+            };
             found.push((section, &args[start..at]));
         }
         Ok(Self { found })

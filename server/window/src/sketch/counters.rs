@@ -42,7 +42,11 @@ pub(super) fn head_count<W: Words + ?Sized>(span: Span<'_, W>) -> u64 {
 }
 
 pub(super) fn set_head<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, entries: usize, count: u64) {
-    span.set(0, count.min(HEAD_COUNT_MAX) << ENTRIES_BITS | entries as u64);
+    span.set(0, head(entries, count));
+}
+
+pub(super) fn head(entries: usize, count: u64) -> u64 {
+    count.min(HEAD_COUNT_MAX) << ENTRIES_BITS | entries as u64
 }
 
 pub(super) fn entries<W: Words + ?Sized>(span: Span<'_, W>, entries_max: usize) -> usize {

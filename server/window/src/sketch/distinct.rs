@@ -185,6 +185,41 @@ fn add_to_register<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, p: u8, entry
     }
 }
 
+/// The union of two. It is dense where all their values in one would be.
+pub(super) fn merged(earlier: Span<'_, [u64]>, later: Span<'_, [u64]>, p: u8) -> Vec<u64> {
+    let mut sparse: Vec<u32> = Vec::new();
+    for span in [earlier, later].into_iter().filter(|span| !is_dense(*span, p)) {
+        sparse.extend((0..entries(span)).map(|at| entry_at(span, at)));
+    }
+    // Of one index, the largest rank stands last.
+    sparse.sort_unstable_by(|one, other| other.cmp(one));
+    sparse.dedup_by_key(|entry| *entry >> RANK_BITS);
+    sparse.reverse();
+    let has_dense = is_dense(earlier, p) || is_dense(later, p);
+    if !has_dense && sparse.len() <= 2 * sparse_words_max(p) {
+        let word = |pair: &[u32]| u64::from(pair[0]) | pair.get(1).map_or(0, |&entry| u64::from(entry)) << 32;
+        return sparse.chunks(2).map(word).collect();
+    }
+    let mut registers = vec![0; dense_words(p)];
+    let words = registers.len();
+    let mut union = SpanMut::new(registers.as_mut_slice(), 0, words);
+    for span in [earlier, later].into_iter().filter(|span| is_dense(*span, p)) {
+        for at in 0..words {
+            let (mut mine, other) = (union.get(at), span.get(at));
+            for lane in 0..LANES as u32 {
+                let mask = u64::from(RANK_MASK) << (RANK_BITS * lane);
+                mine = mine & !mask | (mine & mask).max(other & mask);
+            }
+            union.set(at, mine);
+        }
+    }
+    for entry in sparse {
+        add_to_register(&mut union, p, entry);
+    }
+    union.set(0, union.get(0) | DENSE);
+    registers
+}
+
 pub(super) fn verify_entry(entry: u32) -> Result<(), Corrupt> {
     let rank = entry & RANK_MASK;
     if entry > ENTRY_MASK || rank == 0 || rank > ENTRY_RANK_MAX {

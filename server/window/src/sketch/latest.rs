@@ -64,6 +64,13 @@ impl End {
         }
     }
 
+    /// The one of two that is kept; `earlier` came first.
+    pub(super) fn merged(self, earlier: Span<'_, [u64]>, later: Span<'_, [u64]>) -> Vec<u64> {
+        let later_ms = time_at(later, 0);
+        let kept = if later_ms != NONE && self.prefers(earlier, later_ms) { later } else { earlier };
+        words_of(kept, 0..kept.len()).collect()
+    }
+
     pub(super) fn verify<W: Words + ?Sized>(span: Span<'_, W>, field: FieldType) -> Result<(), Corrupt> {
         if time_at(span, 0) == NONE {
             return Err(Corrupt("a first or last value has no time".to_owned()));
@@ -147,6 +154,25 @@ pub(super) fn add<W: WordsMut + ?Sized>(
     span.set(at, at_ms.cast_unsigned());
     value.write(span, at + 1);
     span.set(0, (place.entries + usize::from(place.freed == 0)) as u64);
+}
+
+/// The newest k of two lists; of one time, those of `earlier` came first.
+pub(super) fn merged(earlier: Span<'_, [u64]>, later: Span<'_, [u64]>, field: FieldType, k: u16) -> Vec<u64> {
+    let entries =
+        |span| entries_of(span, field, k).map(move |(at, words)| (time_at(span, at), span, at, words));
+    let mut all: Vec<_> = entries(earlier).chain(entries(later)).collect();
+    // Stable: of one time, in order of arrival.
+    all.sort_by_key(|&(time_ms, ..)| time_ms);
+    let kept = &all[all.len().saturating_sub(usize::from(k))..];
+    let mut payload = vec![kept.len() as u64];
+    for &(_, span, at, words) in kept {
+        payload.extend(words_of(span, at..at + words));
+    }
+    payload
+}
+
+fn words_of(span: Span<'_, [u64]>, range: std::ops::Range<usize>) -> impl Iterator<Item = u64> {
+    range.map(move |index| span.get(index))
 }
 
 pub(super) fn words_max(field: FieldType, k: u16) -> usize {

@@ -23,6 +23,7 @@ mod counters;
 mod distinct;
 mod hash;
 mod latest;
+mod merge;
 mod quantile;
 mod scratch;
 mod span;
@@ -33,6 +34,7 @@ mod tests;
 mod topk;
 mod union;
 
+pub use merge::Sketched;
 pub use quantile::BINS_MAX;
 pub use scratch::Scratch;
 pub use span::{Span, SpanMut};

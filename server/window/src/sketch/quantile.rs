@@ -167,6 +167,31 @@ pub(super) fn add<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, key: i32) {
     }
 }
 
+/// The bins of both. The lowest of more than [`BINS_MAX`] become one, under the highest key of theirs.
+pub(super) fn merged(earlier: Span<'_, [u64]>, later: Span<'_, [u64]>) -> Vec<u64> {
+    let words = |span: Span<'_, [u64]>| {
+        (0..span.len()).map(move |at| span.get(at)).filter(|&word| word != 0).collect()
+    };
+    let mut all: Vec<u64> = words(earlier);
+    let more: Vec<u64> = words(later);
+    all.extend(more);
+    all.sort_unstable();
+    let mut bins: Vec<(i32, u64)> = Vec::new();
+    for word in all {
+        match bins.last_mut() {
+            Some((key, count)) if *key == key_at(word) => *count += count_at(word),
+            _ => bins.push((key_at(word), count_at(word))),
+        }
+    }
+    let surplus = bins.len().saturating_sub(BINS_MAX);
+    let lowest: u64 = bins[..surplus].iter().map(|(_, count)| count).sum();
+    let mut kept = bins.split_off(surplus);
+    if let Some((_, count)) = kept.first_mut() {
+        *count += lowest;
+    }
+    kept.into_iter().map(|(key, count)| word_of(key, count)).collect()
+}
+
 pub(super) fn verify<W: Words + ?Sized>(span: Span<'_, W>) -> Result<(), Corrupt> {
     if span.len() > BINS_MAX {
         return Err(Corrupt(format!("a distribution has {} bins (most: {BINS_MAX})", span.len())));

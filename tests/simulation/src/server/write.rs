@@ -272,12 +272,14 @@ impl Life {
         let asked = self.shards[s].streams.values().filter(|model| stream.is_none_or(|id| model.id == id));
         let alive: Vec<u32> = asked.filter(|model| is_alive(model)).map(|model| model.id).collect();
         let shard = &mut self.shards[s];
+        let position = shard.group.next_position();
         let group = std::cell::RefCell::new(&mut shard.group);
         let mut ops = Vec::new();
         let removed = shard.engine.remove_entity(
             &shard.catalogue,
             &remove,
             now_ms,
+            position,
             |bytes| group.borrow_mut().admit(bytes, now_ms).is_ok(),
             |op| ops.push(group.borrow_mut().push(op, false)),
         );

@@ -140,3 +140,13 @@ fn without_a_good_image_and_the_log_before_it_the_start_is_refused_and_says_what
         Running::try_start(&disk, 2, model, false).unwrap().check();
     }
 }
+
+#[test]
+fn a_whole_file_of_another_image_is_not_taken_for_this_one() {
+    let (disk, model, [older, newer]) = stopped();
+    disk.rename(&file(older, 1), &file(newer, 1)).unwrap();
+    let server = Running::try_start(&disk, 2, model, false).unwrap();
+    assert_eq!((server.image, server.unusable.len()), (None, 2));
+    assert!(server.unusable[0].put_aside.is_some() && server.unusable[1].put_aside.is_none());
+    server.check();
+}

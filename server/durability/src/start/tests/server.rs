@@ -236,10 +236,11 @@ impl Running {
         op::encode_remove(&mut op, layout, entity.as_bytes(), true);
         let Ok(AnyOp::Remove(remove)) = AnyOp::decode(&op) else { panic!("it is a removal") };
         let group = &mut self.groups[owner];
+        let position = group.next_position();
         let log = |op: &[u8]| {
             group.push(op, false);
         };
-        self.shards[owner].remove_entity(&self.catalogue, &remove, self.now_ms, |_| true, log).unwrap();
+        self.shards[owner].remove_entity(&self.catalogue, &remove, self.now_ms, position, |_| true, log).unwrap();
         self.model.remove(entity);
     }
 

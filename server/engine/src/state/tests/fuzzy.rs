@@ -75,6 +75,12 @@ enum Step {
         entity: u8,
     },
     Settle,
+    /// STREAM.DROP, and the same stream again.
+    Recreate {
+        stream: usize,
+    },
+    /// FLUSHALL.
+    Flush,
     Upkeep,
     /// Begins an image if none is being taken.
     Begin,
@@ -126,6 +132,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (whom(), prop::sample::select(ALTERS.to_vec()))
             .prop_map(|((stream, entity), words)| Step::Alter { stream, words, entity }),
         2 => Just(Step::Settle),
+        1 => (0..STREAMS.len()).prop_map(|stream| Step::Recreate { stream }),
+        1 => prop_oneof![3 => Just(Step::Upkeep), 1 => Just(Step::Flush)],
         3 => Just(Step::Upkeep),
         4 => Just(Step::Begin),
         12 => (0usize..3, 1usize..4).prop_map(|(shard, records)| Step::Copy { shard, records }),
@@ -160,7 +168,11 @@ fn ids(world: &World) -> Vec<Id> {
 impl World {
     fn run(&mut self, step: &Step) -> Option<Outcome> {
         match *step {
-            Step::Advance(ms) => self.now_ms += ms,
+            Step::Advance(ms) => {
+                // Shards agree on a change within a moment.
+                self.settle();
+                self.now_ms += ms;
+            }
             Step::Event { stream, entity, offset, n, text, mark } => {
                 let dedup = self.stream(STREAMS[stream].0).definition.dedup_ms;
                 let mark = match mark {
@@ -191,9 +203,24 @@ impl World {
                 let stream = STREAMS[stream].0;
                 let on_its_way = self.encoded(stream, &name(entity), &format!("{} n 3", self.now_ms));
                 self.alter(stream, words);
-                return Some(self.arrive(&name(entity), on_its_way));
+                let outcome = self.arrive(&name(entity), on_its_way);
+                // Windows that reach back further have what was kept when all shards had them: a record that was upgraded earlier may
+                // have more of it, where no feature is said to be complete yet.
+                if words.contains("WINDOWS") || words.contains("RETAIN") {
+                    self.settle();
+                }
+                return Some(outcome);
             }
             Step::Settle => self.settle(),
+            Step::Recreate { stream } => {
+                let (name, definition) = STREAMS[stream];
+                self.drop_stream(name);
+                self.create_stream(name, definition);
+            }
+            Step::Flush => {
+                self.catalogue = self.catalogue.flushed(self.now_ms).unwrap();
+                self.shards.iter_mut().for_each(|shard| shard.adopt(&self.catalogue));
+            }
             Step::Upkeep => self.upkeep(),
             Step::Begin if self.taken.is_none() => self.begin_image(),
             Step::Copy { shard, records } if self.taken.is_some() => {

@@ -158,9 +158,18 @@ impl World {
         let mut op = Vec::new();
         op::encode_remove(&mut op, self.stream(stream).layout_id, entity.as_bytes(), true);
         let op::AnyOp::Remove(remove) = op::AnyOp::decode(&op).unwrap() else { panic!("it is a removal") };
+        let epoch = self.epochs.len() as u64;
         let logs = &mut self.epochs.last_mut().unwrap().logs[owner];
+        let position = epoch << 44 | (logs.len() as u64 + 1);
         self.shards[owner]
-            .remove_entity(&self.catalogue, &remove, self.now_ms, |_| true, |op| logs.push(op.to_vec()))
+            .remove_entity(
+                &self.catalogue,
+                &remove,
+                self.now_ms,
+                position,
+                |_| true,
+                |op| logs.push(op.to_vec()),
+            )
             .unwrap();
     }
 
@@ -196,6 +205,13 @@ impl World {
         if let Some(settled) = self.catalogue.settled(self.now_ms) {
             self.catalogue = settled;
         }
+    }
+
+    fn create_stream(&mut self, name: &str, definition: &str) {
+        let definition = Definition::parse_text(name, definition).unwrap();
+        let created = self.catalogue.created(definition, self.now_ms).unwrap();
+        let Created::New(next) = created else { panic!("it is new") };
+        self.catalogue = next;
     }
 
     fn drop_stream(&mut self, stream: &str) {

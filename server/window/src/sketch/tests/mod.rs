@@ -3,6 +3,7 @@
 mod counts;
 mod distinct;
 mod latest;
+mod merge;
 mod quantile;
 mod torn;
 

@@ -1,0 +1,574 @@
+//! BACKFILL against a stream that had everything from the beginning, through random events, removals, changes of the catalogue that
+//! reach shards one by one, crashes at any step, and restarts with other numbers of shards.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+use windrow_engine::alter::Altered;
+use windrow_engine::backfill::{Boundary, Merged, Shadow};
+use windrow_engine::catalogue::Created;
+use windrow_engine::op::{self, AnyOp};
+use windrow_engine::slot::{hash_slot, shard_of};
+use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
+use windrow_memory::Domain;
+use windrow_window::{Definition, Query, Value};
+
+const HASH_KEY: HashKey = HashKey([5, 6]);
+const START_MS: i64 = 1_700_000_000_123;
+/// So much that a few entities make a pass of their own.
+const SHADOW_BYTES: usize = 1_500;
+
+fn fresh_shard() -> Shard {
+    let (domain, _) = Domain::with_participants(0);
+    let config = ShardConfig { hash_key: HASH_KEY, maxmemory_bytes: 0, reserved_bytes: 64 << 20 };
+    Shard::new(config, &domain).unwrap()
+}
+
+fn definition(name: &str, text: &str) -> Definition {
+    Definition::parse_text(name, text).unwrap()
+}
+
+/// An operation of a log: when it was logged, and its bytes.
+type Logged = (i64, Vec<u8>);
+
+struct World {
+    now: i64,
+    /// The newest catalogue.
+    catalogue: Arc<Catalogue>,
+    /// What each shard has of it.
+    adopted: Vec<Arc<Catalogue>>,
+    /// A change that not every shard has, and the ends of the logs of those that do when they learnt of it.
+    pending: Option<Vec<Option<u64>>>,
+    shards: Vec<Shard>,
+    /// By epoch from 1 on, by shard.
+    logs: Vec<Vec<Vec<Logged>>>,
+    filling: Option<Filling>,
+}
+
+/// The backfill as far as it has come since the last restart.
+struct Filling {
+    shadow: Shadow,
+    /// What this pass still has to read: epoch, shard, operation, counted from 1.
+    unread: VecDeque<(u32, u16, u64)>,
+    merges: VecDeque<Vec<u8>>,
+    has_read: bool,
+}
+
+impl World {
+    fn new(streams: &[(&str, &str)], shards: usize) -> Self {
+        let mut catalogue = Catalogue::default();
+        catalogue.next_stream_id = 1;
+        catalogue.next_layout_id = 1;
+        for (name, text) in streams {
+            let Ok(Created::New(next)) = catalogue.created(definition(name, text), START_MS) else {
+                panic!("it is new")
+            };
+            catalogue = next;
+        }
+        let catalogue = Arc::new(catalogue);
+        Self {
+            now: START_MS,
+            adopted: vec![Arc::clone(&catalogue); shards],
+            catalogue,
+            pending: None,
+            shards: (0..shards).map(|_| fresh_shard()).collect(),
+            logs: vec![vec![Vec::new(); shards]],
+            filling: None,
+        }
+    }
+
+    fn epoch(&self) -> u32 {
+        self.logs.len() as u32
+    }
+
+    fn owner(&self, entity: &[u8]) -> usize {
+        shard_of(hash_slot(entity), self.shards.len())
+    }
+
+    fn next_position(&self, shard: usize) -> u64 {
+        u64::from(self.epoch()) << 44 | (self.logs[self.logs.len() - 1][shard].len() as u64 + 1)
+    }
+
+    fn log(&mut self, shard: usize, op: Vec<u8>) {
+        let now = self.now;
+        self.logs.last_mut().unwrap()[shard].push((now, op));
+    }
+
+    fn event(&mut self, stream: &str, entity: &[u8], ts: i64, values: &[String]) -> Outcome {
+        let owner = self.owner(entity);
+        let catalogue = Arc::clone(&self.adopted[owner]);
+        let declared = catalogue.stream(stream.as_bytes()).unwrap();
+        let time = ts.to_string();
+        let mut words = vec![time.as_bytes()];
+        for pair in values.chunks(2) {
+            if declared.definition.fields.iter().any(|field| *field.name == *pair[0]) {
+                words.extend(pair.iter().map(String::as_bytes));
+            }
+        }
+        let mut bytes = Vec::new();
+        form::encode_add(&mut bytes, declared, entity, words.into_iter(), self.now, &HASH_KEY).unwrap();
+        let hint = Hint::of(HASH_KEY.hash(declared.id, entity));
+        let position = self.next_position(owner);
+        let outcome = self.shards[owner].apply(&catalogue, &bytes, hint, self.now, position);
+        if outcome.counted() {
+            if self.shards[owner].started_anew() {
+                op::mark_anew(&mut bytes);
+            }
+            self.log(owner, bytes);
+        } else if self.shards[owner].moved_clock() {
+            op::mark_noted(&mut bytes);
+            self.log(owner, bytes);
+        }
+        outcome
+    }
+
+    /// Whether the log knows of it: not of the dead, unless they could come back.
+    fn delete(&mut self, stream: &str, entity: &[u8]) -> bool {
+        let owner = self.owner(entity);
+        let catalogue = Arc::clone(&self.adopted[owner]);
+        let mut bytes = Vec::new();
+        let layout = catalogue.stream(stream.as_bytes()).unwrap().layout_id;
+        op::encode_remove(&mut bytes, layout, entity, true);
+        let AnyOp::Remove(remove) = AnyOp::decode(&bytes).unwrap() else { panic!("it is a REMOVE") };
+        let (position, mut logged) = (self.next_position(owner), Vec::new());
+        self.shards[owner]
+            .remove_entity(&catalogue, &remove, self.now, position, |_| true, |op| logged.push(op.to_vec()))
+            .unwrap();
+        let is_removed = !logged.is_empty();
+        logged.into_iter().for_each(|op| self.log(owner, op));
+        is_removed
+    }
+
+    /// A change of the catalogue that no shard has yet.
+    fn publish(&mut self, catalogue: Catalogue) {
+        self.catalogue = Arc::new(catalogue);
+        self.pending = Some(vec![None; self.shards.len()]);
+    }
+
+    /// One more shard learns of a change; when all have, it is settled and has its boundary.
+    fn adopt(&mut self) {
+        let Some(pending) = &mut self.pending else { return };
+        if let Some(shard) = pending.iter().position(Option::is_none) {
+            pending[shard] = Some(self.logs.last().unwrap()[shard].len() as u64);
+            self.adopted[shard] = Arc::clone(&self.catalogue);
+            self.shards[shard].adopt(&self.catalogue);
+            return;
+        }
+        let ops = pending.iter().map(|end| end.unwrap()).collect();
+        self.pending = None;
+        self.settle(Boundary { epoch: self.epoch(), ops });
+    }
+
+    fn settle(&mut self, until: Boundary) {
+        if let Some(settled) = self.catalogue.settled(self.now) {
+            self.catalogue = Arc::new(settled);
+        }
+        if let Some(bounded) = self.catalogue.bounded(&until) {
+            self.catalogue = Arc::new(bounded);
+        }
+        self.adopted.fill(Arc::clone(&self.catalogue));
+    }
+
+    fn restart(&mut self, shards: usize) {
+        (self.filling, self.pending) = (None, None);
+        let entries = self.catalogue.entries();
+        let (version, streams, layouts) =
+            (self.catalogue.version, self.catalogue.next_stream_id, self.catalogue.next_layout_id);
+        self.catalogue = Arc::new(Catalogue::from_entries(version, streams, layouts, &entries).unwrap());
+        self.shards = (0..shards).map(|_| fresh_shard()).collect();
+        self.adopted = vec![Arc::clone(&self.catalogue); shards];
+        for (epoch, logs) in (1u64..).zip(&self.logs) {
+            for (ops, (_, op)) in logs.iter().flat_map(|log| (1u64..).zip(log)) {
+                let owner = shard_of(hash_slot(AnyOp::decode(op).unwrap().entity()), shards);
+                self.shards[owner].replay(&self.catalogue, op, epoch << 44 | ops).unwrap();
+            }
+        }
+        self.logs.push(vec![Vec::new(); shards]);
+        // What a crash left pending.
+        self.settle(Boundary { epoch: self.epoch(), ops: vec![0; shards] });
+    }
+
+    /// One small step of the backfill; false when there is nothing to do.
+    fn fill(&mut self) -> bool {
+        if self.pending.is_some() {
+            return false;
+        }
+        let Some(target) = self.catalogue.filling().first().map(|stream| Arc::clone(stream)) else {
+            return false;
+        };
+        if self.filling.is_none() {
+            let mut shadow = Shadow::new(&self.catalogue, &target, SHADOW_BYTES).unwrap();
+            assert!(shadow.begin_pass());
+            let (unread, merges) = (self.unread(), VecDeque::new());
+            self.filling = Some(Filling { shadow, unread, merges, has_read: false });
+        }
+        let mut filling = self.filling.take().unwrap();
+        let until = target.backfill.as_ref().unwrap().until.clone().expect("it is settled");
+        if let Some((epoch, shard, ops)) = filling.unread.pop_front() {
+            let (now, op) = &self.logs[epoch as usize - 1][usize::from(shard)][ops as usize - 1];
+            let is_behind = until.is_behind(epoch, shard, ops);
+            filling.shadow.feed(&self.catalogue, op, is_behind, *now).unwrap();
+        } else if let Some(op) = filling.merges.pop_front() {
+            self.merge(op);
+        } else {
+            let mut op = Vec::new();
+            if !filling.has_read {
+                filling.has_read = true;
+                if filling.shadow.write_note(&mut op) {
+                    filling.merges.push_back(std::mem::take(&mut op));
+                }
+            }
+            if filling.shadow.take_merge(&mut op) {
+                filling.merges.push_back(op);
+            } else if filling.merges.is_empty() {
+                if filling.shadow.begin_pass() {
+                    (filling.unread, filling.has_read) = (self.unread(), false);
+                } else {
+                    let filled = self.catalogue.filled(target.layout_id, START_MS).unwrap();
+                    self.catalogue = Arc::new(filled);
+                    self.adopted.fill(Arc::clone(&self.catalogue));
+                    return true;
+                }
+            }
+        }
+        self.filling = Some(filling);
+        true
+    }
+
+    fn unread(&self) -> VecDeque<(u32, u16, u64)> {
+        let mut unread = VecDeque::new();
+        for (epoch, logs) in (1..).zip(&self.logs) {
+            for (shard, log) in (0..).zip(logs) {
+                unread.extend((1..=log.len() as u64).map(|ops| (epoch, shard, ops)));
+            }
+        }
+        unread
+    }
+
+    fn merge(&mut self, op: Vec<u8>) {
+        let owner = self.owner(AnyOp::decode(&op).unwrap().entity());
+        let position = self.next_position(owner);
+        let is_logged = match AnyOp::decode(&op).unwrap() {
+            AnyOp::Merge(merge) => {
+                let merged = self.shards[owner].merge(&self.adopted[owner], &merge, self.now, position);
+                if merged == Merged::Done {
+                    let again =
+                        self.shards[owner].merge(&self.adopted[owner], &merge, self.now, position + 1);
+                    assert_eq!(again, Merged::Nothing, "it counts once");
+                }
+                merged == Merged::Done
+            }
+            AnyOp::Event(note) => self.shards[owner].note(&self.adopted[owner], &note),
+            AnyOp::Remove(_) => panic!("a backfill removes nothing"),
+        };
+        if is_logged {
+            self.log(owner, op);
+        }
+    }
+
+    fn row(&self, stream: &str, entity: &[u8], features: &[String]) -> Vec<Value> {
+        let owner = self.owner(entity);
+        let stream = self.adopted[owner].stream(stream.as_bytes()).unwrap();
+        let query = Query::parse(&stream.layout, features.iter().map(String::as_bytes)).unwrap();
+        let time = query.read_time(&stream.layout, stream.times(self.now)).unwrap();
+        let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
+        let mut row = Vec::new();
+        self.shards[owner].read(&self.adopted[owner], stream, entity, hint, &query, time, &mut row).unwrap();
+        row
+    }
+
+    fn is_known(&self, stream: &str, entity: &[u8]) -> bool {
+        let owner = self.owner(entity);
+        let stream = self.adopted[owner].stream(stream.as_bytes()).unwrap();
+        let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
+        self.shards[owner].entity_info(&self.adopted[owner], stream, entity, hint, self.now).is_some()
+    }
+
+    fn assert_same(&self, stream: &str, oracle: &str) {
+        let declared = self.catalogue.stream(stream.as_bytes()).unwrap();
+        let layout = &declared.layout;
+        let features: Vec<String> = layout.features.iter().map(|feature| feature.name.to_string()).collect();
+        for entity in 0..ENTITIES {
+            let name = entity_name(entity);
+            let (found, expected) = (self.row(stream, &name, &features), self.row(oracle, &name, &features));
+            for ((feature, found), expected) in features.iter().zip(&found).zip(&expected) {
+                let parsed = windrow_window::Feature::find(layout, feature.as_bytes()).unwrap();
+                if declared.covered_from(&parsed) != Some(START_MS) {
+                    continue;
+                }
+                let is_same = match (found, expected) {
+                    // The order of additions differs, and a variance is a difference of large numbers.
+                    (Value::Float(found), Value::Float(expected)) => {
+                        (found - expected).abs() <= 1e-9 * found.abs().max(expected.abs()).max(1.0)
+                    }
+                    (found, expected) => found == expected,
+                };
+                assert!(is_same, "{feature} of {entity} at {}: {found:?}, not {expected:?}", self.now);
+            }
+        }
+    }
+}
+
+const ENTITIES: u8 = 5;
+
+fn entity_name(entity: u8) -> Vec<u8> {
+    format!("user:{entity}").into_bytes()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Advance(i64),
+    Event {
+        entity: u8,
+        offset: i64,
+        values: Vec<String>,
+        elsewhere: bool,
+    },
+    Delete {
+        entity: u8,
+        elsewhere: bool,
+    },
+    Upkeep,
+    /// So many steps of the backfill.
+    Fill(usize),
+    Adopt,
+    Crash(usize),
+}
+
+fn values() -> impl Strategy<Value = Vec<String>> {
+    // Quarters add up without rounding, in any order.
+    let x = (-1_000i64..1_000).prop_map(|quarters| (quarters as f64 / 4.0).to_string());
+    let s = (0u8..6).prop_map(|s| "x".repeat(usize::from(s)));
+    (any::<i16>(), x, s)
+        .prop_map(|(n, x, s)| vec!["n".to_owned(), n.to_string(), "x".to_owned(), x, "s".to_owned(), s])
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let offset = prop_oneof![6 => -300i64..=0, 3 => -12_000i64..1];
+    let event = (0..ENTITIES, offset, values(), any::<bool>());
+    prop_oneof![
+        4 => prop_oneof![8 => 0i64..400, 2 => 0i64..6_000, 1 => 0i64..60_000].prop_map(Step::Advance),
+        20 => event.prop_map(|(entity, offset, values, elsewhere)| Step::Event { entity, offset, values, elsewhere }),
+        2 => (0..ENTITIES, any::<bool>()).prop_map(|(entity, elsewhere)| Step::Delete { entity, elsewhere }),
+        1 => Just(Step::Upkeep),
+        4 => (0usize..40).prop_map(Step::Fill),
+        3 => Just(Step::Adopt),
+        1 => (1usize..5).prop_map(Step::Crash),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..120)
+}
+
+/// Applies a step that goes to a stream and to its oracle, where the stream counts it.
+fn run(world: &mut World, step: &Step, stream: &str, oracle: Option<&str>) {
+    match step {
+        Step::Advance(ms) => world.now += ms,
+        Step::Event { entity, offset, values, .. } => {
+            let (name, ts) = (entity_name(*entity), world.now + offset);
+            if world.event(stream, &name, ts, values).counted()
+                && let Some(oracle) = oracle
+            {
+                world.event(oracle, &name, ts, values);
+            }
+        }
+        Step::Delete { entity, .. } => {
+            if world.delete(stream, &entity_name(*entity))
+                && let Some(oracle) = oracle
+            {
+                world.delete(oracle, &entity_name(*entity));
+            }
+        }
+        Step::Upkeep => {
+            for (shard, catalogue) in world.shards.iter_mut().zip(&world.adopted) {
+                shard.upkeep(catalogue, world.now, 3);
+            }
+        }
+        Step::Fill(count) => (0..*count).for_each(|_| {
+            world.fill();
+        }),
+        Step::Adopt => world.adopt(),
+        Step::Crash(shards) => world.restart(*shards),
+    }
+}
+
+fn finish(world: &mut World) {
+    while world.pending.is_some() {
+        world.adopt();
+    }
+    while world.fill() {}
+    assert!(world.catalogue.filling().is_empty());
+}
+
+const ADDED: [&str; 5] = [
+    "ADD AGGREGATE sum(n) avg(x) max(n) distinct(s) lastk(n,3) var_pop(n) BACKFILL",
+    "ADD WINDOWS 10s@500ms BACKFILL",
+    "ADD WINDOWS 4s@100ms AGGREGATE sum(x) BACKFILL",
+    "ADD WINDOWS all AGGREGATE sum(n) first(s) min(x) BACKFILL",
+    "ADD WINDOWS 10s@500ms all AGGREGATE count(s) topk(s,6) countby(s,6) since decaysum(x,20s):all BACKFILL",
+];
+
+const CREATED: [&str; 3] = [
+    "FIELDS s STRING n INT WINDOWS 2s@100ms 10s@500ms AGGREGATE count sum(n) distinct(s) lastk(n,3)",
+    "FIELDS x FLOAT n INT WINDOWS 5s@100ms all AGGREGATE count sum(n) max(x) since",
+    "FIELDS n INT WINDOWS 20s@500ms AGGREGATE count avg(n) TTL 40s",
+];
+
+const CLOCKS: [&str; 2] = ["", " CLOCK EVENT"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_an_alter_with_backfill_all_is_as_if_it_had_been_there_from_the_beginning(
+        before in steps(), after in steps(), which in 0..ADDED.len(), clock in 0..2usize, shards in 1usize..4,
+    ) {
+        let text = format!(
+            "FIELDS n INT x FLOAT s STRING WINDOWS 2s@100ms AGGREGATE count TTL 30s{}", CLOCKS[clock]
+        );
+        let words: Vec<&[u8]> = ADDED[which].split(' ').map(str::as_bytes).collect();
+        let (whole, _) = definition("s", &text).altered_with(&words).unwrap();
+        let mut world = World::new(&[("s", &text), ("o", &whole.to_args_text())], shards);
+        before.iter().for_each(|step| run(&mut world, step, "s", Some("o")));
+        let change = |definition: &Definition| definition.altered_with(&words).map_err(|error| error.to_string());
+        let Ok(Altered::New(altered)) = world.catalogue.altered_with(b"s", world.now, change) else {
+            panic!("it changes the stream")
+        };
+        world.publish(altered);
+        after.iter().for_each(|step| run(&mut world, step, "s", Some("o")));
+        finish(&mut world);
+        world.assert_same("s", "o");
+        world.restart(3);
+        world.assert_same("s", "o");
+    }
+
+    #[test]
+    fn a_stream_made_from_another_one_is_as_if_it_had_had_its_events(
+        before in steps(), after in steps(), which in 0..CREATED.len(), clocks in 0..4usize, shards in 1usize..4,
+    ) {
+        let source = format!("FIELDS n INT x FLOAT s STRING WINDOWS 1m@500ms AGGREGATE count{}", CLOCKS[clocks % 2]);
+        // The times of a stream by the wall clock are not those of one by events, nor is what is dead by them.
+        let text = format!("{}{}", CREATED[which], CLOCKS[clocks / 2]);
+        let mut world = World::new(&[("s", &source), ("o", &text)], shards);
+        before.iter().for_each(|step| run(&mut world, step, "s", Some("o")));
+        let created = world.catalogue.created_from(definition("t", &text), b"s", world.now);
+        let Ok(Created::New(created)) = created else { panic!("it is new: {created:?}") };
+        world.publish(created);
+        // Who has not learnt of the stream yet counts what comes for its source.
+        while world.pending.is_some() {
+            world.adopt();
+        }
+        for step in &after {
+            match step {
+                // The source goes on.
+                Step::Event { elsewhere: true, .. } | Step::Delete { elsewhere: true, .. } => {
+                    run(&mut world, step, "s", None);
+                }
+                step => run(&mut world, step, "t", Some("o")),
+            }
+        }
+        finish(&mut world);
+        world.assert_same("t", "o");
+        world.restart(2);
+        world.assert_same("t", "o");
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40)
+}
+
+fn altered(world: &mut World, words: &str) {
+    let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+    let change = |definition: &Definition| definition.altered_with(&words).map_err(|error| error.to_string());
+    match world.catalogue.altered_with(b"s", world.now, change).unwrap() {
+        Altered::New(catalogue) => world.publish(catalogue),
+        Altered::Same => panic!("it changes the stream"),
+    }
+}
+
+fn created(world: &mut World, text: &str) {
+    match world.catalogue.created_from(definition("t", text), b"s", world.now).unwrap() {
+        Created::New(catalogue) => world.publish(catalogue),
+        Created::Same => panic!("it is new"),
+    }
+}
+
+#[test]
+fn an_entity_that_the_log_alone_knows_stays_gone_after_an_alter() {
+    let mut world = World::new(&[("s", "WINDOWS 2s@100ms AGGREGATE count TTL 30s")], 2);
+    world.event("s", b"gone", START_MS, &[]);
+    world.now += 60_000;
+    world.event("s", b"here", world.now, &[]);
+    for (shard, catalogue) in world.shards.iter_mut().zip(&world.adopted) {
+        for _ in 0..8 {
+            shard.upkeep(catalogue, world.now, 100);
+        }
+    }
+    altered(&mut world, "ADD WINDOWS all AGGREGATE rate:2s BACKFILL");
+    finish(&mut world);
+    assert!(!world.is_known("s", b"gone") && world.is_known("s", b"here"));
+    let features = ["count:all".to_owned()];
+    assert_eq!(world.row("s", b"gone", &features), [Value::Int(0)]);
+    assert_eq!(world.row("s", b"here", &features), [Value::Int(1)]);
+}
+
+#[test]
+fn a_stream_made_from_another_one_has_the_entities_that_would_be_alive() {
+    let mut world = World::new(&[("s", "WINDOWS 1m@1s AGGREGATE count")], 2);
+    world.event("s", b"dead", START_MS, &[]);
+    world.event("s", b"deleted", START_MS, &[]);
+    world.now += 30_000;
+    for entity in [&b"alive"[..], b"deleted", b"back"] {
+        world.event("s", entity, world.now, &[]);
+    }
+    assert!(world.delete("s", b"deleted") && world.delete("s", b"back"));
+    world.event("s", b"back", world.now, &[]);
+    created(&mut world, "WINDOWS 5s@100ms AGGREGATE count");
+    finish(&mut world);
+    for (entity, is_known) in [(&b"dead"[..], false), (b"alive", true), (b"deleted", false), (b"back", true)]
+    {
+        assert_eq!(world.is_known("t", entity), is_known, "{entity:?}");
+        let count = [Value::Int(i64::from(is_known))];
+        assert_eq!(world.row("t", entity, &["count:5s".to_owned()]), count, "{entity:?}");
+    }
+}
+
+#[test]
+fn an_event_that_the_source_counted_late_counts_whatever_lateness_the_new_stream_allows() {
+    let mut world = World::new(&[("s", "WINDOWS 1m@1s AGGREGATE count LATENESS 30s")], 1);
+    world.event("s", b"e", START_MS, &[]);
+    assert_eq!(world.event("s", b"e", START_MS - 4_000, &[]), Outcome::Ok);
+    assert_eq!(world.event("s", b"e", START_MS - 40_000, &[]), Outcome::Late);
+    created(&mut world, "WINDOWS 10s@100ms all AGGREGATE count LATENESS 1s");
+    finish(&mut world);
+    let features = ["count:10s".to_owned(), "count:all".to_owned()];
+    assert_eq!(world.row("t", b"e", &features), [Value::Int(2), Value::Int(2)]);
+}
+
+#[test]
+fn what_was_filled_is_complete_since_the_log_says_and_other_changes_wait() {
+    let mut world = World::new(&[("s", "FIELDS n INT WINDOWS 1m@1s AGGREGATE count")], 1);
+    world.event("s", b"e", START_MS, &[]);
+    world.now += 1_000;
+    altered(&mut world, "ADD AGGREGATE sum(n) BACKFILL");
+    (0..2).for_each(|_| world.adopt());
+    let covered = |catalogue: &Catalogue, feature: &str| {
+        let stream = catalogue.stream(b"s").unwrap();
+        stream.covered_from(&windrow_window::Feature::find(&stream.layout, feature.as_bytes()).unwrap())
+    };
+    assert_eq!(
+        covered(&world.catalogue, "sum(n):1m"),
+        Some(world.now),
+        "it is complete since the ALTER so far"
+    );
+    let refused = world.catalogue.altered(b"s", world.now, |definition| Ok(definition.clone()));
+    assert!(refused.unwrap_err().to_string().contains("a backfill of it is running"));
+    let layout_id = world.catalogue.stream(b"s").unwrap().layout_id;
+    let filled = world.catalogue.filled(layout_id, START_MS + 7).unwrap();
+    assert_eq!(covered(&filled, "sum(n):1m"), Some(START_MS + 7));
+    assert_eq!(covered(&filled, "count:1m"), Some(START_MS));
+    assert!(filled.filled(layout_id, START_MS).is_none(), "it finishes once");
+}
