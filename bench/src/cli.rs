@@ -11,7 +11,7 @@ use crate::run::{Background, Load, Server};
 use crate::scenario::{self, Scale, Scenario};
 use crate::sweep::{self, Axis};
 use crate::targets::{Plan, Row};
-use crate::workload::{Mode, Target};
+use crate::workload::{FILL_BUCKETS, Mode, Target};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -317,6 +317,9 @@ pub struct TargetsArgs {
     /// Busy connections.
     #[arg(long, short = 'c', default_value_t = 50)]
     connections: usize,
+    /// Buckets that each of these has an event in, in rows D2, D3 and capacity; fewer take less time and disk.
+    #[arg(long, default_value_t = FILL_BUCKETS)]
+    large_buckets: u64,
     /// Idle connections of row C10.
     #[arg(long, default_value_t = 10_000)]
     idle_connections: usize,
@@ -369,6 +372,7 @@ impl TargetsArgs {
                 seed: self.seed,
             },
             large_entities: self.large_entities,
+            large_buckets: self.large_buckets,
             idle_connections: self.idle_connections,
             open_loop_scale: self.open_loop_scale,
             programs: self.programs.programs(&self.windrow_args),

@@ -12,7 +12,7 @@ use crate::measure::Summary;
 use crate::report::grouped;
 use crate::run::{Background, Load};
 use crate::spread::Spread;
-use crate::workload::{FILL_BUCKETS, Mode, STREAM};
+use crate::workload::{Mode, STREAM};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -81,7 +81,7 @@ pub(super) fn measure_images(session: &mut Session<'_>) -> Result<(), BenchError
     let plan = session.plan;
     let load = Load { entities: plan.large_entities, ..plan.load.clone() };
     let mut member = session.start_windrow(1, &["--save", "0", "--save-rate-limit", "0"])?;
-    let filled = session.fill(&member, &load, FILL_BUCKETS)?;
+    let filled = session.fill(&member, &load, plan.large_buckets)?;
     if plan.rows.contains(&Row::Capacity) {
         measure_capacity(session, &member, &load, filled)?;
     }
@@ -105,11 +105,12 @@ fn measure_capacity(
     let shown = grouped(load.entities as f64);
     let resident = once(member.rss_bytes()? as f64);
     let bound = Some(Bound::AtMost(RESIDENT_BYTES * load.entities as f64));
-    let workload = format!("{shown} entities, {FILL_BUCKETS} buckets full, resident in all");
+    let buckets = session.plan.large_buckets;
+    let workload = format!("{shown} entities, {buckets} buckets full, resident in all");
     session.findings.push(Finding::value(row, &workload, Unit::Bytes, resident, bound));
     if let Some(filled) = filled {
         let rate = once(filled.total.rate_per_s);
-        let workload = format!("events while they are filled, {FILL_BUCKETS} in a command");
+        let workload = format!("events while they are filled, {buckets} in a command");
         session.findings.push(Finding::value(row, &workload, Unit::PerSecond, rate, None));
     }
     for (mode, pipeline) in [(Mode::Reads, 1), (Mode::Reads, 16), (Mode::Events, 16), (Mode::Mget(1000), 1)] {
@@ -156,10 +157,11 @@ fn measure_snapshot(session: &mut Session<'_>, member: &Member, load: &Load) -> 
         ..load.clone()
     };
     let workload = format!(
-        "{} reads/s beside {} events/s, {} entities",
+        "{} reads/s beside {} events/s, {} entities of {} buckets",
         grouped(reads_per_s),
         grouped(events_per_s),
-        grouped(load.entities as f64)
+        grouped(load.entities as f64),
+        session.plan.large_buckets
     );
     let entrant = Entrant { member, mode: Mode::Reads, load };
     let (mut without, mut during, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
@@ -288,8 +290,11 @@ fn measure_start(session: &mut Session<'_>, member: &mut Member, load: &Load) ->
         first.push(answer_s * 1e6);
         speed.push(bytes / (adopted_s - answer_s).max(0.001));
     }
-    let workload =
-        format!("start with {} entities, cold cache, no tail: first answer", grouped(load.entities as f64));
+    let workload = format!(
+        "start with {} entities of {} buckets, cold cache, no tail: first answer",
+        grouped(load.entities as f64),
+        session.plan.large_buckets
+    );
     let bound = Some(Bound::AtMost(1e6));
     session.findings.push(Finding::value(Row::D3, &workload, Unit::Us, Spread::of(&first), bound));
     let bound = Some(Bound::AtLeast(2e9));

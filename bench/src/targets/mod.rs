@@ -43,6 +43,8 @@ pub struct Plan {
     pub load: Load,
     /// Entities of rows C8, D2, D3 and capacity.
     pub large_entities: u64,
+    /// Buckets that each of these has an event in, in rows D2 and D3.
+    pub large_buckets: u64,
     /// Idle connections of row C10.
     pub idle_connections: usize,
     /// What the rates of the open loop of row C6 are multiplied with.
@@ -85,6 +87,9 @@ impl Plan {
         let complain = |text: String| Err(BenchError::Settings(text));
         if self.rounds == 0 || self.rows.is_empty() {
             return complain("the targets need at least one round and one row".to_owned());
+        }
+        if !(1..=FILL_BUCKETS).contains(&self.large_buckets) {
+            return complain(format!("{} buckets; a stream has 1 to {FILL_BUCKETS}", self.large_buckets));
         }
         if !(self.open_loop_scale.is_finite() && self.open_loop_scale > 0.0) {
             return complain(format!("a scale of {} for the open loop", self.open_loop_scale));
