@@ -15,9 +15,8 @@ const CRASHES: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn add(conn: &mut Conn, streams: &[&str], from: usize, count: usize) {
-    let events: String = (from..from + count)
-        .map(|i| format!(" e{} * {i} w{}", i * 31 % ENTITIES, i % 13))
-        .collect();
+    let events: String =
+        (from..from + count).map(|i| format!(" e{} * {i} w{}", i * 31 % ENTITIES, i % 13)).collect();
     for stream in streams {
         let replies = conn.cmd(&format!("EVENT.MADD {stream} FIELDS 2 v w EVENTS{events}")).into_elements();
         assert!(replies.iter().all(|reply| *reply == Reply::Simple("OK".into())), "{stream}: {replies:?}");
@@ -47,7 +46,11 @@ fn assert_same(conn: &mut Conn, stream: &str, oracle: &str, features: &str, when
     "STREAM.CREATE t FIELDS w STRING v INT WINDOWS 1h@1m all AGGREGATE count sum(v) distinct(w) lastk(w,3) BACKFILL FROM s",
     "t"
 )]
-fn a_backfill_is_exact_after_kill_9(#[case] begin: &str, #[case] filled: &str, #[values(1, 4)] shards: usize) {
+fn a_backfill_is_exact_after_kill_9(
+    #[case] begin: &str,
+    #[case] filled: &str,
+    #[values(1, 4)] shards: usize,
+) {
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let server = Launch::shards(shards).start();
@@ -68,7 +71,8 @@ fn a_backfill_is_exact_after_kill_9(#[case] begin: &str, #[case] filled: &str, #
     for crash in 0..CRASHES {
         // In between, it goes on.
         let running = server.take().unwrap_or_else(|| {
-            Launch::shards(random.random_range(1..5)).start_in(home.take().expect("the home of the one before"))
+            Launch::shards(random.random_range(1..5))
+                .start_in(home.take().expect("the home of the one before"))
         });
         let mut conn = running.connect();
         add(&mut conn, &[filled, "o"], sent, 50);

@@ -170,7 +170,8 @@ proptest! {
 #[test]
 fn a_merge_of_any_size_is_read_back_and_a_damaged_one_is_none() {
     for count in [0usize, 1, 40_000, 262_000] {
-        let words: Vec<u64> = (0..count as u64).map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let words: Vec<u64> =
+            (0..count as u64).map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
         for layout in [LayoutId(5), LayoutId(70_000)] {
             let mut bytes = Vec::new();
             op::encode_remove(&mut bytes, layout, b"before", true);

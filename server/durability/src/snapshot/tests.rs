@@ -105,7 +105,9 @@ impl Writer {
         let log = &mut self.logs[shard];
         let position = log.len() as u64 + 1;
         let logged = |op: &[u8]| log.push(op.to_vec());
-        self.shards[shard].remove_entity(&self.catalogue, &remove, self.now_ms, position, |_| true, logged).unwrap();
+        self.shards[shard]
+            .remove_entity(&self.catalogue, &remove, self.now_ms, position, |_| true, logged)
+            .unwrap();
     }
 
     fn tick(&mut self) {

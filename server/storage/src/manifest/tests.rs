@@ -25,7 +25,12 @@ fn example() -> Manifest {
         created_ms: -1,
         settled: Some(Settled { at_ms: 7, clock_ms: Some(8) }),
         backfill: None,
-        older: vec![LayoutEntry { layout_id: 1, definition: "WINDOWS 5m".to_owned(), settled: None, backfill: None }],
+        older: vec![LayoutEntry {
+            layout_id: 1,
+            definition: "WINDOWS 5m".to_owned(),
+            settled: None,
+            backfill: None,
+        }],
     });
     manifest
 }

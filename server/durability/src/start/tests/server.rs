@@ -240,7 +240,9 @@ impl Running {
         let log = |op: &[u8]| {
             group.push(op, false);
         };
-        self.shards[owner].remove_entity(&self.catalogue, &remove, self.now_ms, position, |_| true, log).unwrap();
+        self.shards[owner]
+            .remove_entity(&self.catalogue, &remove, self.now_ms, position, |_| true, log)
+            .unwrap();
         self.model.remove(entity);
     }
 
