@@ -22,6 +22,7 @@ use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, Storag
 use crate::admin::{Admin, AdminMessage};
 use crate::adoption;
 use crate::affinity;
+use crate::anew::LostImage;
 use crate::backfill::Backfiller;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -84,10 +85,10 @@ impl Running {
         Stopper { shared: Arc::clone(&self.shared) }
     }
 
-    /// Says why the server cannot go on, when it meets a damaged image: whoever listens [executes it anew](crate::anew::execute).
+    /// Says why the server cannot go on, when it meets a damaged image: whoever listens [sees to the rest](crate::anew::after).
     /// Without a listener the process ends.
     #[must_use]
-    pub fn lost_image(&self) -> Receiver<String> {
+    pub fn lost_image(&self) -> Receiver<LostImage> {
         self.shared.anew.listen()
     }
 

@@ -194,6 +194,7 @@ impl Shared {
 
     /// Ends the server, with an image or without. Does not wait.
     pub(crate) fn end(&self, end: EndWith) {
+        self.anew.note_end();
         // What was loaded halfway, or may not be what is on disk, is no image.
         let may_save = self.loading.is_finished() && self.log_failure().is_none();
         if end == EndWith::Nothing || !may_save {
@@ -206,6 +207,7 @@ impl Shared {
 
     /// Ends the server at once: what is acknowledged is synced.
     pub(crate) fn end_now(&self) {
+        self.anew.note_end();
         self.ending.request();
         self.wake_all();
     }
