@@ -6,10 +6,12 @@
 //! | `thread` | the snapshot thread: when an image is written |
 //! | `write` | one image, from its start positions to the manifest |
 //! | `pace` | how fast, so that nobody notices and it is done in the end |
+//! | `tries` | when the next one may be tried |
 
 mod pace;
 mod saving;
 mod thread;
+mod tries;
 mod write;
 
 pub(crate) use saving::{EndWith, NewestImage, SaveRequest, Saving};

@@ -428,3 +428,19 @@ fn an_end_does_not_wait_for_the_pace_of_an_image() {
     let running = start_on(config, Arc::new(disk));
     assert_has(&mut Client::connect(&running), 3);
 }
+
+#[test]
+fn a_server_without_a_log_refuses_images_at_once_and_ends_without_one() {
+    let disk = MemDisk::new();
+    let settings = Config { is_unlogged: true, save_s: 0, ..config(2) };
+    let running = start_on(settings, Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    client.ask("EVENT.ADD e s * v 1").assert_ok();
+    client.ask("SAVE").assert_error("ERR no image was written: the server keeps no log");
+    client.ask("SAVE").assert_error("the server keeps no log");
+    client.send(b"SHUTDOWN SAVE\r\n");
+    assert!(client.is_closed());
+    running.wait().unwrap();
+    assert!(image_files(&disk).is_empty());
+}
