@@ -64,9 +64,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let running = Server::start(config).map_err(|error| error.to_string())?;
     let (stopper, lost_image) = (running.stopper(), running.lost_image());
     thread::spawn(move || {
-        if let Ok(reason) = lost_image.recv() {
-            tracing::error!("{reason}; the server starts anew, from an older image and the log");
-            anew::execute();
+        if let Ok(lost) = lost_image.recv() {
+            anew::after(&lost);
         }
     });
     thread::spawn(move || {

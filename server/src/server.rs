@@ -22,6 +22,7 @@ use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, Storag
 use crate::admin::{Admin, AdminMessage};
 use crate::adoption;
 use crate::affinity;
+use crate::anew::LostImage;
 use crate::backfill::Backfiller;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,7 +32,7 @@ use crate::populate;
 use crate::route::Links;
 use crate::shard::{Listeners, ShardHandle, ShardLoop, ShardParts};
 use crate::shared::{Shared, SharedParts};
-use crate::snapshot::{self, EndWith, Loans, SaveRequest};
+use crate::snapshot::{self, EndWith, FreeSpace, Loans, SaveRequest};
 use crate::streams_file::{self, Declared};
 use crate::sync_thread::{self, SyncSignal};
 use crate::watchdog;
@@ -84,10 +85,10 @@ impl Running {
         Stopper { shared: Arc::clone(&self.shared) }
     }
 
-    /// Says why the server cannot go on, when it meets a damaged image: whoever listens [executes it anew](crate::anew::execute).
+    /// Says why the server cannot go on, when it meets a damaged image: whoever listens [sees to the rest](crate::anew::after).
     /// Without a listener the process ends.
     #[must_use]
-    pub fn lost_image(&self) -> Receiver<String> {
+    pub fn lost_image(&self) -> Receiver<LostImage> {
         self.shared.anew.listen()
     }
 
@@ -138,14 +139,24 @@ impl Server {
     /// # Errors
     /// Settings, sockets, threads, or a data directory that cannot be used.
     pub fn start(config: Config) -> Result<Running, ServerError> {
-        Server::start_on(config, Arc::new(RealDisk), Clock::system())
+        Server::start_with(config, Arc::new(RealDisk), Clock::system(), Arc::new(snapshot::free_bytes))
     }
 
-    /// The same with disk and clock of the caller's choice.
+    /// The same with disk and clock of the caller's choice; how much room is on the disk is not known.
     ///
     /// # Errors
     /// As [`Server::start`].
     pub fn start_on(config: Config, disk: Arc<dyn Disk>, clock: Clock) -> Result<Running, ServerError> {
+        Server::start_with(config, disk, clock, Arc::new(|_| None))
+    }
+
+    /// And with the look at the room on the disk.
+    pub(crate) fn start_with(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Clock,
+        free_space: FreeSpace,
+    ) -> Result<Running, ServerError> {
         config.validate().map_err(ServerError::Config)?;
         let file_streams = match &config.streams {
             Some(path) => streams_file::read(path)?,
@@ -169,7 +180,7 @@ impl Server {
             .collect::<Result<Vec<_>, _>>()
             .map_err(ServerError::system("the address of a listening socket"))?;
         warn_if_protected(&config, &addresses);
-        let server = Assembly::new(config, catalogue, clock, addresses[0].port())?;
+        let server = Assembly::new(config, catalogue, clock, free_space, addresses[0].port())?;
         let shared = Arc::clone(&server.shared);
         let supervisor = server.run(sockets, recovery, file_streams)?;
         Ok(Running { addresses, shared, supervisor: Some(supervisor) })
@@ -252,7 +263,13 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(config: Config, catalogue: Catalogue, clock: Clock, port: u16) -> Result<Self, ServerError> {
+    fn new(
+        config: Config,
+        catalogue: Catalogue,
+        clock: Clock,
+        free_space: FreeSpace,
+        port: u16,
+    ) -> Result<Self, ServerError> {
         let shard_count = config.shard_count();
         let mut polls = Vec::with_capacity(shard_count);
         let mut shards = Vec::with_capacity(shard_count);
@@ -274,6 +291,7 @@ impl Assembly {
             shards,
             admin,
             save_requests: save_requester,
+            free_space,
             run_id,
             port,
         };

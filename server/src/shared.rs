@@ -17,7 +17,7 @@ use crate::commands::resident_bytes;
 use crate::config::Config;
 use crate::connection::Clients;
 use crate::shard::ShardHandle;
-use crate::snapshot::{EndWith, NewestImage, SaveRequest, Saving};
+use crate::snapshot::{EndWith, FreeSpace, NewestImage, SaveRequest, Saving};
 
 /// The state of one server.
 pub(crate) struct Shared {
@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) admin: Sender<AdminMessage>,
     pub(crate) loading: Loading,
     pub(crate) saving: Saving,
+    pub(crate) free_space: FreeSpace,
     pub(crate) anew: Anew,
     poison: OnceLock<Poison>,
     /// Once there is a log.
@@ -62,6 +63,7 @@ pub(crate) struct SharedParts {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) admin: Sender<AdminMessage>,
     pub(crate) save_requests: Sender<SaveRequest>,
+    pub(crate) free_space: FreeSpace,
     pub(crate) run_id: String,
     pub(crate) port: u16,
 }
@@ -80,6 +82,7 @@ impl Shared {
             admin: parts.admin,
             loading: Loading::default(),
             saving: Saving::new(parts.save_requests),
+            free_space: parts.free_space,
             anew: Anew::default(),
             poison: OnceLock::new(),
             log_files: OnceLock::new(),
@@ -194,6 +197,7 @@ impl Shared {
 
     /// Ends the server, with an image or without. Does not wait.
     pub(crate) fn end(&self, end: EndWith) {
+        self.anew.note_end();
         // What was loaded halfway, or may not be what is on disk, is no image.
         let may_save = self.loading.is_finished() && self.log_failure().is_none();
         if end == EndWith::Nothing || !may_save {
@@ -206,6 +210,7 @@ impl Shared {
 
     /// Ends the server at once: what is acknowledged is synced.
     pub(crate) fn end_now(&self) {
+        self.anew.note_end();
         self.ending.request();
         self.wake_all();
     }

@@ -75,9 +75,9 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
                             tracing::warn!(
                                 "shard {shard}: no room for the log: {reason}; writes may be refused until there is"
                             );
+                            shared.saving.note_log_full(true);
                         }
                         has_warned = true;
-                        shared.saving.note_log_full(true);
                         spare_after = Instant::now() + SPARE_RETRY;
                     }
                     SpareState::MadeReady if has_warned => {

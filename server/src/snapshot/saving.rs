@@ -1,8 +1,7 @@
 //! What other threads know of images, and how they ask for one.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -41,8 +40,8 @@ pub(crate) enum EndWith {
 /// Images, as all threads see them.
 pub(crate) struct Saving {
     requests: Mutex<Sender<SaveRequest>>,
-    /// No more log can be prepared: an image may set some free.
-    is_log_full: AtomicBool,
+    /// Shards for which no more log can be prepared: an image may set some free.
+    full_logs: AtomicUsize,
     /// One image is written at a time: whoever sets this has the turn.
     is_running: AtomicBool,
     /// Somebody waits for the one that is written.
@@ -106,7 +105,7 @@ impl Saving {
     pub(crate) fn new(requests: Sender<SaveRequest>) -> Self {
         Saving {
             requests: Mutex::new(requests),
-            is_log_full: AtomicBool::new(false),
+            full_logs: AtomicUsize::new(0),
             is_running: AtomicBool::new(false),
             is_hurried: AtomicBool::new(false),
             end_by_ms: AtomicU64::new(NO_END),
@@ -186,13 +185,17 @@ impl Saving {
         self.saved_before.load(Acquire) == self.saved_changes.load(Acquire)
     }
 
-    /// Whether no more log can be prepared: the disk is full, or the log has the size that it may have.
+    /// One more shard has log that cannot be prepared: the disk is full, or the log has the size that it may have. Or one less has.
     pub(crate) fn note_log_full(&self, is_full: bool) {
-        self.is_log_full.store(is_full, Release);
+        if is_full {
+            self.full_logs.fetch_add(1, AcqRel);
+        } else {
+            self.full_logs.fetch_sub(1, AcqRel);
+        }
     }
 
     pub(super) fn is_log_full(&self) -> bool {
-        self.is_log_full.load(Acquire)
+        self.full_logs.load(Acquire) > 0
     }
 
     /// Changes that the newest image does not hold, of so many.
@@ -232,5 +235,24 @@ impl SaveProgress {
     pub(crate) fn percent(&self) -> u64 {
         let (done, expected) = (self.records.load(Relaxed), self.records_expected.load(Relaxed));
         (done * 100).checked_div(expected).unwrap_or(0).min(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn the_log_is_full_until_it_is_for_no_shard() {
+        let saving = Saving::new(channel().0);
+        assert!(!saving.is_log_full());
+        saving.note_log_full(true);
+        saving.note_log_full(true);
+        saving.note_log_full(false);
+        assert!(saving.is_log_full(), "the other shard's still is");
+        saving.note_log_full(false);
+        assert!(!saving.is_log_full());
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use windrow_protocol::reply;
 
 use super::saving::{EndWith, NewestImage, SaveRequest};
+use super::tries::Tries;
 use super::write::{self, Loans};
 use crate::admin::Asker;
 use crate::shard::Message;
@@ -14,20 +15,17 @@ use crate::shared::Shared;
 
 /// How often it looks whether an image is due, or the server ends.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After an image could not be written, the next is tried so much later.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs until the server ends.
 pub(crate) fn run(shared: &Arc<Shared>, requests: &Receiver<SaveRequest>, mut loans: Loans) {
-    let mut last = Instant::now();
-    let mut last_failed = None;
+    let mut tries = Tries::new(Instant::now());
     while !shared.ending.is_requested() {
         let request = match requests.recv_timeout(LOOK_EVERY) {
             Ok(request) => request,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let may_try = last_failed.is_none_or(|failed: Instant| failed.elapsed() >= RETRY_AFTER);
-                if !may_try || !is_due(shared, last) || !shared.saving.try_begin() {
+                let now = Instant::now();
+                if !tries.may_try(now) || !is_due(shared, &tries, now) || !shared.saving.try_begin() {
                     continue;
                 }
                 SaveRequest::Background
@@ -49,13 +47,12 @@ pub(crate) fn run(shared: &Arc<Shared>, requests: &Receiver<SaveRequest>, mut lo
                 return;
             }
         };
-        last = Instant::now();
-        last_failed = outcome.is_err().then_some(last);
+        tries.note(outcome.is_ok(), Instant::now());
     }
 }
 
 /// Whether the settings ask for an image now.
-fn is_due(shared: &Shared, last: Instant) -> bool {
+fn is_due(shared: &Shared, tries: &Tries, now: Instant) -> bool {
     let config = shared.config();
     if config.save_s == 0 || shared.log_failure().is_some() {
         return false;
@@ -65,7 +62,7 @@ fn is_due(shared: &Shared, last: Instant) -> bool {
     if shared.saving.is_log_full() && (unsaved > 0 || !shared.saving.is_repeated()) {
         return true;
     }
-    let by_time = last.elapsed() >= Duration::from_secs(config.save_s);
+    let by_time = tries.is_old(Duration::from_secs(config.save_s), now);
     let by_operations = config.save_operations > 0 && unsaved >= config.save_operations;
     unsaved > 0 && (by_time || by_operations)
 }

@@ -21,6 +21,7 @@ use windrow_memory::Participant;
 use windrow_storage::{Disk, ImageEntry, Position};
 
 use super::pace::{self, Pace};
+use super::room::{self, Room};
 use crate::admin::AdminMessage;
 use crate::affinity;
 use crate::shard::{Message, ShardHandle};
@@ -73,11 +74,12 @@ pub(super) fn write_image(shared: &Arc<Shared>, loans: &mut Loans) -> Result<(Im
         check(shared)?;
         thread::sleep(LOOK_EVERY);
     }
+    let expected = shared.shards.iter().map(|shard| shard.numbers.entities.load(Relaxed)).sum();
+    shared.saving.progress.records_expected.store(expected, Relaxed);
+    let room = find_room(shared, expected)?;
     let image = ask_admin(shared, |answer| AdminMessage::NextImage { answer })?;
     // Before the positions: a change that is not in the image is not counted as saved.
     let catalogue_changes = shared.catalogue_version();
-    let expected = shared.shards.iter().map(|shard| shard.numbers.entities.load(Relaxed)).sum();
-    shared.saving.progress.records_expected.store(expected, Relaxed);
     let plan = SnapshotPlan {
         image,
         epoch: loans.epoch,
@@ -85,7 +87,7 @@ pub(super) fn write_image(shared: &Arc<Shared>, loans: &mut Loans) -> Result<(Im
         created_ms: shared.clock.now_ms(),
     };
     let snapshot = Snapshot::begin(loans.images.clone(), plan, loans.readers.to_vec());
-    let snapshot = copy(shared, &mut loans.participant, snapshot)?;
+    let snapshot = copy(shared, &mut loans.participant, snapshot, room)?;
     let entry = match wait_until_durable(shared, loans, &snapshot) {
         Ok(entry) => entry,
         Err(reason) => {
@@ -100,10 +102,30 @@ pub(super) fn write_image(shared: &Arc<Shared>, loans: &mut Loans) -> Result<(Im
     Ok((entry, images))
 }
 
+/// Room for an image of so many records, beside the next segment of each log.
+fn find_room(shared: &Shared, records: u64) -> Result<Room, String> {
+    let image_bytes = room::expected_bytes(shared.saving.known().newest, records);
+    // Where the log is full there is nothing left to leave to it, and an image may set some free.
+    let log_bytes = match shared.saving.is_log_full() {
+        true => 0,
+        false => shared.config().log_segment_bytes.saturating_mul(shared.shards.len() as u64),
+    };
+    Room::find(free_bytes(shared), image_bytes, log_bytes)
+}
+
+fn free_bytes(shared: &Shared) -> Option<u64> {
+    (shared.free_space)(&shared.config().dir)
+}
+
 /// Steps through a snapshot on two threads: one of the lowest priority, and this one where that is not enough.
-fn copy(shared: &Arc<Shared>, participant: &mut Participant, snapshot: Snapshot) -> Result<Snapshot, String> {
+fn copy(
+    shared: &Arc<Shared>,
+    participant: &mut Participant,
+    snapshot: Snapshot,
+    room: Room,
+) -> Result<Snapshot, String> {
     let began = Instant::now();
-    let work = Work { going: Some((snapshot, participant)), pace: Pace::new(began), outcome: None };
+    let work = Work { going: Some((snapshot, participant)), pace: Pace::new(began), room, outcome: None };
     let waiting = thread::current();
     let desk = Desk { shared, work: Mutex::new(work) };
     thread::scope(|scope| {
@@ -150,6 +172,7 @@ struct Work<'a> {
     /// Until it is written or given up.
     going: Option<(Snapshot, &'a mut Participant)>,
     pace: Pace,
+    room: Room,
     outcome: Option<Result<Snapshot, String>>,
 }
 
@@ -158,7 +181,8 @@ impl Desk<'_> {
     fn step(&self) -> Option<Duration> {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut snapshot, participant) = work.going.take()?;
-        match self.advance(&mut snapshot, participant) {
+        let has_room = work.room.look(snapshot.written_bytes(), || free_bytes(self.shared));
+        match has_room.and_then(|()| self.advance(&mut snapshot, participant)) {
             Ok(Goes::On) => {
                 let (saving, bytes) = (&self.shared.saving, snapshot.written_bytes());
                 saving.progress.bytes.store(bytes, Relaxed);

@@ -10,6 +10,7 @@ use windrow_storage::Disk;
 use windrow_storage::disk::{DirLock, DiskFile, MemDisk, OpenMode};
 
 use crate::clock::Clock;
+use crate::snapshot::FreeSpace;
 use crate::{Config, Running, Server};
 
 /// Longer than anything here takes on a busy machine.
@@ -39,7 +40,15 @@ pub(super) fn start_on(config: Config, disk: Arc<dyn Disk>) -> Running {
 
 /// And with a clock of its choice.
 pub(super) fn start_at(config: Config, disk: Arc<dyn Disk>, clock: Clock) -> Running {
-    let running = Server::start_on(config, disk, clock).unwrap();
+    serving(Server::start_on(config, disk, clock).unwrap())
+}
+
+/// With a look of the test's choice at the room on the disk.
+pub(super) fn start_with(config: Config, disk: Arc<dyn Disk>, free_space: FreeSpace) -> Running {
+    serving(Server::start_with(config, disk, Clock::system(), free_space).unwrap())
+}
+
+fn serving(running: Running) -> Running {
     let started = Instant::now();
     while !running.is_serving() {
         assert!(started.elapsed() < PATIENCE, "the server does not get ready");

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use windrow_storage::Disk;
 use windrow_storage::disk::{Call, Fault, FaultyDisk, MemDisk};
 
-use super::harness::{Client, Reply, command, config, eventually, start_on};
+use super::harness::{Client, Reply, command, config, eventually, start_on, start_with};
 use crate::config::AppendFsync;
 use crate::{Config, Running};
 
@@ -427,4 +427,70 @@ fn an_end_does_not_wait_for_the_pace_of_an_image() {
     assert_eq!(image_files(&disk).len(), 2, "the image that was being written is the last one");
     let running = start_on(config, Arc::new(disk));
     assert_has(&mut Client::connect(&running), 3);
+}
+
+#[test]
+fn an_image_leaves_the_disk_to_the_log_where_there_is_not_room_for_both() {
+    let mem = MemDisk::new();
+    // At the first look, and at those after it.
+    let free = Arc::new([const { AtomicU64::new(u64::MAX) }; 2]);
+    let looks = Arc::new(AtomicU64::new(0));
+    let look = {
+        let (free, looks) = (Arc::clone(&free), Arc::clone(&looks));
+        move |dir: &Path| {
+            assert_eq!(dir, Path::new("/data"));
+            let look = looks.fetch_add(1, Ordering::Relaxed).min(1);
+            Some(free[look as usize].load(Ordering::Relaxed))
+        }
+    };
+    let set = |first, then| {
+        free[0].store(first, Ordering::Relaxed);
+        free[1].store(then, Ordering::Relaxed);
+        looks.store(0, Ordering::Relaxed);
+    };
+    let settings = Config { save_s: 0, ..config(2) };
+    let log_bytes = 2 * settings.log_segment_bytes;
+    let running = start_with(settings, Arc::new(mem.clone()), Arc::new(look));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    // Some megabytes.
+    let mut bytes = Vec::new();
+    for e in 0..20_000 {
+        command(&mut bytes, &format!("EVENT.ADD entity-number-{e} s * v {e}"));
+    }
+    client.send(&bytes);
+    (0..20_000).for_each(|_| client.read().assert_ok());
+    client.ask("SAVE").assert_ok();
+    let image_bytes = number(&mut client, "image_bytes") as u64;
+    assert!(image_bytes > 2 << 20, "{image_bytes}");
+    let images = image_files(&mem);
+    client.ask("EVENT.ADD entity-number-1 s * v 1").assert_ok();
+
+    set(image_bytes + log_bytes - 1, u64::MAX);
+    client.ask("SAVE").assert_error("ERR no image was written: the disk has");
+    assert_eq!(looks.load(Ordering::Relaxed), 1, "it was not begun");
+    set(image_bytes + log_bytes, log_bytes - 1);
+    client.ask("SAVE").assert_error("left, and the log needs");
+    assert_eq!(image_files(&mem), images, "what was begun is gone, the one before is there");
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
+    client.ask("EVENT.ADD entity-number-1 s * v 1").assert_ok();
+    set(image_bytes + log_bytes, log_bytes);
+    client.ask("SAVE").assert_ok();
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "ok");
+}
+
+#[test]
+fn a_server_without_a_log_refuses_images_at_once_and_ends_without_one() {
+    let disk = MemDisk::new();
+    let settings = Config { is_unlogged: true, save_s: 0, ..config(2) };
+    let running = start_on(settings, Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask(STREAM).assert_ok();
+    client.ask("EVENT.ADD e s * v 1").assert_ok();
+    client.ask("SAVE").assert_error("ERR no image was written: the server keeps no log");
+    client.ask("SAVE").assert_error("the server keeps no log");
+    client.send(b"SHUTDOWN SAVE\r\n");
+    assert!(client.is_closed());
+    running.wait().unwrap();
+    assert!(image_files(&disk).is_empty());
 }

@@ -9,6 +9,7 @@ mod flush;
 mod harness;
 mod images;
 mod order;
+mod pending;
 mod reads;
 mod redis;
 mod top;

@@ -48,16 +48,21 @@ impl Dedup {
         out: &mut Vec<u8>,
         end: usize,
     ) -> bool {
+        // Found by a look at every stream: once for each that the slice comes to, not once for each group.
+        let mut present: Option<(StreamId, &Groups)> = None;
         for _ in 0..GROUPS_LOOKED_AT_MAX {
             if out.len() >= end {
                 return true;
             }
-            let known = self.order.iter().copied();
-            let Some(stream) = known.filter(|id| u64::from(id.0) >= place.stream).min() else { return false };
+            let is_its = |(stream, _): &(StreamId, &Groups)| u64::from(stream.0) == place.stream;
+            let Some((stream, groups)) = present.filter(is_its).or_else(|| self.stream_from(place.stream))
+            else {
+                return false;
+            };
+            present = Some((stream, groups));
             if u64::from(stream.0) != place.stream {
                 *place = ExportPlace { stream: u64::from(stream.0), ..ExportPlace::default() };
             }
-            let groups: &Groups = &self.streams[&stream];
             // One that was freed in the midst of its export was over.
             match groups.groups[place.group].as_deref() {
                 Some(group) if export_part(place, stream, group, position, out) => {}
@@ -65,6 +70,15 @@ impl Dedup {
             }
         }
         true
+    }
+
+    /// The stream of the least id that is not below this one.
+    fn stream_from(&self, least: u64) -> Option<(StreamId, &Groups)> {
+        #[cfg(test)]
+        tests::SEARCHES.set(tests::SEARCHES.get() + 1);
+        let known = self.order.iter().copied();
+        let stream = known.filter(|id| u64::from(id.0) >= least).min()?;
+        Some((stream, &self.streams[&stream]))
     }
 
     /// Takes a group over that was exported: false if there is one already.
@@ -179,4 +193,72 @@ fn export_part(
         });
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::catalogue::STREAMS_MAX;
+
+    thread_local! {
+        /// Looks at every stream.
+        pub(super) static SEARCHES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// As many streams as there may be, with a few groups each, in no order.
+    fn sparse() -> Dedup {
+        let mut dedup = Dedup::default();
+        for n in 0..STREAMS_MAX {
+            let stream = StreamId((n * 389 % STREAMS_MAX) as u32 * 3 + 1);
+            for group in [7, (n % 200) as u8, 255] {
+                dedup.change(stream, group, |group| group.sources.counted(n as u64 + 1, 5));
+            }
+        }
+        dedup
+    }
+
+    /// The whole export in slices that end at so many bytes, and how often all streams were looked at in the worst of them.
+    fn exported(dedup: &Dedup, slice_bytes: usize) -> (Vec<u8>, usize) {
+        let (mut place, mut out, mut searches_max) = (ExportPlace::default(), Vec::new(), 0);
+        loop {
+            SEARCHES.set(0);
+            let end = out.len().saturating_add(slice_bytes);
+            let has_more = dedup.export(&mut place, 9, &mut out, end);
+            searches_max = searches_max.max(SEARCHES.get());
+            if !has_more {
+                return (out, searches_max);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slice_looks_at_all_streams_only_as_often_as_it_comes_to_another_one() {
+        let dedup = sparse();
+        let (whole, searches_max) = exported(&dedup, usize::MAX);
+        assert!(!whole.is_empty());
+        // It passes so many whole streams, one it begins in, and one it ends in.
+        assert!(searches_max <= GROUPS_LOOKED_AT_MAX / SLOT_GROUPS + 2, "{searches_max} looks in one slice");
+        for slice_bytes in [1, 100, 5000] {
+            let (sliced, _) = exported(&dedup, slice_bytes);
+            assert!(sliced == whole, "slices of {slice_bytes} bytes are of another export");
+        }
+    }
+
+    #[test]
+    fn an_export_has_every_group_of_every_stream_in_order() {
+        let dedup = sparse();
+        let mut expected = Vec::new();
+        let mut streams = dedup.order.clone();
+        streams.sort_unstable();
+        for stream in streams {
+            for (number, group) in dedup.streams[&stream].groups.iter().enumerate() {
+                let Some(group) = group else { continue };
+                let mut place = ExportPlace { stream: u64::from(stream.0), group: number, inside: None };
+                while export_part(&mut place, stream, group, 9, &mut expected) {}
+            }
+        }
+        assert!(exported(&dedup, usize::MAX).0 == expected);
+    }
 }
