@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{DirLock, OpenMode, remove_if_exists, write_all_at};
+use crate::error::is_disk_full;
 use crate::manifest::MANIFEST_FILE;
 use crate::planted::{Mistake, is_planted};
 use crate::segment::{SegmentName, TEMPORARY_SUFFIX};
@@ -105,7 +106,7 @@ impl DataDir {
         Ok(self.manifest.catalogue.version)
     }
 
-    /// Write, sync, rename, sync the directory. Up to the rename the old manifest stands, and a full disk does no harm.
+    /// Write, sync, rename, sync the directory. Until the rename has succeeded the old manifest stands, and a full disk does no harm.
     pub(crate) fn replace_manifest(&mut self, mut manifest: Manifest) -> Result<(), StorageError> {
         self.poison.check()?;
         manifest.raise_format();
@@ -126,7 +127,15 @@ impl DataDir {
             let _ = remove_if_exists(self.disk.as_ref(), &temporary);
             return Err(StorageError::io("write", &path, error));
         }
-        let publish = self.disk.rename(&temporary, &path).and_then(|()| self.disk.sync_dir(&self.dir));
+        let mut publish = self.disk.rename(&temporary, &path);
+        if let Err(error) = &publish
+            && is_disk_full(error)
+        {
+            // A directory that is written anew may need room. A rename that failed has changed nothing.
+            let _ = remove_if_exists(self.disk.as_ref(), &temporary);
+            return publish.map_err(|error| StorageError::io("replace", &path, error));
+        }
+        publish = publish.and_then(|()| self.disk.sync_dir(&self.dir));
         if let Err(error) = publish {
             return Err(self.poison.poison(&format!("replacing {} failed: {error}", path.display())));
         }
