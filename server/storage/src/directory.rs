@@ -65,9 +65,13 @@ impl DataDir {
         dir.join(LOG_DIR)
     }
 
+    pub(crate) fn images_dir_of(dir: &Path) -> PathBuf {
+        dir.join(IMAGES_DIR)
+    }
+
     /// Where the image files are.
     pub fn images_dir(&self) -> PathBuf {
-        self.dir.join(IMAGES_DIR)
+        DataDir::images_dir_of(&self.dir)
     }
 
     /// The directory.
