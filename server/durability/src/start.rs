@@ -211,7 +211,7 @@ pub fn load(
         }
     };
     let replayed = replay(recovery, setup.catalogue, shards, image.as_ref(), workers, watch);
-    let (replayed, mut shards) =
+    let (mut replayed, mut shards) =
         match replayed {
             // A repair of the log would give up everything then.
             Err(StartError::Storage(
@@ -219,6 +219,7 @@ pub fn load(
             )) if !unusable.is_empty() => return Err(StartError::NothingToStartFrom { unusable, log }),
             replayed => replayed?,
         };
+    replayed.note_unusable(unusable.iter().map(|unusable| unusable.image));
     shards.iter_mut().for_each(Shard::end_replay);
     let latest_now_ms = replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms));
     let is_redealt = image.as_ref().is_some_and(|image| image.shards != setup.shards);

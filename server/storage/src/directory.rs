@@ -7,6 +7,7 @@
 //! <dir>/images/*.img    see `image`
 //! ```
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct DataDir {
     dir: PathBuf,
     log_dir: PathBuf,
     manifest: Manifest,
+    /// Images that the start could not use, whether or not a file of them was put aside.
+    unusable: BTreeSet<u64>,
     files: LogFiles,
     poison: Poison,
     _lock: DirLock,
@@ -57,8 +60,9 @@ impl DataDir {
         let log_dir = DataDir::log_dir_of(dir);
         let dir = dir.to_path_buf();
         let files = LogFiles::new(Arc::clone(&disk), &log_dir);
-        files.note_images(&manifest);
-        DataDir { disk, dir, log_dir, manifest, files, poison: Poison::default(), _lock: lock }
+        let unusable = BTreeSet::new();
+        files.note_images(&manifest, &unusable);
+        DataDir { disk, dir, log_dir, manifest, unusable, files, poison: Poison::default(), _lock: lock }
     }
 
     pub(crate) fn log_dir_of(dir: &Path) -> PathBuf {
@@ -143,9 +147,20 @@ impl DataDir {
         if let Err(error) = publish {
             return Err(self.poison.poison(&format!("replacing {} failed: {error}", path.display())));
         }
-        self.files.note_images(&manifest);
+        self.files.note_images(&manifest, &self.unusable);
         self.manifest = manifest;
         Ok(())
+    }
+
+    /// Takes note of an image that the start could not use: it counts neither as one that another start can fall back on nor as
+    /// one that lets log go, and the next image that is published takes its place.
+    pub(crate) fn note_unusable(&mut self, image: u64) {
+        self.unusable.insert(image);
+        self.files.note_images(&self.manifest, &self.unusable);
+    }
+
+    pub(crate) fn is_unusable(&self, image: u64) -> bool {
+        self.unusable.contains(&image)
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {

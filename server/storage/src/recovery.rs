@@ -245,6 +245,12 @@ impl Replayed {
         &self.report
     }
 
+    /// Takes note of images that were tried and could not be used, for whatever reason: in the books they count for nothing, and the
+    /// next image that is published takes their place.
+    pub fn note_unusable(&mut self, images: impl IntoIterator<Item = u64>) {
+        images.into_iter().for_each(|image| self.directory.note_unusable(image));
+    }
+
     /// The manifest as it still is.
     pub fn manifest(&self) -> &Manifest {
         self.directory.manifest()
