@@ -140,6 +140,13 @@ pub enum StartError {
     Memory(MemoryError),
     /// An image is of a format that this version does not know.
     Format(ImageError),
+    /// A file of an image is whole, and what is in it is of a format that this version does not know.
+    FormatOfState {
+        /// The file.
+        image: ImageName,
+        /// What this version does not know.
+        reason: String,
+    },
     /// Images cannot be used, and the log has not all that is needed without them.
     NothingToStartFrom {
         /// Why the images cannot be used.
@@ -158,6 +165,10 @@ impl fmt::Display for StartError {
             Self::Operation(error) => write!(f, "the log holds what this version cannot apply: {error}"),
             Self::Memory(error) => write!(f, "record memory: {error}"),
             Self::Format(error) => write!(f, "{error}: start the version that wrote it, or a later one"),
+            Self::FormatOfState { image, reason } => write!(
+                f,
+                "the image {image} is of another version ({reason}): start the version that wrote it, or a later one"
+            ),
             Self::NothingToStartFrom { unusable, log } => {
                 unusable.iter().try_for_each(|image| write!(f, "{image}. "))?;
                 f.write_str("And without it the log does not do: ")?;
@@ -182,7 +193,7 @@ impl Error for StartError {
             Self::Operation(error) => Some(error),
             Self::Memory(error) => Some(error),
             Self::Format(error) => Some(error),
-            Self::Cancelled => None,
+            Self::FormatOfState { .. } | Self::Cancelled => None,
         }
     }
 }

@@ -79,6 +79,11 @@ pub enum StateError {
         /// Where, in bytes from the start of the piece.
         at: usize,
     },
+    /// It is of a format that this version does not know: what is wrong is not the file.
+    Format {
+        /// What this version does not know.
+        reason: String,
+    },
     /// A record is not one that a shard of this data directory can have.
     Record {
         /// What is wrong.
@@ -92,6 +97,7 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Corrupt { reason, at } => write!(f, "damaged state: {reason}, at byte {at}"),
+            Self::Format { reason } => write!(f, "state of another format: {reason}"),
             Self::Record { reason } => write!(f, "damaged record: {reason}"),
             Self::Memory(error) => write!(f, "no memory for the records of the image: {error}"),
         }

@@ -41,18 +41,26 @@ impl Unusable {
         }
     }
 
-    fn state(shard: u16, error: StateError) -> Self {
+    /// Whole, by its checksums, and written by a version that knows more: to put it aside would cost that version its image.
+    fn format(image: u64, shard: u16, reason: String) -> Self {
+        Self::Fatal(StartError::FormatOfState { image: ImageName { image, shard }, reason })
+    }
+
+    fn state(image: u64, shard: u16, error: StateError) -> Self {
         match error {
             StateError::Memory(error) => Self::Fatal(StartError::Memory(error)),
+            StateError::Format { reason } => Self::format(image, shard, reason),
             error => Self::Damaged { shard, reason: error.to_string() },
         }
     }
 
-    fn memory(shard: u16, error: MemoryError) -> Self {
+    pub(super) fn memory(image: u64, shard: u16, error: MemoryError) -> Self {
         match error {
-            MemoryError::PlannedChunk { .. }
-            | MemoryError::ImagePlace { .. }
-            | MemoryError::ImageUnnamed { .. } => Self::Damaged { shard, reason: error.to_string() },
+            // The directory passed its checksum: slots of another version.
+            MemoryError::PlannedChunk { .. } => Self::format(image, shard, error.to_string()),
+            MemoryError::ImagePlace { .. } | MemoryError::ImageUnnamed { .. } => {
+                Self::Damaged { shard, reason: error.to_string() }
+            }
             error => Self::Fatal(StartError::Memory(error)),
         }
     }
@@ -166,7 +174,7 @@ impl Build<'_> {
     fn linked(&self, shard: u16) -> Result<Shard, Unusable> {
         self.check_cancelled()?;
         let file = &self.files[usize::from(shard)];
-        let memory = |error| Unusable::memory(shard, error);
+        let memory = |error| Unusable::memory(self.entry.image, shard, error);
         let plan = file
             .chunks()
             .iter()
@@ -209,7 +217,7 @@ impl Build<'_> {
                 for slot in words.chunks_exact(slot_words) {
                     engine
                         .insert_copied(self.setup.catalogue, self.share(shard), slot)
-                        .map_err(|error| Unusable::state(from, error))?;
+                        .map_err(|error| Unusable::state(self.entry.image, from, error))?;
                 }
             }
             self.done(file);
@@ -237,7 +245,9 @@ impl Build<'_> {
             }
         })
         .map_err(|error| Unusable::file(from, error))?;
-        taken.and_then(|()| import.finish(engine)).map_err(|error| Unusable::state(from, error))
+        taken
+            .and_then(|()| import.finish(engine))
+            .map_err(|error| Unusable::state(self.entry.image, from, error))
     }
 }
 
