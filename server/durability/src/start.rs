@@ -56,6 +56,13 @@ pub trait OnLost: Send + Sync {
     /// Nothing can go on without the chunk: this does not return. If the file is [damaged](ChunkLost::Damaged) it is to be
     /// [put aside](windrow_storage::image::quarantine), so that the next start takes the image before.
     fn lost(&self, image: ImageName, why: ChunkLost) -> !;
+
+    /// The disk did not read a chunk: it is asked again when this returns. `failures`: how often that was.
+    fn wait_for_disk(&self, failures: u32);
+
+    /// The disk does not read a chunk, however often it is asked. Nothing can go on, but the file may be whole: it is not to be put
+    /// aside.
+    fn unreadable(&self, image: ImageName, error: &ImageError) -> !;
 }
 
 /// Looks on.

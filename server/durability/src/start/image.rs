@@ -14,6 +14,9 @@ use super::{OnLost, Phase, Progress, Setup, StartError, Watch, Workers};
 use crate::snapshot::key_check;
 use crate::start::Job;
 
+/// So often a chunk is read again that the disk did not read.
+const READ_AGAIN_MAX: u32 = 4;
+
 /// An image that is tried.
 pub(super) struct Source<'a> {
     pub(super) disk: &'a Arc<dyn Disk>,
@@ -260,7 +263,19 @@ struct Chunks {
 
 impl ChunkSource for Chunks {
     fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
-        self.file.copy_chunk(number, to).map_err(|error| error.to_string())
+        let mut failures = 0;
+        loop {
+            match self.file.copy_chunk(number, to) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_damage() => return Err(error.to_string()),
+                // A disk that hiccups says nothing of the file.
+                Err(error) if failures == READ_AGAIN_MAX => self.on_lost.unreadable(self.name, &error),
+                Err(_) => {
+                    failures += 1;
+                    self.on_lost.wait_for_disk(failures);
+                }
+            }
+        }
     }
 
     fn lost(&self, _number: u32, why: ChunkLost) -> ! {
