@@ -28,7 +28,7 @@
 //! | which generations a group has, their ends, its stamp | the group's position | skipped where that is ≥ q |
 //! | the ids in these generations, sources | at least the group's position | adds what may be there already |
 //! | counters, newest event time | the position of COUNTERS | skipped where that is ≥ q |
-//! | clock | at least the position of COUNTERS | the later one |
+//! | clock, as the shard's own operations say it | the position of COUNTERS | the later one |
 //!
 //! The stamp of a group decides which generation an id goes to. Were ids that the image has added again by the stamp of a later moment,
 //! they would be remembered for too long; that is why a group's position counts, though adding an id twice is harmless.

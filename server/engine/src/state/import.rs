@@ -260,7 +260,7 @@ impl Import {
             if let Some(clock_ms) = clock_ms {
                 stream.clock.observe(clock_ms);
             }
-            if is_mine && (counters != [0; 7] || newest_ms.is_some()) {
+            if is_mine && (counters != [0; 7] || newest_ms.is_some() || clock_ms.is_some()) {
                 let stats = shard.stats.entry(stream.id).or_default();
                 let into = [
                     &mut stats.ok,
@@ -275,6 +275,7 @@ impl Import {
                     *sum = sum.saturating_add(counter);
                 }
                 stats.newest_ms = stats.newest_ms.max(newest_ms);
+                stats.clock_ms = stats.clock_ms.max(clock_ms);
             }
         }
         self.counted = Some(position);
