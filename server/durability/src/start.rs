@@ -239,7 +239,10 @@ pub fn load(
         };
     replayed.note_unusable(unusable.iter().map(|unusable| unusable.image));
     shards.iter_mut().for_each(Shard::end_replay);
-    let latest_now_ms = replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms));
+    // What the image holds of later operations may be in log that is passed over.
+    let image_ms =
+        image.as_ref().map(|image| image.ended_ms.unwrap_or(image.created_ms).max(image.created_ms));
+    let latest_now_ms = replayed.report().latest_now_ms.max(image_ms);
     let is_redealt = image.as_ref().is_some_and(|image| image.shards != setup.shards);
     Ok(Loaded {
         replayed,

@@ -63,6 +63,7 @@ fn publish(directory: &mut DataDir, starts: &[u64]) {
         epoch: manifest.epoch,
         shards: starts.len() as u16,
         created_ms: 0,
+        ended_ms: None,
         starts: starts.to_vec(),
         ends: starts.to_vec(),
         bytes: 0,

@@ -316,6 +316,7 @@ impl Running {
         self.sync();
         let durable: Vec<u64> = self.groups.iter().map(LogGroup::end).collect();
         let entry = snapshot.entry(&durable).unwrap();
+        let entry = ImageEntry { ended_ms: Some(self.now_ms), ..entry };
         self.store.directory().publish_image(entry, IMAGES_KEPT_MIN).unwrap();
         image
     }

@@ -53,6 +53,7 @@ fn publish(directory: &mut DataDir, image: u64) -> Result<Published, StorageErro
         epoch,
         shards: SHARDS,
         created_ms,
+        ended_ms: None,
         starts: numbers.clone(),
         ends: numbers,
         bytes,
