@@ -258,6 +258,7 @@ impl Admin {
 
     /// Names an image in the manifest; gives how many it names now.
     fn publish_image(&mut self, entry: ImageEntry, kept: usize) -> Result<usize, String> {
+        let entry = ImageEntry { ended_ms: Some(self.shared.clock.now_ms()), ..entry };
         let directory = self.store.directory();
         let published = directory.publish_image(entry, kept).map_err(|error| error.to_string())?;
         for image in published.given_up {

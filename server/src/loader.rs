@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use windrow_durability::start::{self, OnLost, Phase, Progress, Setup, Watch};
 use windrow_engine::{HashKey, Shard, ShardReader};
 use windrow_memory::{Adopter, ChunkLost, Domain, Participant, Populator, STORE_BYTES_MAX, STORE_BYTES_MIN};
-use windrow_storage::image::{ImageName, quarantine};
+use windrow_storage::image::{ImageError, ImageName, quarantine};
 use windrow_storage::{LogSyncer, Recovery, Report, Started};
 
 use crate::anew;
@@ -125,7 +125,22 @@ impl OnLost for StartAnew {
         }
         self.shared.anew.cannot_go_on(&reason)
     }
+
+    fn wait_for_disk(&self, failures: u32) {
+        std::thread::sleep(DISK_WAIT * 4_u32.saturating_pow(failures));
+    }
+
+    fn unreadable(&self, image: ImageName, error: &ImageError) -> ! {
+        // Put aside, a file that is whole would be missing where the image before cannot be used either.
+        anew::end(&format!(
+            "{error}, however often it is tried; what it holds may be whole. Look after the disk and start again; if it never reads \
+             the image {image} again, rename that file, and the start takes the image before"
+        ))
+    }
 }
+
+/// Waits for the disk are longer from one to the next: 20 ms, 80 ms, 320 ms, 1.28 s.
+const DISK_WAIT: Duration = Duration::from_millis(5);
 
 /// Shows how far it is.
 struct Loading<'a> {

@@ -182,7 +182,7 @@ impl Shared {
     pub(crate) fn note_files(&self, files: &LogFiles, manifest: &Manifest, loaded: Option<u64>) {
         let is_first = self.log_files.set(files.clone()).is_ok();
         debug_assert!(is_first, "a server loads once");
-        // Newer ones are damaged, and go with the next that is published.
+        // Newer ones could not be used, and go with the next that is published.
         let usable = |image: &&ImageEntry| Some(image.image) <= loaded;
         let images: Vec<&ImageEntry> = manifest.images.iter().filter(usable).collect();
         self.saving.note_found(images.last().map(|image| NewestImage::of(image)), images.len());

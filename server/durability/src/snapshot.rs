@@ -238,7 +238,7 @@ impl Snapshot {
 
     /// What the manifest says of the image, once it is written and every shard's log is durable up to what the image may hold;
     /// `durable_ops` has for each shard the last operation of its log that is. The caller [publishes] it, which is refused after a write
-    /// or a sync of a log has failed.
+    /// or a sync of a log has failed, and says before by its clock when that was: [`ImageEntry::ended_ms`].
     ///
     /// [publishes]: windrow_storage::DataDir::publish_image
     ///
@@ -255,6 +255,7 @@ impl Snapshot {
             epoch: self.plan.epoch,
             shards: self.shards(),
             created_ms: self.plan.created_ms,
+            ended_ms: None,
             starts: self.starts.clone(),
             ends: self.ends.clone(),
             bytes: self.bytes,

@@ -58,6 +58,13 @@ pub trait OnLost: Send + Sync {
     /// Nothing can go on without the chunk: this does not return. If the file is [damaged](ChunkLost::Damaged) it is to be
     /// [put aside](windrow_storage::image::quarantine), so that the next start takes the image before.
     fn lost(&self, image: ImageName, why: ChunkLost) -> !;
+
+    /// The disk did not read a chunk: it is asked again when this returns. `failures`: how often that was.
+    fn wait_for_disk(&self, failures: u32);
+
+    /// The disk does not read a chunk, however often it is asked. Nothing can go on, but the file may be whole: it is not to be put
+    /// aside.
+    fn unreadable(&self, image: ImageName, error: &ImageError) -> !;
 }
 
 /// Looks on.
@@ -142,6 +149,13 @@ pub enum StartError {
     Memory(MemoryError),
     /// An image is of a format that this version does not know.
     Format(ImageError),
+    /// A file of an image is whole, and what is in it is of a format that this version does not know.
+    FormatOfState {
+        /// The file.
+        image: ImageName,
+        /// What this version does not know.
+        reason: String,
+    },
     /// Images cannot be used, and the log has not all that is needed without them.
     NothingToStartFrom {
         /// Why the images cannot be used.
@@ -160,6 +174,10 @@ impl fmt::Display for StartError {
             Self::Operation(error) => write!(f, "the log holds what this version cannot apply: {error}"),
             Self::Memory(error) => write!(f, "record memory: {error}"),
             Self::Format(error) => write!(f, "{error}: start the version that wrote it, or a later one"),
+            Self::FormatOfState { image, reason } => write!(
+                f,
+                "the image {image} is of another version ({reason}): start the version that wrote it, or a later one"
+            ),
             Self::NothingToStartFrom { unusable, log } => {
                 unusable.iter().try_for_each(|image| write!(f, "{image}. "))?;
                 f.write_str("And without it the log does not do: ")?;
@@ -184,7 +202,7 @@ impl Error for StartError {
             Self::Operation(error) => Some(error),
             Self::Memory(error) => Some(error),
             Self::Format(error) => Some(error),
-            Self::Cancelled => None,
+            Self::FormatOfState { .. } | Self::Cancelled => None,
         }
     }
 }
@@ -214,7 +232,7 @@ pub fn load(
     };
     let settled_ms = latest_settled_ms(recovery.manifest());
     let replayed = replay(recovery, setup.catalogue, shards, image.as_ref(), workers, watch);
-    let (replayed, mut shards) =
+    let (mut replayed, mut shards) =
         match replayed {
             // A repair of the log would give up everything then.
             Err(StartError::Storage(
@@ -222,9 +240,12 @@ pub fn load(
             )) if !unusable.is_empty() => return Err(StartError::NothingToStartFrom { unusable, log }),
             replayed => replayed?,
         };
+    replayed.note_unusable(unusable.iter().map(|unusable| unusable.image));
     shards.iter_mut().for_each(Shard::end_replay);
-    let latest_now_ms =
-        replayed.report().latest_now_ms.max(image.as_ref().map(|image| image.created_ms)).max(settled_ms);
+    // What the image holds of later operations may be in log that is passed over.
+    let image_ms =
+        image.as_ref().map(|image| image.ended_ms.unwrap_or(image.created_ms).max(image.created_ms));
+    let latest_now_ms = replayed.report().latest_now_ms.max(image_ms).max(settled_ms);
     let is_redealt = image.as_ref().is_some_and(|image| image.shards != setup.shards);
     Ok(Loaded {
         replayed,

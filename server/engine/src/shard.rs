@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
 use windrow_window::body::{self, Event, Fit, Growth, Placements};
 use windrow_window::definition::FIELDS_MAX;
-use windrow_window::{Layout, Words};
+use windrow_window::{ClockMode, Layout, Words};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::dedup::Dedup;
@@ -267,6 +267,9 @@ impl Shard {
                 self.settle(stream, &op, outcome);
             }
             self.moved_clock = self.moves_clock(stream, &op, outcome);
+            if self.moved_clock {
+                self.note_clock(stream, op.clock_ms);
+            }
         }
         outcome
     }
@@ -297,6 +300,7 @@ impl Shard {
         // As the stream was when its owner applied the operation.
         let Some(stream) = catalogue.as_of(op.layout) else { return Ok(()) };
         stream.observe(op.clock_ms, op.clock_ms);
+        self.note_clock(stream, op.clock_ms);
         if op.judged == Judged::Noted {
             return Ok(());
         }
@@ -310,6 +314,14 @@ impl Shard {
             // Whether a record is full is decided by what it holds alone.
             Outcome::Full => panic!("the record of {:?} is full at {position}", quote(op.entity)),
             _ => Ok(()),
+        }
+    }
+
+    /// Takes note of the clock that an operation says which is in this shard's log.
+    pub(crate) fn note_clock(&mut self, stream: &Stream, clock_ms: i64) {
+        if stream.layout.clock == ClockMode::Event {
+            let stats = self.stats.entry(stream.id).or_default();
+            stats.clock_ms = stats.clock_ms.max(Some(clock_ms));
         }
     }
 
@@ -491,6 +503,9 @@ impl Shard {
         if !covered.is_counted {
             let stats = self.stats.entry(stream.id).or_default();
             stats.counted(op.ts, clamped);
+            if stream.layout.clock == ClockMode::Event {
+                stats.clock_ms = stats.clock_ms.max(Some(op.clock_ms));
+            }
             if let Mode::Live { now_ms, .. } = mode {
                 stats.received(now_ms, op.ts);
             }

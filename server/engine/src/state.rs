@@ -28,7 +28,7 @@
 //! | which generations a group has, their ends, its stamp | the group's position | skipped where that is ≥ q |
 //! | the ids in these generations, sources | at least the group's position | adds what may be there already |
 //! | counters, newest event time | the position of COUNTERS | skipped where that is ≥ q |
-//! | clock | at least the position of COUNTERS | the later one |
+//! | clock, as the shard's own operations say it | the position of COUNTERS | the later one |
 //!
 //! The stamp of a group decides which generation an id goes to. Were ids that the image has added again by the stamp of a later moment,
 //! they would be remembered for too long; that is why a group's position counts, though adding an id twice is harmless.
@@ -79,6 +79,11 @@ pub enum StateError {
         /// Where, in bytes from the start of the piece.
         at: usize,
     },
+    /// It is of a format that this version does not know: what is wrong is not the file.
+    Format {
+        /// What this version does not know.
+        reason: String,
+    },
     /// A record is not one that a shard of this data directory can have.
     Record {
         /// What is wrong.
@@ -92,6 +97,7 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Corrupt { reason, at } => write!(f, "damaged state: {reason}, at byte {at}"),
+            Self::Format { reason } => write!(f, "state of another format: {reason}"),
             Self::Record { reason } => write!(f, "damaged record: {reason}"),
             Self::Memory(error) => write!(f, "no memory for the records of the image: {error}"),
         }

@@ -33,6 +33,8 @@ pub struct StreamStats {
     pub dedup: DedupUsage,
     /// Newest event time counted.
     pub newest_ms: Option<i64>,
+    /// The latest clock that an operation of this shard's log says; of streams with CLOCK EVENT.
+    pub(crate) clock_ms: Option<i64>,
     /// Receipt − event time of counted events, in milliseconds; 0 for events ahead of the clock.
     pub freshness: Histogram<u64>,
 }
@@ -63,6 +65,7 @@ impl Default for StreamStats {
             evicted: 0,
             dedup: DedupUsage::default(),
             newest_ms: None,
+            clock_ms: None,
             freshness,
         }
     }
@@ -82,6 +85,7 @@ impl StreamStats {
         self.evicted += other.evicted;
         self.dedup.merge(other.dedup);
         self.newest_ms = self.newest_ms.max(other.newest_ms);
+        self.clock_ms = self.clock_ms.max(other.clock_ms);
         self.freshness.add(&other.freshness).expect("all have the same bounds");
     }
 

@@ -272,6 +272,7 @@ fn publish(started: &mut Started, random: &mut SplitMix64) -> Result<(), Storage
         epoch: manifest.epoch,
         shards: ends.len() as u16,
         created_ms: 0,
+        ended_ms: None,
         starts,
         ends,
         bytes: 0,

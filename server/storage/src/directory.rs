@@ -7,11 +7,13 @@
 //! <dir>/images/*.img    see `image`
 //! ```
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{DirLock, OpenMode, remove_if_exists, write_all_at};
+use crate::error::is_disk_full;
 use crate::manifest::MANIFEST_FILE;
 use crate::planted::{Mistake, is_planted};
 use crate::segment::{SegmentName, TEMPORARY_SUFFIX};
@@ -26,6 +28,8 @@ pub struct DataDir {
     dir: PathBuf,
     log_dir: PathBuf,
     manifest: Manifest,
+    /// Images that the start could not use, whether or not a file of them was put aside.
+    unusable: BTreeSet<u64>,
     files: LogFiles,
     poison: Poison,
     _lock: DirLock,
@@ -56,17 +60,22 @@ impl DataDir {
         let log_dir = DataDir::log_dir_of(dir);
         let dir = dir.to_path_buf();
         let files = LogFiles::new(Arc::clone(&disk), &log_dir);
-        files.note_images(&manifest);
-        DataDir { disk, dir, log_dir, manifest, files, poison: Poison::default(), _lock: lock }
+        let unusable = BTreeSet::new();
+        files.note_images(&manifest, &unusable);
+        DataDir { disk, dir, log_dir, manifest, unusable, files, poison: Poison::default(), _lock: lock }
     }
 
     pub(crate) fn log_dir_of(dir: &Path) -> PathBuf {
         dir.join(LOG_DIR)
     }
 
+    pub(crate) fn images_dir_of(dir: &Path) -> PathBuf {
+        dir.join(IMAGES_DIR)
+    }
+
     /// Where the image files are.
     pub fn images_dir(&self) -> PathBuf {
-        self.dir.join(IMAGES_DIR)
+        DataDir::images_dir_of(&self.dir)
     }
 
     /// The directory.
@@ -105,7 +114,7 @@ impl DataDir {
         Ok(self.manifest.catalogue.version)
     }
 
-    /// Write, sync, rename, sync the directory. Up to the rename the old manifest stands, and a full disk does no harm.
+    /// Write, sync, rename, sync the directory. Until the rename has succeeded the old manifest stands, and a full disk does no harm.
     pub(crate) fn replace_manifest(&mut self, mut manifest: Manifest) -> Result<(), StorageError> {
         self.poison.check()?;
         manifest.raise_format();
@@ -126,13 +135,32 @@ impl DataDir {
             let _ = remove_if_exists(self.disk.as_ref(), &temporary);
             return Err(StorageError::io("write", &path, error));
         }
-        let publish = self.disk.rename(&temporary, &path).and_then(|()| self.disk.sync_dir(&self.dir));
+        let mut publish = self.disk.rename(&temporary, &path);
+        if let Err(error) = &publish
+            && is_disk_full(error)
+        {
+            // A directory that is written anew may need room. A rename that failed has changed nothing.
+            let _ = remove_if_exists(self.disk.as_ref(), &temporary);
+            return publish.map_err(|error| StorageError::io("replace", &path, error));
+        }
+        publish = publish.and_then(|()| self.disk.sync_dir(&self.dir));
         if let Err(error) = publish {
             return Err(self.poison.poison(&format!("replacing {} failed: {error}", path.display())));
         }
-        self.files.note_images(&manifest);
+        self.files.note_images(&manifest, &self.unusable);
         self.manifest = manifest;
         Ok(())
+    }
+
+    /// Takes note of an image that the start could not use: it counts neither as one that another start can fall back on nor as
+    /// one that lets log go, and the next image that is published takes its place.
+    pub(crate) fn note_unusable(&mut self, image: u64) {
+        self.unusable.insert(image);
+        self.files.note_images(&self.manifest, &self.unusable);
+    }
+
+    pub(crate) fn is_unusable(&self, image: u64) -> bool {
+        self.unusable.contains(&image)
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {

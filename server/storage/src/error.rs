@@ -52,11 +52,11 @@ pub enum StorageError {
         /// Which check failed.
         reason: String,
     },
-    /// Log files stand in a directory that has no manifest.
+    /// Files of a log or of images stand in a directory that has no manifest.
     LogWithoutManifest {
         /// The data directory.
         dir: PathBuf,
-        /// One of the log files.
+        /// One of the files.
         file: PathBuf,
     },
     /// Log files hold operations of an epoch that the manifest does not know: the manifest is older than the log.
@@ -208,7 +208,7 @@ impl fmt::Display for StorageError {
             ),
             StorageError::LogWithoutManifest { dir, file } => write!(
                 out,
-                "{} has log files ({}) but no manifest; restore the manifest, or give an empty directory",
+                "{} has log or image files ({}) but no manifest; restore the manifest, or give an empty directory",
                 dir.display(),
                 file.display()
             ),

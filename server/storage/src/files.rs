@@ -20,7 +20,7 @@ mod tests;
 pub use reader::LogReader;
 pub use retain::Retained;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -154,9 +154,11 @@ impl LogFiles {
         self.books().running.insert(shard, Running { watch, next_segment: 0 });
     }
 
-    /// What the manifest says of images: the log behind the start of the second-newest stays, all of it while there are fewer.
-    pub(crate) fn note_images(&self, manifest: &Manifest) {
-        let second_newest = manifest.images.iter().rev().nth(1);
+    /// What the manifest says of images: the log behind the start of the second-newest that is usable stays, all of it while there
+    /// are fewer.
+    pub(crate) fn note_images(&self, manifest: &Manifest, unusable: &BTreeSet<u64>) {
+        let usable = manifest.images.iter().filter(|entry| !unusable.contains(&entry.image));
+        let second_newest = usable.rev().nth(1);
         self.books().needed = second_newest.map(ReplayFrom::from);
     }
 

@@ -52,7 +52,7 @@ use crate::directory::DataDir;
 use crate::disk::OpenMode;
 use crate::error::LogDamage;
 use crate::frame::Step;
-use crate::image::ImageReader;
+use crate::image::{ImageName, ImageReader};
 use crate::log::{LogSyncer, ShardLog};
 use crate::manifest::{LogEnd, MANIFEST_FILE, ManifestState};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName};
@@ -151,8 +151,11 @@ impl Recovery {
                 return Err(StorageError::ManifestUnreadable { path: dir.join(MANIFEST_FILE), reason });
             }
             ManifestState::Empty => {
-                if let Some(file) = files.first() {
-                    let file = log_dir.join(file.to_string());
+                let images_dir = DataDir::images_dir_of(dir);
+                let images = disk.list(&images_dir).map_err(|e| StorageError::io("list", &images_dir, e))?;
+                let image = images.iter().find(|file| ImageName::parse_any(file).is_some());
+                let file = files.first().map(|file| log_dir.join(file.to_string()));
+                if let Some(file) = file.or(image.map(|image| images_dir.join(image))) {
                     return Err(StorageError::LogWithoutManifest { dir: dir.to_path_buf(), file });
                 }
                 // Before the first log file, so that a start which stops halfway is not taken for a lost manifest.
@@ -240,6 +243,12 @@ impl Replayed {
     /// What was found.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Takes note of images that were tried and could not be used, for whatever reason: in the books they count for nothing, and the
+    /// next image that is published takes their place.
+    pub fn note_unusable(&mut self, images: impl IntoIterator<Item = u64>) {
+        images.into_iter().for_each(|image| self.directory.note_unusable(image));
     }
 
     /// The manifest as it still is.

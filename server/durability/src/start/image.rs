@@ -14,6 +14,9 @@ use super::{OnLost, Phase, Progress, Setup, StartError, Watch, Workers};
 use crate::snapshot::key_check;
 use crate::start::Job;
 
+/// So often a chunk is read again that the disk did not read.
+const READ_AGAIN_MAX: u32 = 4;
+
 /// An image that is tried.
 pub(super) struct Source<'a> {
     pub(super) disk: &'a Arc<dyn Disk>,
@@ -41,18 +44,26 @@ impl Unusable {
         }
     }
 
-    fn state(shard: u16, error: StateError) -> Self {
+    /// Whole, by its checksums, and written by a version that knows more: to put it aside would cost that version its image.
+    fn format(image: u64, shard: u16, reason: String) -> Self {
+        Self::Fatal(StartError::FormatOfState { image: ImageName { image, shard }, reason })
+    }
+
+    fn state(image: u64, shard: u16, error: StateError) -> Self {
         match error {
             StateError::Memory(error) => Self::Fatal(StartError::Memory(error)),
+            StateError::Format { reason } => Self::format(image, shard, reason),
             error => Self::Damaged { shard, reason: error.to_string() },
         }
     }
 
-    fn memory(shard: u16, error: MemoryError) -> Self {
+    pub(super) fn memory(image: u64, shard: u16, error: MemoryError) -> Self {
         match error {
-            MemoryError::PlannedChunk { .. }
-            | MemoryError::ImagePlace { .. }
-            | MemoryError::ImageUnnamed { .. } => Self::Damaged { shard, reason: error.to_string() },
+            // The directory passed its checksum: slots of another version.
+            MemoryError::PlannedChunk { .. } => Self::format(image, shard, error.to_string()),
+            MemoryError::ImagePlace { .. } | MemoryError::ImageUnnamed { .. } => {
+                Self::Damaged { shard, reason: error.to_string() }
+            }
             error => Self::Fatal(StartError::Memory(error)),
         }
     }
@@ -166,7 +177,7 @@ impl Build<'_> {
     fn linked(&self, shard: u16) -> Result<Shard, Unusable> {
         self.check_cancelled()?;
         let file = &self.files[usize::from(shard)];
-        let memory = |error| Unusable::memory(shard, error);
+        let memory = |error| Unusable::memory(self.entry.image, shard, error);
         let plan = file
             .chunks()
             .iter()
@@ -209,7 +220,7 @@ impl Build<'_> {
                 for slot in words.chunks_exact(slot_words) {
                     engine
                         .insert_copied(self.setup.catalogue, self.share(shard), slot)
-                        .map_err(|error| Unusable::state(from, error))?;
+                        .map_err(|error| Unusable::state(self.entry.image, from, error))?;
                 }
             }
             self.done(file);
@@ -237,7 +248,9 @@ impl Build<'_> {
             }
         })
         .map_err(|error| Unusable::file(from, error))?;
-        taken.and_then(|()| import.finish(engine)).map_err(|error| Unusable::state(from, error))
+        taken
+            .and_then(|()| import.finish(engine))
+            .map_err(|error| Unusable::state(self.entry.image, from, error))
     }
 }
 
@@ -250,7 +263,19 @@ struct Chunks {
 
 impl ChunkSource for Chunks {
     fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
-        self.file.copy_chunk(number, to).map_err(|error| error.to_string())
+        let mut failures = 0;
+        loop {
+            match self.file.copy_chunk(number, to) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_damage() => return Err(error.to_string()),
+                // A disk that hiccups says nothing of the file.
+                Err(error) if failures == READ_AGAIN_MAX => self.on_lost.unreadable(self.name, &error),
+                Err(_) => {
+                    failures += 1;
+                    self.on_lost.wait_for_disk(failures);
+                }
+            }
+        }
     }
 
     fn lost(&self, _number: u32, why: ChunkLost) -> ! {

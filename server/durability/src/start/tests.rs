@@ -113,6 +113,16 @@ fn the_clock_is_told_of_the_image_where_the_log_behind_it_is_empty() {
 }
 
 #[test]
+fn the_clock_is_told_of_what_happened_while_the_image_was_taken() {
+    let mut server = Running::create(&new_disk(), 2, &STREAMS);
+    server.events(0..10);
+    server.take_image_while(|server| server.now_ms += 1_000);
+    let now_ms = server.now_ms;
+    let server = restart(server, 2);
+    assert_eq!((server.replayed_operations, server.latest_now_ms), (0, Some(now_ms)));
+}
+
+#[test]
 fn the_starts_progress_is_told_from_nothing_to_everything() {
     let mut server = Running::create(&new_disk(), 2, &STREAMS);
     server.events(0..300);

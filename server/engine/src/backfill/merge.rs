@@ -46,6 +46,7 @@ impl Shard {
             stream.is_some_and(|stream| stream.clock_ms(op.clock_ms).is_none_or(|ms| ms < op.clock_ms));
         if is_news && let Some(stream) = stream {
             stream.observe(op.clock_ms, op.clock_ms);
+            self.note_clock(stream, op.clock_ms);
         }
         is_news
     }
@@ -144,6 +145,7 @@ impl Shard {
         if !is_altered {
             stats.newest_ms = stats.newest_ms.max(Some(newest_ms));
             stream.observe(newest_ms, newest_ms);
+            self.note_clock(stream, newest_ms);
             stream.note_counted(newest_ms);
         }
         Ok(Ok(true))

@@ -77,8 +77,8 @@ impl Shard {
         streams.sort_unstable_by_key(|stream| stream.id);
         for stream in streams {
             let stats = self.stats.get(&stream.id);
-            let clock_ms = stream.clock.get();
-            // Of this shard's own operations: that of other shards may be of events that are not durable yet.
+            // Both of this shard's own operations: what other shards have seen may be of events that are not durable yet.
+            let clock_ms = stats.and_then(|stats| stats.clock_ms);
             let newest_ms = stats.and_then(|stats| stats.newest_ms);
             let flag = |is_there: bool, flag| if is_there { flag } else { 0 };
             put_u32(out, stream.id.0);

@@ -65,10 +65,15 @@ impl Import {
     /// Takes the next piece, as it was exported.
     ///
     /// # Errors
-    /// [`StateError::Corrupt`]. The shard is to be thrown away then.
+    /// [`StateError::Corrupt`], [`StateError::Format`]. The shard is to be thrown away then.
     pub fn take(&mut self, shard: &mut Shard, catalogue: &Catalogue, piece: &[u8]) -> Result<(), StateError> {
         for section in sections(piece) {
             let mut section = section?;
+            if !(HEAD..=USAGE).contains(&section.kind) {
+                return Err(StateError::Format {
+                    reason: format!("a section of unknown kind {}", section.kind),
+                });
+            }
             let is_in_order = match section.kind {
                 USAGE => !self.has_usage,
                 HEAD => !self.has_head,
@@ -84,7 +89,7 @@ impl Import {
                 SOURCES => self.sources(shard, &mut section)?,
                 COUNTERS => self.counters(shard, catalogue, &mut section)?,
                 USAGE => self.usage(shard, catalogue, &mut section)?,
-                kind => return Err(section.corrupt(format!("a section of unknown kind {kind}"))),
+                kind => unreachable!("kind {kind} was asked for before"),
             }
             if !section.is_at_end() {
                 return Err(section.corrupt("bytes behind a section's end"));
@@ -116,9 +121,8 @@ impl Import {
     fn head(&mut self, section: &mut Section<'_>) -> Result<(), StateError> {
         let version = section.u32()?;
         if version != VERSION {
-            return Err(
-                section.corrupt(format!("version {version} is not {VERSION}, the one this server reads"))
-            );
+            let reason = format!("version {version} is not {VERSION}, the one this server reads");
+            return Err(StateError::Format { reason });
         }
         let share = Share { shard: section.u16()?, shards: section.u16()? };
         if share != self.from {
@@ -256,7 +260,7 @@ impl Import {
             if let Some(clock_ms) = clock_ms {
                 stream.clock.observe(clock_ms);
             }
-            if is_mine && (counters != [0; 7] || newest_ms.is_some()) {
+            if is_mine && (counters != [0; 7] || newest_ms.is_some() || clock_ms.is_some()) {
                 let stats = shard.stats.entry(stream.id).or_default();
                 let into = [
                     &mut stats.ok,
@@ -271,6 +275,7 @@ impl Import {
                     *sum = sum.saturating_add(counter);
                 }
                 stats.newest_ms = stats.newest_ms.max(newest_ms);
+                stats.clock_ms = stats.clock_ms.max(clock_ms);
             }
         }
         self.counted = Some(position);

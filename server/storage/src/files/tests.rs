@@ -63,6 +63,7 @@ fn publish(directory: &mut DataDir, starts: &[u64]) {
         epoch: manifest.epoch,
         shards: starts.len() as u16,
         created_ms: 0,
+        ended_ms: None,
         starts: starts.to_vec(),
         ends: starts.to_vec(),
         bytes: 0,
@@ -132,6 +133,25 @@ fn what_is_behind_the_start_of_the_second_newest_image_never_goes() {
         assert_eq!(replayed(&disk, 0).unwrap(), []);
         assert!(gone < 2 || log_files(&disk).len() < all.len(), "more than one file is not kept for later");
     }
+}
+
+#[test]
+fn an_image_that_the_start_could_not_use_lets_no_log_go() {
+    let disk = MemDisk::new();
+    let mut started = start(&disk, 1, KEEP_NOTHING, 0);
+    for now_ms in 0..12 {
+        append(&mut started.logs[0], now_ms);
+    }
+    for begun in [4, 8] {
+        publish(&mut started.directory, &[begun]);
+    }
+    started.directory.note_unusable(2);
+    assert_eq!(retain(&mut started.directory, i64::MAX), 0, "one image is usable");
+    publish(&mut started.directory, &[12]);
+    assert_eq!(retain(&mut started.directory, i64::MAX), 2, "behind the older of the two that are");
+    settle(&mut started.logs[0], 12);
+    drop(started);
+    assert_eq!(replayed(&disk, 2).unwrap(), (5..=12).map(|ops| (1, 0, ops)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl ImageName {
     }
 
     /// The same, of files in preparation and damaged ones, too.
-    pub(super) fn parse_any(name: &str) -> Option<ImageName> {
+    pub(crate) fn parse_any(name: &str) -> Option<ImageName> {
         let ends = [TEMPORARY_SUFFIX, DAMAGED_SUFFIX];
         ImageName::parse(ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
     }

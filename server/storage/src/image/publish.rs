@@ -39,8 +39,8 @@ impl DataDir {
     }
 
     /// Makes the image that a start uses: renames its [finished](super::ImageWriter::finish) files, syncs their directory, looks
-    /// whether each is what `entry` says, and names it in the manifest. Then gives up images that are not whole any more, and all
-    /// but the newest `images_kept` of those that are. The log must be durable up to the entry's ends. Waits for the disk: not for a
+    /// whether each is what `entry` says, and names it in the manifest. Then gives up images that the start could not use or that are
+    /// not whole any more, and all but the newest `images_kept` of those that are. The log must be durable up to the entry's ends. Waits for the disk: not for a
     /// shard's thread.
     ///
     /// # Errors
@@ -104,8 +104,11 @@ impl DataDir {
         check_files(&disk, &dir, entry)?;
         let files: BTreeSet<String> = list(disk.as_ref(), &dir)?.into_iter().collect();
         let mut manifest = self.manifest().clone();
-        // One of which a file was put aside cannot be used; kept, it would count as one of those that a start can fall back on.
-        manifest.images.retain(|older| names_of(older).all(|name| files.contains(&name.to_string())));
+        // One that the start could not use, or of which a file was put aside, is no good; kept, it would count as one of those that
+        // a start can fall back on.
+        manifest.images.retain(|older| {
+            !self.is_unusable(older.image) && names_of(older).all(|name| files.contains(&name.to_string()))
+        });
         manifest.images.push(entry.clone());
         let too_many = manifest.images.len().saturating_sub(images_kept);
         manifest.images.drain(..too_many);

@@ -20,6 +20,10 @@ pub struct ImageEntry {
     pub shards: u16,
     /// When it was begun, by the server's clock.
     pub created_ms: i64,
+    /// A time by that clock when all of it had been taken: nothing in it is later. Absent in those that were published before this
+    /// was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ms: Option<i64>,
     /// For each shard the last operation of its log that was applied when the image was begun: a replay begins behind it.
     pub starts: Vec<u64>,
     /// For each shard the last operation that anything in the image can hold.

@@ -35,6 +35,17 @@ fn example() -> Manifest {
     manifest
 }
 
+#[test]
+fn images_say_when_they_were_ended_or_do_not() {
+    let mut manifest = example_with_images();
+    for ended_ms in [None, Some(1_700_000_300_900)] {
+        manifest.images[1].ended_ms = ended_ms;
+        let bytes = manifest.encode().unwrap();
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap().contains("ended_ms"), ended_ms.is_some());
+        assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+    }
+}
+
 fn example_with_images() -> Manifest {
     let mut manifest = example();
     manifest.epochs_given_back = 1;
@@ -43,6 +54,7 @@ fn example_with_images() -> Manifest {
         epoch: 4,
         shards: 2,
         created_ms,
+        ended_ms: None,
         starts: starts.to_vec(),
         ends: ends.to_vec(),
         bytes,

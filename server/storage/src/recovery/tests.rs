@@ -138,6 +138,23 @@ fn a_log_without_its_manifest_is_refused() {
 }
 
 #[test]
+fn images_without_manifest_and_log_are_refused_and_stay() {
+    for name in ["00000003-0000.img", "00000003-0001.img.damaged"] {
+        let disk = MemDisk::new();
+        let images = Path::new(DIR).join("images");
+        for dir in [Path::new(DIR), &images] {
+            disk.create_dir(dir).unwrap();
+        }
+        disk.open(&images.join(name), OpenMode::CreateNew).unwrap();
+        let error = refusal(&disk);
+        assert!(matches!(error, StorageError::LogWithoutManifest { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(disk.list(&images).unwrap(), [name]);
+        assert!(disk.open(&Path::new(DIR).join(MANIFEST_FILE), OpenMode::Read).is_err());
+    }
+}
+
+#[test]
 fn a_manifest_that_is_older_than_the_log_is_refused() {
     let disk = MemDisk::new();
     log_of(&disk, 3, 0);

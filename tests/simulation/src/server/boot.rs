@@ -8,7 +8,7 @@ use windrow_durability::start::{OnLost, Progress, Sequential, Setup, Watch, load
 use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
 use windrow_engine::{HashKey, Shard, StreamId};
 use windrow_memory::{ChunkLost, Domain};
-use windrow_storage::image::{ImageName, ImageReader, quarantine};
+use windrow_storage::image::{ImageError, ImageName, ImageReader, quarantine};
 use windrow_storage::{
     Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions,
 };
@@ -68,6 +68,12 @@ impl OnLost for Unwind {
             let _ = quarantine(self.disk.as_ref(), &Path::new(DIR).join("images"), image);
         }
         resume_unwind(Box::new(Lost { image, why: format!("{why:?}") }))
+    }
+
+    fn wait_for_disk(&self, _: u32) {}
+
+    fn unreadable(&self, image: ImageName, error: &ImageError) -> ! {
+        resume_unwind(Box::new(Lost { image, why: error.to_string() }))
     }
 }
 

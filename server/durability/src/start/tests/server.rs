@@ -12,8 +12,8 @@ use windrow_engine::slot::{hash_slot, shard_of};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, form};
 use windrow_memory::{ChunkLost, Domain, Participant};
 use windrow_storage::disk::MemDisk;
-use windrow_storage::image::{IMAGES_KEPT_MIN, ImageName, quarantine};
-use windrow_storage::{LogSyncer, Position, Recovery, Retention, StorageOptions};
+use windrow_storage::image::{IMAGES_KEPT_MIN, ImageError, ImageName, quarantine};
+use windrow_storage::{Disk, ImageEntry, LogSyncer, Position, Recovery, Retention, StorageOptions};
 use windrow_window::query::Query;
 use windrow_window::{Definition, Value};
 
@@ -72,6 +72,12 @@ impl OnLost for Unwind {
         quarantine(&self.0, &Path::new(DIR).join("images"), image).unwrap();
         std::panic::panic_any(why.to_string());
     }
+
+    fn wait_for_disk(&self, _: u32) {}
+
+    fn unreadable(&self, _: ImageName, error: &ImageError) -> ! {
+        std::panic::panic_any(error.to_string());
+    }
 }
 
 struct Watched {
@@ -108,12 +114,23 @@ impl Running {
         model: Model,
         is_cancelled: bool,
     ) -> Result<Self, StartError> {
+        Self::try_start_on(Arc::new(disk.clone()), disk, shards, model, is_cancelled)
+    }
+
+    /// Uses `used`, which is `disk` with a mind of its own.
+    pub(super) fn try_start_on(
+        used: Arc<dyn Disk>,
+        disk: &MemDisk,
+        shards: u16,
+        model: Model,
+        is_cancelled: bool,
+    ) -> Result<Self, StartError> {
         let options = StorageOptions {
             segment_bytes: 16 << 10,
             first_segment_bytes: 16 << 10,
             ..StorageOptions::new(7)
         };
-        let recovery = Recovery::open(Arc::new(disk.clone()), Path::new(DIR), options, KEY).unwrap();
+        let recovery = Recovery::open(used, Path::new(DIR), options, KEY).unwrap();
         let catalogue = crate::catalogue::load(recovery.manifest()).unwrap();
         let (domain, mut participants) = Domain::with_participants(1);
         let setup = Setup {
@@ -262,6 +279,11 @@ impl Running {
         }
     }
 
+    /// The images that the manifest names.
+    pub(super) fn images(&mut self) -> Vec<u64> {
+        self.store.directory().manifest().images.iter().map(|entry| entry.image).collect()
+    }
+
     /// Deletes the log that no recovery needs.
     pub(super) fn retain(&mut self) {
         let directory = self.store.directory();
@@ -294,6 +316,7 @@ impl Running {
         self.sync();
         let durable: Vec<u64> = self.groups.iter().map(LogGroup::end).collect();
         let entry = snapshot.entry(&durable).unwrap();
+        let entry = ImageEntry { ended_ms: Some(self.now_ms), ..entry };
         self.store.directory().publish_image(entry, IMAGES_KEPT_MIN).unwrap();
         image
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
 use super::{World, new_shards};
-use crate::state::section::{self, HEAD, put_u32};
+use crate::state::section::{self, HEAD, USAGE, put_u32};
 use crate::state::{Import, Records, Share, StateError};
 
 const SHARE: Share = Share { shard: 0, shards: 1 };
@@ -86,6 +86,19 @@ fn a_later_version_is_refused_by_its_number() {
     pieces.insert(0, head);
     let refused = import(&world, &pieces, end).unwrap_err().to_string();
     assert!(refused.contains("version 7"), "{refused}");
+}
+
+#[test]
+fn what_a_later_version_wrote_is_not_taken_for_damage() {
+    let (world, pieces, end) = exported();
+    for (kind, version) in [(HEAD, 7), (USAGE + 1, 1)] {
+        let mut section = Vec::new();
+        section::write(&mut section, kind, |out| put_u32(out, version));
+        let mut pieces = pieces.clone();
+        pieces.insert(usize::from(kind != HEAD), section);
+        let refused = import(&world, &pieces, end).unwrap_err();
+        assert!(matches!(refused, StateError::Format { .. }), "{refused}");
+    }
 }
 
 #[test]

@@ -300,6 +300,40 @@ fn clocks_that_moved_without_a_counted_event_do_not_fall_back() {
 }
 
 #[test]
+fn an_image_brings_back_no_clock_that_only_an_operation_behind_its_ends_says() {
+    let event_clock = ("s", "FIELDS n INT WINDOWS 2s@1s AGGREGATE count CLOCK EVENT SKEW 1h REJECT DEDUP 2s");
+    let clock_of = |catalogue: &crate::Catalogue| catalogue.stream(b"s").unwrap().clock.get();
+    let mut world = World::new(&[event_clock], 2);
+    let mut names = (0..100).map(|name| format!("e{name}"));
+    let of_first = names.find(|name| world.owner(name) == 0).unwrap();
+    let of_second = names.find(|name| world.owner(name) == 1).unwrap();
+    world.event("s", &of_second, "* n 1");
+    world.now_ms += 1;
+    world.event("s", &of_first, "ID 1 * n 1");
+    // A clock that an event moved which is not counted.
+    world.now_ms += 1;
+    assert_eq!(world.event("s", &of_first, "ID 1 * n 1"), Outcome::Duplicate);
+    let clock = clock_of(&world.catalogue);
+    world.begin_image();
+    world.copy_records(0, 100);
+    while world.taken.as_ref().unwrap().parts[0].end.is_none() {
+        world.export_slice(0, 1 << 20);
+    }
+    world.now_ms += 60_000;
+    assert_eq!(world.event("s", &of_first, "* n 1"), Outcome::Ok);
+    world.finish_image();
+    // Power is lost before it is durable; the image waits for its ends alone.
+    world.epoch().logs[0].pop();
+    for shards in [2, 3] {
+        assert_eq!(clock_of(&world.started(world.images.last(), shards).0), clock, "{shards} shards");
+    }
+    // The image after that, too, says all that its shards have in their log, or had in the image before.
+    world.restart(Some(0), 3);
+    world.take_image();
+    assert_eq!(clock_of(&world.started(world.images.last(), 3).0), clock);
+}
+
+#[test]
 fn counters_are_exact_and_those_of_what_is_not_logged_are_as_of_the_image() {
     let mut world = World::new(&[LASTING], 2);
     let id = world.stream("s").id;

@@ -53,6 +53,7 @@ fn publish(directory: &mut DataDir, image: u64) -> Result<Published, StorageErro
         epoch,
         shards: SHARDS,
         created_ms,
+        ended_ms: None,
         starts: numbers.clone(),
         ends: numbers,
         bytes,
@@ -232,6 +233,38 @@ fn an_image_that_was_put_aside_does_not_count_as_one_that_is_kept() {
     assert_eq!(directory.forget_image(3).unwrap().given_up, [3]);
     assert_eq!(named(directory.manifest()), [1]);
     assert_eq!(directory.forget_image(3).unwrap().given_up, Vec::<u64>::new());
+}
+
+#[test]
+fn an_image_that_the_start_could_not_use_does_not_count_as_one_that_is_kept_whatever_files_it_has() {
+    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+    let mut directory = start(Arc::clone(&disk)).unwrap();
+    publish(&mut directory, 1).unwrap();
+    publish(&mut directory, 2).unwrap();
+    directory.note_unusable(2);
+    assert_eq!(publish(&mut directory, 3).unwrap().given_up, [2]);
+    assert_eq!(named(directory.manifest()), [1, 3]);
+    check_whole(&disk, directory.manifest()).unwrap();
+    assert_eq!(publish(&mut directory, 4).unwrap().given_up, [1]);
+    assert_eq!(named(directory.manifest()), [3, 4]);
+}
+
+#[test]
+fn a_full_disk_that_refuses_to_replace_the_manifest_does_no_harm() {
+    // Removing the file that may be left of an attempt before, and the rename.
+    for change in 0..2 {
+        let mem = MemDisk::new();
+        let faulty = FaultyDisk::new(Arc::new(mem.clone()));
+        let mut directory = start(Arc::new(faulty.clone())).unwrap();
+        faulty.inject(Call::Change, faulty.calls(Call::Change) + change, 1, Fault::NoSpace);
+        let error = directory.update_catalogue(|_| ()).unwrap_err();
+        assert!(error.is_disk_full() && !error.is_poisoned(), "{error}");
+        assert!(mem.list(Path::new(DIR)).unwrap().iter().all(|file| !file.ends_with(".tmp")));
+        let version = directory.update_catalogue(|_| ()).unwrap();
+        assert_eq!(manifest_of(&mem).unwrap().catalogue.version, version);
+        faulty.inject(Call::Change, faulty.calls(Call::Change) + 1, 1, Fault::Io);
+        assert!(directory.update_catalogue(|_| ()).unwrap_err().is_poisoned());
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(super) fn publish(started: &mut Started, start: u64, end: u64) -> ReplayFrom
         epoch: manifest.epoch,
         shards: 1,
         created_ms: 0,
+        ended_ms: None,
         starts: vec![start],
         ends: vec![end],
         bytes: 0,
@@ -405,7 +406,17 @@ fn the_newest_image_of_which_every_file_opens_is_found() {
         }
         let numbers = vec![0; 2];
         let (starts, ends) = (numbers.clone(), numbers);
-        let entry = ImageEntry { image, epoch: 1, shards: 2, created_ms: 0, starts, ends, bytes, records: 0 };
+        let entry = ImageEntry {
+            image,
+            epoch: 1,
+            shards: 2,
+            created_ms: 0,
+            ended_ms: None,
+            starts,
+            ends,
+            bytes,
+            records: 0,
+        };
         directory.publish_image(entry, 2).unwrap();
     }
     drop(directory);

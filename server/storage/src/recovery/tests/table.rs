@@ -58,6 +58,7 @@ fn image_states(disk: &MemDisk, end: u64) {
         epoch: 1,
         shards: 1,
         created_ms: 0,
+        ended_ms: None,
         starts: vec![0],
         ends: vec![end],
         bytes: 0,
