@@ -261,3 +261,50 @@ fn a_backfill_that_was_cut_short_begins_again_with_the_next_start() {
     wait_until_filled(&mut client, "s");
     assert_same(&mut client, "s", "o", "count:1h sum(v):1h");
 }
+
+#[test]
+fn damaged_log_is_passed_over_and_covered_from_begins_behind_it() {
+    let disk = MemDisk::new();
+    let settings = Config { log_segment_bytes: 64 << 10, ..config(1) };
+    let running = start_on(settings.clone(), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1d@1m AGGREGATE count").assert_ok();
+    client.ask("EVENT.ADD removed s * v 1").assert_ok();
+    client.ask("EVENT.ADD cut s * v 1").assert_ok();
+    // Each in a group of its own, so that damage hits few of them.
+    for i in 0..3000 {
+        client.ask(&format!("EVENT.ADD other{} s * v 1", i % 10)).assert_ok();
+        if i == 20 {
+            assert_eq!(client.ask("ENTITY.DEL removed s"), Reply::Int(1));
+            client.ask("EVENT.ADD removed s * v 5").assert_ok();
+        }
+    }
+    for entity in ["cut", "whole", "removed"] {
+        client.ask(&format!("EVENT.ADD {entity} s * v 10")).assert_ok();
+    }
+    client.ask("SAVE").assert_ok();
+    client.ask("SAVE").assert_ok();
+    running.shutdown().unwrap();
+    // From the beginning to behind the removal: groups that cannot be read are forgotten with all before them.
+    let file = Path::new("/data/log/00000001-0000-00000000.wal");
+    for offset in (4096 + 400..4096 + 8000).step_by(16) {
+        disk.corrupt(file, offset, |byte| *byte ^= 0x55).unwrap();
+    }
+    let running = start_on(settings, Arc::new(disk));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.ALTER s ADD AGGREGATE sum(v) BACKFILL").assert_ok();
+    wait_until_filled(&mut client, "s");
+    let sum = |client: &mut Client, entity: &str| client.ask(&format!("WINDOW.GET {entity} s sum(v):1d"));
+    for entity in ["cut", "whole", "removed"] {
+        assert_eq!(sum(&mut client, entity), Reply::Array(vec![Reply::Int(10)]), "{entity}");
+    }
+    let Reply::Array(values) = sum(&mut client, "other1") else { panic!("it is a row") };
+    assert!(matches!(values[0], Reply::Int(sum) if (100..300).contains(&sum)), "{values:?}");
+    let info = info(&mut client, "s");
+    let (covered, created) = (value(&info, "covered_from").array(), value(&info, "created"));
+    let (Reply::Int(covered), Reply::Int(created)) = (value(&covered, "sum(v):1d"), created) else {
+        panic!("they are times: {info:?}")
+    };
+    assert!(covered > created, "{covered} {created}");
+    client.ask("STREAM.ALTER s ADD AGGREGATE max(v)").assert_ok();
+}
