@@ -188,11 +188,23 @@ impl Backfiller {
                 reached_ms = reached_ms.max(since_ms);
             }
             progress.note_read(shadow.slots(), 1.0, shadow.events());
+            if shadow.is_last_pass() && self.shared.catalogue().filling().len() == 1 {
+                // It may wait for room in memory for as long as it likes now.
+                self.pin.replace(None);
+            }
             progress.set_state(BackfillState::Merging);
             delivery.deliver(&mut shadow, &|| self.check(stream.layout_id))?;
         }
         self.wait_until_durable(delivery.ends(), stream.layout_id)?;
         Ok(reached_ms.min(stream.counts_from_ms()))
+    }
+
+    /// Writes are worth more than history: where the log can grow no more, what is held of it is let go. Behind what goes then, the backfill
+    /// is as complete as it says.
+    fn give_way(&self) {
+        if self.shared.saving.is_log_full() && self.pin.replace(None).is_some() {
+            tracing::warn!("there is no room for more log: what a backfill has still to read of it may go");
+        }
     }
 
     /// Whether there is reason to go on.
@@ -203,6 +215,7 @@ impl Backfiller {
         if let Some(reason) = self.shared.log_failure() {
             return Err(Ended::Failed(reason.to_owned()));
         }
+        self.give_way();
         let catalogue = self.shared.catalogue();
         let is_there = catalogue
             .by_layout(layout_id)

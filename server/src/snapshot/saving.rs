@@ -191,7 +191,7 @@ impl Saving {
         self.is_log_full.store(is_full, Release);
     }
 
-    pub(super) fn is_log_full(&self) -> bool {
+    pub(crate) fn is_log_full(&self) -> bool {
         self.is_log_full.load(Acquire)
     }
 

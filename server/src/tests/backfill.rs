@@ -9,7 +9,7 @@ use std::time::Duration;
 use windrow_storage::Disk;
 use windrow_storage::disk::{DirLock, DiskFile, MemDisk, OpenMode};
 
-use super::harness::{Client, Reply, config, eventually, start_on};
+use super::harness::{Client, Reply, command, config, eventually, start_on};
 use crate::Config;
 use crate::config::AppendFsync;
 
@@ -262,6 +262,17 @@ fn a_backfill_that_was_cut_short_begins_again_with_the_next_start() {
     assert_same(&mut client, "s", "o", "count:1h sum(v):1h");
 }
 
+/// Sends commands at once and reads their replies.
+fn ask_all(client: &mut Client, commands: impl Iterator<Item = String>) {
+    let (mut bytes, mut count) = (Vec::new(), 0);
+    for words in commands {
+        command(&mut bytes, &words);
+        count += 1;
+    }
+    client.send(&bytes);
+    (0..count).for_each(|_| client.read().assert_ok());
+}
+
 #[test]
 fn damaged_log_is_passed_over_and_covered_from_begins_behind_it() {
     let disk = MemDisk::new();
@@ -307,4 +318,33 @@ fn damaged_log_is_passed_over_and_covered_from_begins_behind_it() {
     };
     assert!(covered > created, "{covered} {created}");
     client.ask("STREAM.ALTER s ADD AGGREGATE max(v)").assert_ok();
+}
+
+#[test]
+fn a_backfill_lets_the_log_go_where_it_can_grow_no_more_rather_than_stop_all_writes() {
+    const MANY: usize = 12_000;
+    let disk = StuckSync { disk: MemDisk::new(), is_stuck: Arc::default() };
+    let large = Config { log_segment_bytes: 64 << 10, appendfsync: AppendFsync::No, ..config(1) };
+    let running = start_on(large.clone(), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m AGGREGATE count").assert_ok();
+    for some in 0..MANY / 500 {
+        ask_all(&mut client, (0..500).map(|i| format!("EVENT.ADD e{} s * v 1", some * 500 + i)));
+    }
+    client.ask("SAVE").assert_ok();
+    client.ask("EVENT.ADD e0 s * v 1").assert_ok();
+    client.ask("SAVE").assert_ok();
+    disk.is_stuck.store(true, Ordering::Release);
+    client.ask("EVENT.ADD e0 s * v 1").assert_ok();
+    client.ask("STREAM.ALTER s ADD AGGREGATE sum(v) BACKFILL").assert_ok();
+    eventually("it begins", || state(&mut client, "s") == "reading the log");
+    running.stopper().stop();
+    disk.is_stuck.store(false, Ordering::Release);
+    running.wait().unwrap();
+    // Less than it takes already, and than what is merged would take.
+    let small = Config { log_max_bytes: 256 << 10, ..large };
+    let running = start_on(small, Arc::new(disk));
+    let mut client = Client::connect(&running);
+    wait_until_filled(&mut client, "s");
+    eventually("writes are taken", || client.ask("EVENT.ADD e0 s * v 1") == Reply::Simple("OK".to_owned()));
 }
