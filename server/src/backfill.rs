@@ -24,7 +24,6 @@ use windrow_storage::{LogFiles, LogPin};
 use self::delivery::Delivery;
 use self::reading::{KeptLog, Met, Unreadable};
 use crate::admin::AdminMessage;
-use crate::config::AppendFsync;
 use crate::shared::Shared;
 use crate::sync_thread::SyncSignal;
 
@@ -223,13 +222,11 @@ impl Backfiller {
         if is_there { Ok(()) } else { Err(Ended::Gone) }
     }
 
-    /// What records have taken must not be lost once the manifest says that they have, With `appendfsync no` nothing is promised.
+    /// What records have taken must not be lost once the manifest says that they have, whatever `appendfsync` is: the manifest is synced.
     fn wait_until_durable(&self, ends: &[u64], layout_id: LayoutId) -> Result<(), Ended> {
         for (shard, &end) in ends.iter().enumerate() {
             let durable = &self.shared.shards[shard].numbers.log_durable;
-            while durable.load(std::sync::atomic::Ordering::Relaxed) < end
-                && self.shared.config().appendfsync != AppendFsync::No
-            {
+            while durable.load(std::sync::atomic::Ordering::Relaxed) < end {
                 self.check(layout_id)?;
                 self.signals[shard].request();
                 self.shared.shards[shard].wake();

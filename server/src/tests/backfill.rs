@@ -348,3 +348,26 @@ fn a_backfill_lets_the_log_go_where_it_can_grow_no_more_rather_than_stop_all_wri
     wait_until_filled(&mut client, "s");
     eventually("writes are taken", || client.ask("EVENT.ADD e0 s * v 1") == Reply::Simple("OK".to_owned()));
 }
+
+#[test]
+fn what_the_manifest_says_is_filled_is_durable_also_where_nothing_is_synced() {
+    for seed in 0..3 {
+        let disk = MemDisk::new();
+        let settings = Config { appendfsync: AppendFsync::No, ..config(2) };
+        let running = start_on(settings.clone(), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1d@1m AGGREGATE count").assert_ok();
+        (0..ENTITIES).for_each(|entity| client.ask(&format!("EVENT.ADD e{entity} s * v 3")).assert_ok());
+        client.ask("STREAM.ALTER s ADD AGGREGATE sum(v) BACKFILL").assert_ok();
+        wait_until_filled(&mut client, "s");
+        let left = disk.crash(seed);
+        drop(running);
+        let running = start_on(settings, Arc::new(left));
+        let mut client = Client::connect(&running);
+        assert_eq!(state(&mut client, "s"), "finished");
+        for entity in 0..ENTITIES {
+            let sum = client.ask(&format!("WINDOW.GET e{entity} s sum(v):1d"));
+            assert_eq!(sum, Reply::Array(vec![Reply::Int(3)]), "e{entity} after crash {seed}");
+        }
+    }
+}
