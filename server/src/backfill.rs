@@ -12,6 +12,7 @@ mod reading;
 pub(crate) use delivery::{MergeAnswer, MergeAsked};
 pub(crate) use progress::{BackfillState, Progress, RunningBackfill};
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,9 +22,8 @@ use windrow_engine::{Catalogue, LayoutId, Stream};
 use windrow_storage::{LogFiles, LogPin};
 
 use self::delivery::Delivery;
-use self::reading::KeptLog;
+use self::reading::{KeptLog, Met, Unreadable};
 use crate::admin::AdminMessage;
-use crate::config::AppendFsync;
 use crate::shared::Shared;
 use crate::sync_thread::SyncSignal;
 
@@ -35,6 +35,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const WAIT_STEP: Duration = Duration::from_millis(10);
 /// After a failure to read the log, wait so long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// Tries to read the log, the last of which passes over what the disk cannot read. Then the backfill is given up: it holds the log, and
+/// keeps its stream from being altered.
+const TRIES_MAX: u32 = 6;
 
 /// Why a backfill did not come to its end now.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub(crate) struct Backfiller {
     log: KeptLog,
     signals: Vec<Arc<SyncSignal>>,
     /// Keeps the log while something is to be filled.
-    pin: Option<LogPin>,
+    pin: RefCell<Option<LogPin>>,
 }
 
 impl Backfiller {
@@ -65,12 +68,15 @@ impl Backfiller {
         signals: &[Arc<SyncSignal>],
     ) -> Self {
         let pin = (!shared.catalogue().filling().is_empty()).then(|| files.pin(None));
+        let pin = RefCell::new(pin);
         let log = KeptLog::new(files, manifest);
         Self { shared: Arc::clone(shared), log, signals: signals.to_vec(), pin }
     }
 
     /// Runs until the server ends.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
+        // Of the layout that failed last, how often.
+        let mut failed: Option<(LayoutId, u32)> = None;
         while !self.shared.ending.is_requested() {
             let catalogue = self.shared.catalogue();
             let filling = catalogue.filling();
@@ -80,20 +86,21 @@ impl Backfiller {
                 .find(|stream| stream.backfill.as_ref().is_some_and(|backfill| backfill.until.is_some()));
             let Some(&stream) = next else {
                 if filling.is_empty() {
-                    self.pin = None;
+                    self.pin.replace(None);
                 }
                 thread::park_timeout(LOOK_EVERY);
                 continue;
             };
-            self.pin.get_or_insert_with(|| self.log.files().pin(None));
+            self.pin.borrow_mut().get_or_insert_with(|| self.log.files().pin(None));
             let name = &stream.definition.name;
-            match self.fill(&catalogue, stream) {
+            let tries =
+                failed.filter(|(layout, _)| *layout == stream.layout_id).map_or(0, |(_, tries)| tries);
+            let unreadable = if tries + 1 < TRIES_MAX { Unreadable::Fails } else { Unreadable::IsPassedOver };
+            match self.fill(&catalogue, stream, unreadable) {
                 Ok(reached_ms) => {
-                    let filled = AdminMessage::Filled { layout_id: stream.layout_id, reached_ms };
-                    if self.shared.admin.send(filled).is_err() {
+                    if !self.finish(stream.layout_id, reached_ms) {
                         return;
                     }
-                    self.wait_until_settled(stream.layout_id);
                     if matches!(self.check(stream.layout_id), Err(Ended::Gone)) {
                         tracing::info!("the backfill of stream '{name}' has finished");
                     }
@@ -102,7 +109,19 @@ impl Backfiller {
                 Err(Ended::Gone) => {
                     tracing::info!("the backfill of stream '{name}' has ended: the stream is gone");
                 }
+                // A log that has failed is another matter: nothing can be noted until a restart.
+                Err(Ended::Failed(reason))
+                    if tries + 1 >= TRIES_MAX && self.shared.log_failure().is_none() =>
+                {
+                    tracing::error!(
+                        "the backfill of stream '{name}' is given up after {TRIES_MAX} tries: {reason}"
+                    );
+                    if !self.finish(stream.layout_id, stream.counts_from_ms()) {
+                        return;
+                    }
+                }
                 Err(Ended::Failed(reason)) => {
+                    failed = Some((stream.layout_id, tries + 1));
                     tracing::error!("the backfill of stream '{name}' has to begin again: {reason}");
                     self.shared.backfill.set_state(BackfillState::Failed(reason));
                     thread::park_timeout(RETRY_AFTER);
@@ -112,8 +131,22 @@ impl Backfiller {
         }
     }
 
+    /// Has it noted that a layout is filled; false: the server ends.
+    fn finish(&self, layout_id: LayoutId, reached_ms: i64) -> bool {
+        if self.shared.admin.send(AdminMessage::Filled { layout_id, reached_ms }).is_err() {
+            return false;
+        }
+        self.wait_until_settled(layout_id);
+        true
+    }
+
     /// Fills one stream; says since when that is complete.
-    fn fill(&self, catalogue: &Catalogue, stream: &Arc<Stream>) -> Result<i64, Ended> {
+    fn fill(
+        &self,
+        catalogue: &Catalogue,
+        stream: &Arc<Stream>,
+        unreadable: Unreadable,
+    ) -> Result<i64, Ended> {
         let backfill = stream.backfill.as_ref().expect("it is being filled");
         let until = backfill.until.clone().expect("it was looked at");
         let mut shadow = Shadow::new(catalogue, stream, SHADOW_BYTES_MAX).map_err(|_| Ended::Gone)?;
@@ -130,12 +163,18 @@ impl Backfiller {
         while shadow.begin_pass() {
             progress.set_state(BackfillState::Reading);
             let mut pace = reading::Pace::new();
-            let since_ms = self.log.read(&until, &self.signals, &mut |frame, part_read| {
-                let (epoch, first) = (frame.first.epoch(), frame.first.ops());
-                for (op, ops) in windrow_engine::op::iter(frame.ops).zip(first..) {
-                    let is_behind = until.is_behind(epoch, frame.shard, ops);
-                    let fed = op.and_then(|op| shadow.feed(catalogue, op, is_behind, frame.now_ms));
-                    fed.map_err(|error| Ended::Failed(error.to_string()))?;
+            let since_ms = self.log.read(&until, &self.signals, unreadable, &mut |met, part_read| {
+                match met {
+                    Met::Group(frame) => {
+                        let (epoch, first) = (frame.first.epoch(), frame.first.ops());
+                        for (op, ops) in windrow_engine::op::iter(frame.ops).zip(first..) {
+                            let is_behind = until.is_behind(epoch, frame.shard, ops);
+                            let fed = op.and_then(|op| shadow.feed(catalogue, op, is_behind, frame.now_ms));
+                            fed.map_err(|error| Ended::Failed(error.to_string()))?;
+                        }
+                    }
+                    Met::Gap { shard, shards } => shadow.pass_over(shard, shards),
+                    Met::Nothing => {}
                 }
                 if pace.is_over() {
                     progress.note_read(shadow.slots(), part_read, shadow.events());
@@ -148,11 +187,23 @@ impl Backfiller {
                 reached_ms = reached_ms.max(since_ms);
             }
             progress.note_read(shadow.slots(), 1.0, shadow.events());
+            if shadow.is_last_pass() && self.shared.catalogue().filling().len() == 1 {
+                // It may wait for room in memory for as long as it likes now.
+                self.pin.replace(None);
+            }
             progress.set_state(BackfillState::Merging);
             delivery.deliver(&mut shadow, &|| self.check(stream.layout_id))?;
         }
         self.wait_until_durable(delivery.ends(), stream.layout_id)?;
-        Ok(reached_ms)
+        Ok(reached_ms.min(stream.counts_from_ms()))
+    }
+
+    /// Writes are worth more than history: where the log can grow no more, what is held of it is let go. Behind what goes then, the backfill
+    /// is as complete as it says.
+    fn give_way(&self) {
+        if self.shared.saving.is_log_full() && self.pin.replace(None).is_some() {
+            tracing::warn!("there is no room for more log: what a backfill has still to read of it may go");
+        }
     }
 
     /// Whether there is reason to go on.
@@ -163,6 +214,7 @@ impl Backfiller {
         if let Some(reason) = self.shared.log_failure() {
             return Err(Ended::Failed(reason.to_owned()));
         }
+        self.give_way();
         let catalogue = self.shared.catalogue();
         let is_there = catalogue
             .by_layout(layout_id)
@@ -170,13 +222,11 @@ impl Backfiller {
         if is_there { Ok(()) } else { Err(Ended::Gone) }
     }
 
-    /// What records have taken must not be lost once the manifest says that they have. With `appendfsync no` nothing is promised.
+    /// What records have taken must not be lost once the manifest says that they have, whatever `appendfsync` is: the manifest is synced.
     fn wait_until_durable(&self, ends: &[u64], layout_id: LayoutId) -> Result<(), Ended> {
         for (shard, &end) in ends.iter().enumerate() {
             let durable = &self.shared.shards[shard].numbers.log_durable;
-            while durable.load(std::sync::atomic::Ordering::Relaxed) < end
-                && self.shared.config().appendfsync != AppendFsync::No
-            {
+            while durable.load(std::sync::atomic::Ordering::Relaxed) < end {
                 self.check(layout_id)?;
                 self.signals[shard].request();
                 self.shared.shards[shard].wake();

@@ -78,6 +78,14 @@ impl Stream {
         self.backfill.as_ref().is_some_and(|backfill| backfill.reached_ms.is_none())
     }
 
+    /// Since when, by the server's clock, the stream counts by itself what a backfill is to fill.
+    pub fn counts_from_ms(&self) -> i64 {
+        match self.settled {
+            Some(settled) if !self.is_filled_from_another() => settled.at_ms,
+            _ => self.created_ms,
+        }
+    }
+
     /// Whether entities that are dead or removed must be remembered, so that a backfill does not bring them back.
     pub(crate) fn keeps_the_dead(&self) -> bool {
         self.is_filled_from_another() && self.is_filling()

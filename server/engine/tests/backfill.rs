@@ -572,3 +572,36 @@ fn what_was_filled_is_complete_since_the_log_says_and_other_changes_wait() {
     assert_eq!(covered(&filled, "count:1m"), Some(START_MS));
     assert!(filled.filled(layout_id, START_MS).is_none(), "it finishes once");
 }
+
+#[test]
+fn what_was_found_before_operations_that_are_missing_is_forgotten_of_their_shard_alone() {
+    let mut world = World::new(&[("s", "WINDOWS 1h@1m AGGREGATE count")], 2);
+    let names: Vec<String> = (0..20).map(|entity| format!("e{entity}")).collect();
+    for name in &names {
+        world.event("s", name.as_bytes(), START_MS, &[]);
+    }
+    let logged = world.logs.clone();
+    altered(&mut world, "ADD WINDOWS all BACKFILL");
+    let catalogue = Arc::clone(&world.catalogue);
+    let mut shadow = Shadow::new(&catalogue, catalogue.stream(b"s").unwrap(), 1 << 20).unwrap();
+    assert!(shadow.begin_pass());
+    for (now, op) in logged[0].iter().flatten() {
+        shadow.feed(&catalogue, op, true, *now).unwrap();
+    }
+    shadow.pass_over(1, 2);
+    let mut kept = Vec::new();
+    loop {
+        let mut op = Vec::new();
+        if !shadow.take_merge(&mut op) {
+            break;
+        }
+        kept.push(AnyOp::decode(&op).unwrap().entity().to_vec());
+    }
+    let mut expected: Vec<Vec<u8>> = names.into_iter().map(String::into_bytes).collect();
+    expected.retain(|name| world.owner(name) == 0);
+    kept.sort();
+    expected.sort();
+    assert!(!expected.is_empty() && expected.len() < 20);
+    assert_eq!(kept, expected);
+    assert_eq!(shadow.bytes(), 0);
+}

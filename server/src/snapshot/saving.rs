@@ -194,7 +194,7 @@ impl Saving {
         }
     }
 
-    pub(super) fn is_log_full(&self) -> bool {
+    pub(crate) fn is_log_full(&self) -> bool {
         self.full_logs.load(Acquire) > 0
     }
 

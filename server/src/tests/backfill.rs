@@ -9,7 +9,7 @@ use std::time::Duration;
 use windrow_storage::Disk;
 use windrow_storage::disk::{DirLock, DiskFile, MemDisk, OpenMode};
 
-use super::harness::{Client, Reply, config, eventually, start_on};
+use super::harness::{Client, Reply, command, config, eventually, start_on};
 use crate::Config;
 use crate::config::AppendFsync;
 
@@ -260,4 +260,114 @@ fn a_backfill_that_was_cut_short_begins_again_with_the_next_start() {
     let mut client = Client::connect(&running);
     wait_until_filled(&mut client, "s");
     assert_same(&mut client, "s", "o", "count:1h sum(v):1h");
+}
+
+/// Sends commands at once and reads their replies.
+fn ask_all(client: &mut Client, commands: impl Iterator<Item = String>) {
+    let (mut bytes, mut count) = (Vec::new(), 0);
+    for words in commands {
+        command(&mut bytes, &words);
+        count += 1;
+    }
+    client.send(&bytes);
+    (0..count).for_each(|_| client.read().assert_ok());
+}
+
+#[test]
+fn damaged_log_is_passed_over_and_covered_from_begins_behind_it() {
+    let disk = MemDisk::new();
+    let settings = Config { log_segment_bytes: 64 << 10, ..config(1) };
+    let running = start_on(settings.clone(), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1d@1m AGGREGATE count").assert_ok();
+    client.ask("EVENT.ADD removed s * v 1").assert_ok();
+    client.ask("EVENT.ADD cut s * v 1").assert_ok();
+    // Each in a group of its own, so that damage hits few of them.
+    for i in 0..3000 {
+        client.ask(&format!("EVENT.ADD other{} s * v 1", i % 10)).assert_ok();
+        if i == 20 {
+            assert_eq!(client.ask("ENTITY.DEL removed s"), Reply::Int(1));
+            client.ask("EVENT.ADD removed s * v 5").assert_ok();
+        }
+    }
+    for entity in ["cut", "whole", "removed"] {
+        client.ask(&format!("EVENT.ADD {entity} s * v 10")).assert_ok();
+    }
+    client.ask("SAVE").assert_ok();
+    client.ask("SAVE").assert_ok();
+    running.shutdown().unwrap();
+    // From the beginning to behind the removal: groups that cannot be read are forgotten with all before them.
+    let file = Path::new("/data/log/00000001-0000-00000000.wal");
+    for offset in (4096 + 400..4096 + 8000).step_by(16) {
+        disk.corrupt(file, offset, |byte| *byte ^= 0x55).unwrap();
+    }
+    let running = start_on(settings, Arc::new(disk));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.ALTER s ADD AGGREGATE sum(v) BACKFILL").assert_ok();
+    wait_until_filled(&mut client, "s");
+    let sum = |client: &mut Client, entity: &str| client.ask(&format!("WINDOW.GET {entity} s sum(v):1d"));
+    for entity in ["cut", "whole", "removed"] {
+        assert_eq!(sum(&mut client, entity), Reply::Array(vec![Reply::Int(10)]), "{entity}");
+    }
+    let Reply::Array(values) = sum(&mut client, "other1") else { panic!("it is a row") };
+    assert!(matches!(values[0], Reply::Int(sum) if (100..300).contains(&sum)), "{values:?}");
+    let info = info(&mut client, "s");
+    let (covered, created) = (value(&info, "covered_from").array(), value(&info, "created"));
+    let (Reply::Int(covered), Reply::Int(created)) = (value(&covered, "sum(v):1d"), created) else {
+        panic!("they are times: {info:?}")
+    };
+    assert!(covered > created, "{covered} {created}");
+    client.ask("STREAM.ALTER s ADD AGGREGATE max(v)").assert_ok();
+}
+
+#[test]
+fn a_backfill_lets_the_log_go_where_it_can_grow_no_more_rather_than_stop_all_writes() {
+    const MANY: usize = 12_000;
+    let disk = StuckSync { disk: MemDisk::new(), is_stuck: Arc::default() };
+    let large = Config { log_segment_bytes: 64 << 10, appendfsync: AppendFsync::No, ..config(1) };
+    let running = start_on(large.clone(), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m AGGREGATE count").assert_ok();
+    for some in 0..MANY / 500 {
+        ask_all(&mut client, (0..500).map(|i| format!("EVENT.ADD e{} s * v 1", some * 500 + i)));
+    }
+    client.ask("SAVE").assert_ok();
+    client.ask("EVENT.ADD e0 s * v 1").assert_ok();
+    client.ask("SAVE").assert_ok();
+    disk.is_stuck.store(true, Ordering::Release);
+    client.ask("EVENT.ADD e0 s * v 1").assert_ok();
+    client.ask("STREAM.ALTER s ADD AGGREGATE sum(v) BACKFILL").assert_ok();
+    eventually("it begins", || state(&mut client, "s") == "reading the log");
+    running.stopper().stop();
+    disk.is_stuck.store(false, Ordering::Release);
+    running.wait().unwrap();
+    // Less than it takes already, and than what is merged would take.
+    let small = Config { log_max_bytes: 256 << 10, ..large };
+    let running = start_on(small, Arc::new(disk));
+    let mut client = Client::connect(&running);
+    wait_until_filled(&mut client, "s");
+    eventually("writes are taken", || client.ask("EVENT.ADD e0 s * v 1") == Reply::Simple("OK".to_owned()));
+}
+
+#[test]
+fn what_the_manifest_says_is_filled_is_durable_also_where_nothing_is_synced() {
+    for seed in 0..3 {
+        let disk = MemDisk::new();
+        let settings = Config { appendfsync: AppendFsync::No, ..config(2) };
+        let running = start_on(settings.clone(), Arc::new(disk.clone()));
+        let mut client = Client::connect(&running);
+        client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1d@1m AGGREGATE count").assert_ok();
+        (0..ENTITIES).for_each(|entity| client.ask(&format!("EVENT.ADD e{entity} s * v 3")).assert_ok());
+        client.ask("STREAM.ALTER s ADD AGGREGATE sum(v) BACKFILL").assert_ok();
+        wait_until_filled(&mut client, "s");
+        let left = disk.crash(seed);
+        drop(running);
+        let running = start_on(settings, Arc::new(left));
+        let mut client = Client::connect(&running);
+        assert_eq!(state(&mut client, "s"), "finished");
+        for entity in 0..ENTITIES {
+            let sum = client.ask(&format!("WINDOW.GET e{entity} s sum(v):1d"));
+            assert_eq!(sum, Reply::Array(vec![Reply::Int(3)]), "e{entity} after crash {seed}");
+        }
+    }
 }

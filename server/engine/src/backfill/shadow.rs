@@ -13,7 +13,7 @@ use windrow_window::definition::FIELDS_MAX;
 use super::Backfill;
 use crate::catalogue::{Catalogue, LayoutId, Stream};
 use crate::op::{self, AnyOp, Encoder, Judged, Op, OpError};
-use crate::slot::{SLOTS, hash_slot};
+use crate::slot::{SLOTS, hash_slot, shard_of};
 
 /// What an entity takes beside its words and its name, about.
 const ENTITY_BYTES: usize = 96;
@@ -92,6 +92,24 @@ impl Shadow {
         self.leaving.clear();
         self.bytes = 0;
         !self.slots.is_empty()
+    }
+
+    /// Whether this pass, as far as the log was read, leaves nothing to another one.
+    pub fn is_last_pass(&self) -> bool {
+        self.slots.end == SLOTS
+    }
+
+    /// Of the operations that one of `shards` shards logged some are missing, all before those that come next: forgets what was found
+    /// before them of its entities. They may have been removed there.
+    pub fn pass_over(&mut self, shard: u16, shards: u16) {
+        let bytes = &mut self.bytes;
+        self.entities.retain(|slot, entities| {
+            let is_kept = shard_of(*slot, usize::from(shards)) != usize::from(shard);
+            if !is_kept {
+                *bytes -= entities.iter().map(|(entity, words)| bytes_of(entity, words)).sum::<usize>();
+            }
+            is_kept
+        });
     }
 
     /// The part of all slots that this pass leaves behind, and that it began with.

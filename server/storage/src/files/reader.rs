@@ -25,6 +25,8 @@ pub struct LogReader {
     read_ops: u64,
     /// A frame was read: from here on there may be no gap.
     has_begun: bool,
+    /// The error was that the next group is one that should not follow yet.
+    is_before_gap: bool,
     /// Where something stood that is no frame.
     damage: Option<(PathBuf, u64, String)>,
     /// Durable when the file was last looked at anew.
@@ -82,7 +84,8 @@ impl LogFiles {
             });
             (closed, onward)
         };
-        let closed = self.behind(closed, after_ops)?;
+        // From the beginning on, no file is left out: none has to be looked into, so one that cannot be read is met where it stands.
+        let closed = if after_ops > 0 { self.behind(closed, after_ops)? } else { closed };
         Ok(LogReader {
             files: self.clone(),
             log,
@@ -92,6 +95,7 @@ impl LogFiles {
             current: None,
             read_ops: 0,
             has_begun: false,
+            is_before_gap: false,
             damage: None,
             refreshed_ops: 0,
             ops: Vec::new(),
@@ -155,6 +159,18 @@ impl LogReader {
         Ok(None)
     }
 
+    /// After an error of [`LogReader::next`]: goes on behind what cannot be read, wherever the next group begins, though operations are
+    /// missing there. False: nothing that can be read is behind it.
+    pub fn pass_over(&mut self) -> bool {
+        self.damage = None;
+        self.has_begun = false;
+        if std::mem::take(&mut self.is_before_gap) {
+            return true;
+        }
+        // The rest of a file that the disk cannot read, or one that cannot be opened.
+        self.current.take().is_some() || self.closed.pop_front().is_some()
+    }
+
     /// The last operation that can be read now.
     pub fn until_ops(&self) -> u64 {
         match &self.onward {
@@ -189,6 +205,8 @@ impl LogReader {
         if header.first_ops != expected && !may_begin_here {
             let found = header.first_ops;
             let path = current.path.clone();
+            current.reader.go_back(offset);
+            self.is_before_gap = true;
             return Err(self.corrupt(
                 path,
                 offset,
@@ -196,7 +214,7 @@ impl LogReader {
             ));
         }
         self.has_begun = true;
-        self.damage = None;
+        (self.damage, self.is_before_gap) = (None, false);
         self.read_ops = header.last_ops();
         if header.op_count == 0 || self.read_ops <= self.after_ops {
             return Ok(Met::Passed);

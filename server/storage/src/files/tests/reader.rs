@@ -136,3 +136,48 @@ fn a_reader_that_the_disk_failed_once_goes_on_where_it_was() {
         disk.heal();
     }
 }
+
+#[test]
+fn a_reader_that_is_told_to_passes_over_damage_missing_files_and_what_the_disk_cannot_read() {
+    let file = |segment: u32| Path::new(LOG_DIR).join(format!("00000001-0000-{segment:08}.wal"));
+    type Harm = fn(&MemDisk, &Path);
+    let harms: [Harm; 3] = [
+        |disk, file| disk.corrupt(file, 4096 + 100, |byte| *byte ^= 1).unwrap(),
+        |disk, file| disk.spoil(file, 4096 + 100).unwrap(),
+        |disk, file| disk.remove(file).unwrap(),
+    ];
+    for harm in harms {
+        for segment in 0..4 {
+            let disk = MemDisk::new();
+            let mut started = start(&disk, 1, KEEP_ALL, 0);
+            for now_ms in 0..8 {
+                append(&mut started.logs[0], now_ms);
+            }
+            drop(started);
+            // Another epoch: the first one is closed.
+            let started = start(&disk, 1, KEEP_ALL, 0);
+            harm(&disk, &file(segment));
+            let mut reader = started.directory.files().reader(1, 0, 0).unwrap();
+            let (mut read, mut passed) = (Vec::new(), 0);
+            loop {
+                match reader.next() {
+                    Ok(Some(frame)) => read.push(frame.first.ops()),
+                    Ok(None) => break,
+                    Err(_) => {
+                        passed += 1;
+                        assert!(passed < 10, "it comes to an end");
+                        if !reader.pass_over() {
+                            break;
+                        }
+                    }
+                }
+            }
+            assert!(passed > 0, "segment {segment}");
+            // Two operations a segment.
+            let lost = u64::from(segment) * 2 + 1;
+            let others = (1..=8).filter(|ops| !(lost..lost + 2).contains(ops));
+            assert!(read.is_sorted() && others.clone().all(|ops| read.contains(&ops)), "{segment}: {read:?}");
+            assert!(!read.contains(&lost), "{segment}: {read:?}");
+        }
+    }
+}
