@@ -44,8 +44,8 @@ pub(super) fn verify(dir: &Path, out: &mut dyn Write) -> Result<(), ServerError>
     }
     if older > 0 {
         return Err(ServerError::Config(format!(
-            "the log is damaged in {older} places, all of them older than the images: the server starts, but a \
-             BACKFILL cannot read them"
+            "the log is damaged in {older} places, all of them older than the images: the server starts, and a \
+             BACKFILL passes over them"
         )));
     }
     Ok(())

@@ -373,18 +373,19 @@ fn check_replay(
     let (live, back) = (writer.shards[index].stream_stats(stream), restored.stream_stats(stream));
     assert_eq!((live.entities, live.bytes, live.ok), (back.entities, back.bytes, back.ok));
     assert_eq!(live.dedup.ids, back.dedup.ids, "remembered ids");
+    assert!(rows_of(&writer.shards[index]) == rows_of(&restored), "records differ");
+}
+
+/// The words of all records, by hash. Where a slice of a walk ends depends on how the index has grown, so slices are not compared.
+fn rows_of(shard: &Shard) -> BTreeMap<u64, Vec<u8>> {
+    let mut rows = BTreeMap::new();
     let mut cursor = Some(Cursor::START);
-    let (mut expected, mut found) = (Copies::default(), Copies::default());
+    let mut copies = Copies::default();
     while let Some(at) = cursor {
-        cursor = writer.shards[index].copy_rows(at, 256, &mut expected);
-        assert_eq!(restored.copy_rows(at, 256, &mut found), cursor);
-        assert!(
-            expected
-                .rows()
-                .map(|(row, bytes)| (row.hash, bytes))
-                .eq(found.rows().map(|(row, bytes)| (row.hash, bytes)))
-        );
+        cursor = shard.copy_rows(at, 256, &mut copies);
+        rows.extend(copies.rows().map(|(row, bytes)| (row.hash, bytes.to_vec())));
     }
+    rows
 }
 
 #[test]
