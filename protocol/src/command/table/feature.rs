@@ -77,11 +77,12 @@ pub(super) const STREAM_CREATE: Command =
             Arg::string("ttl", "How long after its newest event an entity is forgotten.")
                 .token("TTL")
                 .optional(),
-            Arg::string(
-                "source",
+            Arg::block(
+                "backfill",
+                &[Arg::string("source", "The stream.").token("FROM")],
                 "A stream whose events, as far as the log holds them, it is filled with in the background.",
             )
-            .token("BACKFILL FROM")
+            .token("BACKFILL")
             .optional(),
         ]);
 

@@ -340,11 +340,14 @@ fn check_shard(directory: &DataDir, writer: &Writer, entry: &ImageEntry, shard: 
         let position = at(ops);
         model.replay(&writer.catalogue, bytes, position.pack()).unwrap();
         let Some(hash) = by_position.remove(&position.pack()) else { continue };
+        // A record may have been copied after it grew for its next operation and before that was in it: with more room, and no other words.
+        let in_use = |words: &[u64]| words.len() - words.iter().rev().take_while(|word| **word == 0).count();
+        let (model_words, copied) = (words_of(&model, hash).unwrap_or_default(), &image[&hash]);
         assert_eq!(
-            words_of(&model, hash).as_ref(),
-            Some(&image[&hash]),
+            model_words[..in_use(&model_words)],
+            copied[..in_use(copied)],
             "{} is not whole",
-            entity_of(&image[&hash])
+            entity_of(copied)
         );
         changed_meanwhile += usize::from(ops > start);
     }

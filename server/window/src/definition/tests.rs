@@ -210,7 +210,10 @@ fn what_is_wrong_is_named() {
         ("WINDOWS 5m AGGREGATE count DEDUP 0s", "at least 1ms"),
         ("WINDOWS 5m AGGREGATE count BACKFILL FROM other", "BACKFILL is not a part of a definition"),
         ("WINDOWS 5m AGGREGATE count BACKFILL s", "BACKFILL is followed by FROM and a stream"),
-        ("WINDOWS 5m AGGREGATE count BACKFILL FROM s", "BACKFILL FROM 's' is the stream itself"),
+        (
+            "WINDOWS 5m AGGREGATE count BACKFILL FROM purchases",
+            "BACKFILL FROM 'purchases' is the stream itself",
+        ),
         ("WINDOWS 5m AGGREGATE count WINDOWS 1h", "WINDOWS is given twice"),
         ("WINDOWS 5m AGGREGATE count FOREVER", "unknown aggregate 'FOREVER'"),
         ("SOMETIMES WINDOWS 5m AGGREGATE count", "syntax error at 'SOMETIMES'"),
