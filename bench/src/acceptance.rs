@@ -36,11 +36,12 @@ fn judge_kind(verdicts: &mut Vec<Verdict>, name: &str, accept: Accept, figures: 
     let bounds = [("p99", accept.p99_ms, latency.p99_us), ("p99.9", accept.p999_ms, latency.p999_us)];
     for (what, bound_ms, us) in bounds {
         let Some(bound_ms) = bound_ms else { continue };
+        let is_measured = figures.requests_timed > 0;
         verdicts.push(Verdict {
             request: name.to_owned(),
             bound: format!("{what} at most {}", time(bound_ms * 1000.0)),
-            measured: time(us),
-            is_kept: us <= bound_ms * 1000.0,
+            measured: if is_measured { time(us) } else { "no request".to_owned() },
+            is_kept: is_measured && us <= bound_ms * 1000.0,
         });
     }
     if let Some((part, asked)) = accept.rate_part.zip(rate) {
@@ -103,5 +104,13 @@ mod tests {
         let mut verdicts = Vec::new();
         judge_kind(&mut verdicts, "reads", Accept::default(), &figures(), None);
         assert!(verdicts.is_empty() && all_kept(&verdicts));
+    }
+
+    #[test]
+    fn a_bound_of_what_was_never_sent_is_not_kept() {
+        let accept = Accept { p99_ms: Some(3.0), ..Accept::default() };
+        let mut verdicts = Vec::new();
+        judge_kind(&mut verdicts, "reads", accept, &Figures { requests_timed: 0, ..figures() }, None);
+        assert!(!all_kept(&verdicts) && lines(&verdicts).contains("no request"));
     }
 }

@@ -16,7 +16,8 @@ pub enum Spacing {
 /// The endless schedule of one thread.
 #[derive(Debug)]
 pub struct Arrivals {
-    next_ns: f64,
+    /// When the next one would be due if the rate were what it is from the start.
+    even_ns: f64,
     gap_ns: f64,
     /// Draws the gaps of a Poisson process.
     rng: Option<SmallRng>,
@@ -24,15 +25,12 @@ pub struct Arrivals {
     ramp_ns: f64,
 }
 
-/// A ramp begins at this part of the rate.
-const RAMP_START: f64 = 0.02;
-
 impl Arrivals {
     /// Arrivals at `rate_per_s` on average.
     pub fn new(rate_per_s: f64, spacing: Spacing, seed: u64) -> Self {
         assert!(rate_per_s > 0.0 && rate_per_s.is_finite(), "checked with the settings");
         let rng = (spacing == Spacing::Poisson).then(|| SmallRng::seed_from_u64(seed));
-        Self { next_ns: 0.0, gap_ns: 1e9 / rate_per_s, rng, ramp_ns: 0.0 }
+        Self { even_ns: 0.0, gap_ns: 1e9 / rate_per_s, rng, ramp_ns: 0.0 }
     }
 
     /// The same, but the rate rises evenly to what it is over the first `ramp_ns`.
@@ -49,16 +47,20 @@ impl Arrivals {
         reason = "never negative; 2^53 ns are 104 days"
     )]
     pub fn next_ns(&self) -> u64 {
-        self.next_ns as u64
+        // At t of a ramp of R, as many have come as in t²/2R at the whole rate; behind it, as many as in t − R/2.
+        let half_ns = self.ramp_ns / 2.0;
+        let due_ns = if self.even_ns < half_ns {
+            (2.0 * self.ramp_ns * self.even_ns).sqrt()
+        } else {
+            self.even_ns + half_ns
+        };
+        due_ns as u64
     }
 
     /// Goes on to the request after.
     pub fn advance(&mut self) {
         let gaps: f64 = self.rng.as_mut().map_or(1.0, |rng| Exp1.sample(rng));
-        // 1 behind the ramp, and without one.
-        let speed = (self.next_ns / self.ramp_ns).clamp(RAMP_START, 1.0);
-        let gap_ns = if self.next_ns < self.ramp_ns { self.gap_ns / speed } else { self.gap_ns };
-        self.next_ns += gap_ns * gaps;
+        self.even_ns += self.gap_ns * gaps;
     }
 }
 
@@ -108,5 +110,16 @@ mod tests {
                 "{ramp} {behind}"
             );
         }
+    }
+
+    #[test]
+    fn a_ramp_does_not_put_off_what_seldom_comes() {
+        let mut arrivals = Arrivals::new(10.0, Spacing::Constant, 7).ramped(1_000_000_000);
+        let due = std::iter::repeat_with(|| {
+            let due_ns = arrivals.next_ns();
+            arrivals.advance();
+            due_ns
+        });
+        assert_eq!(due.take_while(|due_ns| *due_ns < 2_000_000_000).count(), 15);
     }
 }
