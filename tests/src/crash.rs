@@ -20,5 +20,6 @@ pub mod load;
 pub mod mount;
 pub mod outcome;
 pub mod power;
+mod probe;
 pub mod shown;
 pub mod writer;

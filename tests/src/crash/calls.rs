@@ -5,13 +5,13 @@
 use std::fs::File;
 use std::io;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::entity::STREAM;
 use super::findings::Findings;
 use super::load::{Crew, Survives};
 use super::outcome::Outcome;
-use crate::resp::{Conn, Reply};
+use super::probe;
 use crate::server::{Home, Launch, Server};
 
 /// How the server must take it.
@@ -118,24 +118,34 @@ impl Round<'_> {
         load.is_over();
         let mut fault = Injection::start(&server, case.calls, case.fault)?;
         match case.expect {
-            Expect::Failed => self.wait_for(&mut conn, "the log fails", has_failed),
-            Expect::NoRoom => self.wait_for(&mut conn, "there is no room", has_no_room),
+            Expect::Failed => {
+                probe::wait_for(self.outcome, &mut conn, "the log fails", CHANGE_WAIT, probe::has_failed);
+            }
+            Expect::NoRoom => {
+                probe::wait_for(self.outcome, &mut conn, "there is no room", CHANGE_WAIT, probe::has_no_room);
+            }
             Expect::NoRefusal => {
                 std::thread::sleep(UNDER_FAULT);
-                self.wait_for(&mut conn, "a write is accepted", is_ok);
+                probe::wait_for(self.outcome, &mut conn, "a write is accepted", CHANGE_WAIT, probe::is_ok);
             }
         }
         std::thread::sleep(AFTERWARDS);
-        self.expect_reads(&mut conn);
+        probe::expect_reads(self.outcome, &mut conn);
         match case.expect {
             // For good.
             Expect::Failed => {
                 fault.end()?;
-                self.wait_for(&mut conn, "the log has failed still", has_failed);
+                probe::wait_for(
+                    self.outcome,
+                    &mut conn,
+                    "the log has failed still",
+                    CHANGE_WAIT,
+                    probe::has_failed,
+                );
             }
             Expect::NoRoom => {
                 fault.end()?;
-                self.wait_for(&mut conn, "a write is accepted", is_ok);
+                probe::wait_for(self.outcome, &mut conn, "a write is accepted", CHANGE_WAIT, probe::is_ok);
             }
             // A tracer that lets go in the midst of a call that it was to fail leaves "not implemented" behind, which is a failure. So it
             // goes with the server.
@@ -165,39 +175,6 @@ impl Round<'_> {
         crew.judge(&mut server.connect(), Survives::Acknowledged, &mut findings);
         self.outcome.findings.add(findings, &format!("seed {}, after a restart", self.plan.seed));
     }
-
-    fn wait_for(&mut self, conn: &mut Conn, what: &str, holds: impl Fn(&Reply) -> bool) {
-        let started = Instant::now();
-        let mut last = None;
-        while started.elapsed() < CHANGE_WAIT {
-            let reply = conn.try_args(&[b"EVENT.ADD", b"probe", b"load", b"*", b"bits", b"1"]);
-            if reply.as_ref().is_ok_and(&holds) {
-                return;
-            }
-            last = Some(reply);
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        self.outcome.findings.wrong_answer(format!("not in {CHANGE_WAIT:?}: {what}; last answer: {last:?}"));
-    }
-
-    fn expect_reads(&mut self, conn: &mut Conn) {
-        match conn.try_args(&[b"WINDOW.GET", b"probe", b"load", b"count:all"]) {
-            Ok(Reply::Array(_)) => {}
-            other => self.outcome.findings.wrong_answer(format!("a read under the fault: {other:?}")),
-        }
-    }
-}
-
-fn has_failed(reply: &Reply) -> bool {
-    reply.error().is_some_and(|text| text.starts_with("MISCONF The log has failed"))
-}
-
-fn has_no_room(reply: &Reply) -> bool {
-    reply.error().is_some_and(|text| text.starts_with("MISCONF The log has no room"))
-}
-
-fn is_ok(reply: &Reply) -> bool {
-    *reply == Reply::Simple("OK".into())
 }
 
 /// An attached `strace`; it lets go when dropped.

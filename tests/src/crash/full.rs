@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::entity::STREAM;
 use super::findings::Findings;
 use super::load::{Crew, Survives};
 use super::mount::{Kind, Mount, fill};
 use super::outcome::Outcome;
-use crate::resp::{Conn, Reply};
+use super::probe;
 use crate::server::{Home, Launch, Server};
 
 /// Room of the disks: soon full.
@@ -63,18 +63,18 @@ impl Round<'_> {
         let load = Crew::new(self.plan.seed ^ self.outcome.tries).start(server.addr());
         std::thread::sleep(AFTERWARDS);
         fill(&self.ballast, 0)?;
-        self.wait_for(&mut conn, "a write is refused", is_no_room);
+        probe::wait_for(self.outcome, &mut conn, "a write is refused", CHANGE_WAIT, probe::has_no_room);
         std::thread::sleep(AFTERWARDS);
-        self.expect_reads(&mut conn);
+        probe::expect_reads(self.outcome, &mut conn);
         let mut crew = load.finish();
         // What was refused was not applied, what was acknowledged was.
         self.judge(&mut crew, &server, "on the full disk");
         let load = crew.start(server.addr());
         std::fs::remove_file(&self.ballast)?;
-        self.wait_for(&mut conn, "writing resumes", |reply| *reply == Reply::Simple("OK".into()));
+        probe::wait_for(self.outcome, &mut conn, "writing resumes", CHANGE_WAIT, probe::is_ok);
         std::thread::sleep(AFTERWARDS);
         fill(&self.ballast, 0)?;
-        self.wait_for(&mut conn, "a write is refused again", is_no_room);
+        probe::wait_for(self.outcome, &mut conn, "a write is refused again", CHANGE_WAIT, probe::has_no_room);
         let home = self.outcome.kill(server, Some(&load));
         let mut crew = load.finish();
         self.outcome.tries += 1;
@@ -115,29 +115,4 @@ impl Round<'_> {
         crew.judge(&mut server.connect(), Survives::Acknowledged, &mut findings);
         self.outcome.findings.add(findings, &format!("seed {}, {when}", self.plan.seed));
     }
-
-    fn wait_for(&mut self, conn: &mut Conn, what: &str, holds: impl Fn(&Reply) -> bool) {
-        let started = Instant::now();
-        let mut last = None;
-        while started.elapsed() < CHANGE_WAIT {
-            let reply = conn.try_args(&[b"EVENT.ADD", b"probe", b"load", b"*", b"bits", b"1"]);
-            if reply.as_ref().is_ok_and(&holds) {
-                return;
-            }
-            last = Some(reply);
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.outcome.findings.wrong_answer(format!("not in {CHANGE_WAIT:?}: {what}; last answer: {last:?}"));
-    }
-
-    fn expect_reads(&mut self, conn: &mut Conn) {
-        match conn.try_args(&[b"WINDOW.GET", b"probe", b"load", b"count:all"]) {
-            Ok(Reply::Array(_)) => {}
-            other => self.outcome.findings.wrong_answer(format!("a read on the full disk: {other:?}")),
-        }
-    }
-}
-
-fn is_no_room(reply: &Reply) -> bool {
-    reply.error().is_some_and(|text| text.starts_with("MISCONF The log has no room"))
 }
