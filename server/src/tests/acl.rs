@@ -579,3 +579,43 @@ fn a_denied_command_says_nothing_to_a_client_that_wants_no_replies() {
         admin.ask("INFO stats").text().contains("acl_access_denied_cmd:2\r\n")
     });
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_true() {
+    const DOCUMENT: &str = include_str!("../../../docs/acl.md");
+    let block = |kind: &str| {
+        let start = format!("```{kind}\n");
+        let rest = DOCUMENT.split(&start).nth(1).expect("there is such a block");
+        rest.split("```").next().expect("it ends").to_owned()
+    };
+    for category in windrow_protocol::command::Category::ALL {
+        assert!(DOCUMENT.contains(&format!("`{}`", category.name())), "{} is not explained", category.name());
+    }
+    let running = start(2);
+    let mut admin = Client::connect(&running);
+    admin.ask(STREAM).assert_ok();
+    for line in block("redis").lines() {
+        admin.ask(line).assert_ok();
+    }
+    Client::connect(&running).ask("PING").assert_error("NOAUTH");
+    let mut shop = login(&running, "shop", "s3cret");
+    shop.ask("EVENT.ADD user:1 s * v 1").assert_ok();
+    shop.ask("EVENT.ADD other s * v 1").assert_error("NOPERM No permissions to access a key");
+    shop.ask("WINDOW.GET user:1 s").assert_error("NOPERM User shop has no permissions to run");
+    let mut model = login(&running, "model", "m0del");
+    assert_eq!(count(&mut model, "user:1"), Reply::Int(1));
+    for denied in
+        ["WINDOW.GET card:1 s", "WINDOW.TOP s count:1h 1", "EVENT.ADD user:1 s *", "ENTITY.SCAN s 0"]
+    {
+        model.ask(denied).assert_error("NOPERM");
+    }
+    let mut ops = login(&running, "ops", "0ps");
+    ops.ask("STREAM.DROP s").assert_error("NOPERM");
+    assert_eq!(ops.ask("ENTITY.DEL user:1"), Reply::Int(1));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users.acl");
+    fs::write(&path, block("text")).unwrap();
+    let running = start_on(Config { aclfile: Some(path), ..config(1) }, Arc::new(MemDisk::new()));
+    let mut model = login(&running, "model", "test");
+    assert_eq!(model.ask("PING"), pong());
+}
