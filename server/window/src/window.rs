@@ -376,6 +376,13 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
 
     fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch) {
         let (column, heap) = (self.column(partial), body::heap(self.layout, self.words));
+        // Blocks lie apart: they are all on their way before the first is waited for.
+        for slot in self.slots() {
+            let reference = self.ring.cell(self.words, column, slot) as u32;
+            if reference & INLINE == 0 {
+                heap.prefetch(self.words, reference);
+            }
+        }
         for slot in self.slots() {
             let reference = self.ring.cell(self.words, column, slot) as u32;
             merge_cell(heap, self.words, sketch, reference, scratch);

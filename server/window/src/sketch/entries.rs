@@ -8,43 +8,41 @@ const PLACES_MIN: usize = 256;
 /// Times as many places when half of them are taken.
 const GROWTH: usize = 4;
 
-/// Entries, one for each index, the one of the largest rank. Open addressing, at most half full; a place whose stamp is not the present one
-/// is empty, so nothing is cleared between two windows.
+/// Entries, one for each index, the one of the largest rank. They stand in a list; a table of open addressing, at most half full, finds
+/// them. A place whose stamp is not the present one is empty, so nothing is cleared between two windows.
 #[derive(Debug)]
 pub(super) struct Entries {
-    /// Stamp in the high half, entry in the low one.
+    list: Vec<u32>,
+    /// Stamp in the high half, where in the list in the low one.
     places: Vec<u64>,
     /// How many of the places are in use now: a power of two.
     size: usize,
     stamp: u32,
-    len: usize,
     /// Odd, and nobody's choice: indices that are chosen with care collide no more than others (multiply-shift hashing, Dietzfelbinger,
     /// Hagerup, Katajainen, Penttonen, 1997). What is found does not depend on it.
     factor: u64,
-    spare: Vec<u32>,
 }
 
 impl Default for Entries {
     fn default() -> Self {
         Self {
+            list: Vec::new(),
             places: vec![0; PLACES_MIN],
             size: PLACES_MIN,
             stamp: 1,
-            len: 0,
             factor: RandomState::new().hash_one(0u64) | 1,
-            spare: Vec::new(),
         }
     }
 }
 
 impl Entries {
     pub(super) fn clear(&mut self) {
+        self.list.clear();
         self.size = PLACES_MIN;
-        self.empty();
+        self.empty_places();
     }
 
-    fn empty(&mut self) {
-        self.len = 0;
+    fn empty_places(&mut self) {
         self.stamp = self.stamp.wrapping_add(1);
         if self.stamp == 0 {
             self.places.fill(0);
@@ -52,58 +50,63 @@ impl Entries {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Adds an entry; gives how many there are.
     #[inline]
     pub(super) fn insert(&mut self, entry: u32) -> usize {
         let index = entry >> RANK_BITS;
-        // Multiply-shift: the product's high bits.
-        let shift = u64::BITS - self.size.trailing_zeros();
-        let mut at = (u64::from(index).wrapping_mul(self.factor) >> shift) as usize;
-        let stamped = u64::from(self.stamp) << 32 | u64::from(entry);
-        let places = &mut self.places[..self.size];
+        let mut at = self.home(index);
+        let mask = self.size - 1;
         loop {
-            let place = places[at];
+            let place = self.places[at];
             if (place >> 32) as u32 != self.stamp {
                 break;
             }
-            if place as u32 >> RANK_BITS == index {
+            let found = &mut self.list[(place & 0xffff_ffff) as usize];
+            if *found >> RANK_BITS == index {
                 // Of one index, the ranks are the low bits of the entries.
-                places[at] = place.max(stamped);
-                return self.len;
+                *found = entry.max(*found);
+                return self.list.len();
             }
-            at = (at + 1) & (places.len() - 1);
+            at = (at + 1) & mask;
         }
-        places[at] = stamped;
-        self.len += 1;
-        if 2 * self.len > self.size {
+        self.places[at] = self.place(self.list.len());
+        self.list.push(entry);
+        if 2 * self.list.len() > self.size {
             self.grow();
         }
-        self.len
+        self.list.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        let places = &self.places[..self.size];
-        places.iter().filter(|place| (**place >> 32) as u32 == self.stamp).map(|place| *place as u32)
+    /// All of them.
+    pub(super) fn list(&self) -> &[u32] {
+        &self.list
+    }
+
+    /// Multiply-shift: the product's high bits.
+    #[inline]
+    fn home(&self, index: u32) -> usize {
+        (u64::from(index).wrapping_mul(self.factor) >> (u64::BITS - self.size.trailing_zeros())) as usize
+    }
+
+    #[inline]
+    fn place(&self, listed: usize) -> u64 {
+        u64::from(self.stamp) << 32 | listed as u64
     }
 
     #[cold]
     fn grow(&mut self) {
-        let mut entries = std::mem::take(&mut self.spare);
-        entries.extend(self.iter());
         self.size *= GROWTH;
         if self.places.len() < self.size {
             self.places.resize(self.size, 0);
         }
-        self.empty();
-        for &entry in &entries {
-            self.insert(entry);
+        self.empty_places();
+        for listed in 0..self.list.len() {
+            let mut at = self.home(self.list[listed] >> RANK_BITS);
+            while (self.places[at] >> 32) as u32 == self.stamp {
+                at = (at + 1) & (self.size - 1);
+            }
+            self.places[at] = self.place(listed);
         }
-        entries.clear();
-        self.spare = entries;
     }
 }
 
@@ -128,7 +131,7 @@ mod tests {
                 *kept = entry.max(*kept);
                 assert_eq!(entries.insert(entry), largest.len());
             }
-            let mut found: Vec<u32> = entries.iter().collect();
+            let mut found = entries.list().to_vec();
             found.sort_unstable();
             assert_eq!(found, largest.into_values().collect::<Vec<_>>(), "round {round}");
         }
@@ -139,7 +142,7 @@ mod tests {
         let mut entries = Entries { stamp: u32::MAX, ..Entries::default() };
         entries.insert(1 << RANK_BITS | 1);
         entries.clear();
-        assert_eq!((entries.len(), entries.iter().count()), (0, 0));
+        assert_eq!(entries.list(), []);
         assert_eq!(entries.insert(2 << RANK_BITS | 1), 1);
     }
 }

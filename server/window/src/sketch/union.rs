@@ -24,23 +24,30 @@ const RANKS: usize = 1 << RANK_BITS;
 #[derive(Debug, Default)]
 pub(super) struct Union {
     p: u8,
-    /// What there is while there are no registers.
+    is_dense: bool,
+    /// What there is while there are few.
     sparse: Entries,
-    /// Registers; none while there are entries.
-    dense: Vec<u64>,
+    /// Then 2ᵖ registers, a byte each: an entry is put into one without a branch that depends on it.
+    registers: Vec<u8>,
+    /// Registers as dense buckets have them; none if no bucket was dense.
+    packed: Vec<u64>,
 }
 
 impl Union {
     pub(super) fn begin(&mut self, p: u8) {
         self.p = p;
+        self.is_dense = false;
         self.sparse.clear();
-        self.dense.clear();
+        self.packed.clear();
     }
 
     pub(super) fn merge<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
         if is_dense(span, self.p) {
             self.become_dense();
             self.merge_dense(span);
+        } else if self.is_dense {
+            let (p, registers) = (self.p, self.registers.as_mut_slice());
+            each_entry(span, |entry| raise(registers, p, entry));
         } else {
             each_entry(span, |entry| self.add_entry(entry));
         }
@@ -49,22 +56,26 @@ impl Union {
     /// Adds one entry.
     #[inline]
     pub(super) fn add_entry(&mut self, entry: u32) {
-        if !self.dense.is_empty() {
-            add_to_register(&mut self.dense, self.p, entry);
+        if self.is_dense {
+            raise(&mut self.registers, self.p, entry);
         } else if self.sparse.insert(entry) > ((1 << self.p) / ENTRIES_SHARE).max(ENTRIES_MIN) {
             self.become_dense();
         }
     }
 
     fn become_dense(&mut self) {
-        if self.dense.is_empty() {
-            self.dense.resize(dense_words(self.p), 0);
-            self.sparse.iter().for_each(|entry| add_to_register(&mut self.dense, self.p, entry));
+        if self.is_dense {
+            return;
         }
+        self.is_dense = true;
+        self.registers.clear();
+        self.registers.resize(1 << self.p, 0);
+        self.sparse.list().iter().for_each(|&entry| raise(&mut self.registers, self.p, entry));
     }
 
     fn merge_dense<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
-        let mut mine = self.dense.iter_mut();
+        self.packed.resize(dense_words(self.p), 0);
+        let mut mine = self.packed.iter_mut();
         span.each(|theirs| {
             if let Some(mine) = mine.next() {
                 *mine = larger_registers(*mine, theirs & LANES_MASK);
@@ -73,17 +84,18 @@ impl Union {
     }
 
     /// How many different values.
-    pub(super) fn count(&self) -> f64 {
-        if self.dense.is_empty() { self.count_sparse() } else { self.count_dense() }
+    pub(super) fn count(&mut self) -> f64 {
+        if self.is_dense { self.count_dense() } else { self.count_sparse() }
     }
 
     fn count_sparse(&self) -> f64 {
         let registers = f64::from(1u32 << INDEX_BITS);
         // m ln(m / empty), where few of m registers are not empty.
-        -registers * (-(self.sparse.len() as f64) / registers).ln_1p()
+        -registers * (-(self.sparse.list().len() as f64) / registers).ln_1p()
     }
 
-    fn count_dense(&self) -> f64 {
+    fn count_dense(&mut self) -> f64 {
+        self.unpack();
         let rank_max = rank_max(self.p);
         let with_rank = self.ranks();
         let registers = f64::from(1u32 << self.p);
@@ -97,36 +109,43 @@ impl Union {
         registers * registers / (2.0 * std::f64::consts::LN_2) / sum
     }
 
+    /// Puts the registers of dense buckets to the others.
+    fn unpack(&mut self) {
+        for (registers, word) in self.registers.chunks_mut(LANES).zip(self.packed.drain(..)) {
+            for (lane, register) in registers.iter_mut().enumerate() {
+                let rank = (word >> (RANK_BITS * lane as u32)) as u8 & (RANKS - 1) as u8;
+                *register = rank.max(*register);
+            }
+        }
+    }
+
     /// How many registers have each rank.
     fn ranks(&self) -> [u32; RANKS] {
-        // Each lane counts for itself: most registers have one of a few ranks, and a count that waits for the one before is slow.
-        let mut lanes = [[0u32; RANKS]; LANES];
-        for word in &self.dense {
-            for (lane, with_rank) in lanes.iter_mut().enumerate() {
-                with_rank[(word >> (RANK_BITS * lane as u32)) as usize & (RANKS - 1)] += 1;
+        /// Registers next to each other are counted apart: most have one of a few ranks, and a count that waits for the one before is slow.
+        const APART: usize = 8;
+        let mut counts = [[0u32; RANKS]; APART];
+        for registers in self.registers.chunks(APART) {
+            for (counts, rank) in counts.iter_mut().zip(registers) {
+                counts[usize::from(*rank) & (RANKS - 1)] += 1;
             }
         }
         let mut with_rank = [0; RANKS];
-        for lane in lanes {
-            for (all, one) in with_rank.iter_mut().zip(lane) {
+        for counts in counts {
+            for (all, one) in with_rank.iter_mut().zip(counts) {
                 *all += one;
             }
         }
-        // The last word has lanes that are no registers; they are 0, but where a reader sees what cannot be.
-        with_rank[0] = with_rank[0].saturating_sub((self.dense.len() * LANES - (1 << self.p)) as u32);
         with_rank
     }
 }
 
+/// Raises the register of an entry to the rank that it has there.
 #[inline]
-fn add_to_register(registers: &mut [u64], p: u8, entry: u32) {
+fn raise(registers: &mut [u8], p: u8, entry: u32) {
     let (index, rank) = register_of(entry, p);
-    let shift = RANK_BITS * (index % LANES) as u32;
-    let mask = (1 << RANK_BITS) - 1;
-    if let Some(word) = registers.get_mut(index / LANES)
-        && (*word >> shift & mask) < rank
-    {
-        *word = *word & !(mask << shift) | rank << shift;
+    // What a reader sees may be no entry.
+    if let Some(register) = registers.get_mut(index) {
+        *register = (rank as u8).max(*register);
     }
 }
 
