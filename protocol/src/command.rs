@@ -21,8 +21,8 @@ pub use answer::{NAMES_MAX, answer};
 pub use argument::{Argument, ArgumentKind};
 pub use error::CommandError;
 pub use flag::{Categories, Category, Flag, Flags, Group};
-pub use keys::{KeyPositions, Keys, key_positions};
-pub use lookup::{Resolved, lookup, lookup_sub, resolve};
+pub use keys::{KeyAccess, KeyPositions, Keys, key_positions};
+pub use lookup::{AnyRow, Resolved, find, lookup, lookup_sub, resolve};
 pub use table::COMMANDS;
 
 /// A row of the table: what is known of a command, or of a subcommand, without executing it.
@@ -93,6 +93,7 @@ pub enum CommandId {
     Info,
     Config,
     Memory,
+    Acl,
     Dbsize,
     Time,
     Flushall,
@@ -137,6 +138,19 @@ pub enum SubcommandId {
     ConfigResetstat,
     MemoryStats,
     MemoryUsage,
+    AclCat,
+    AclDeluser,
+    AclDryrun,
+    AclGenpass,
+    AclGetuser,
+    AclHelp,
+    AclList,
+    AclLoad,
+    AclLog,
+    AclSave,
+    AclSetuser,
+    AclUsers,
+    AclWhoami,
 }
 
 impl<Id> Row<Id> {

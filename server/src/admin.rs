@@ -18,6 +18,7 @@ use windrow_protocol::reply;
 use windrow_storage::ImageEntry;
 use windrow_window::Definition;
 
+use crate::acl;
 use crate::connection::ConnectionId;
 use crate::shard::{Message, ShardHandle};
 use crate::shared::Shared;
@@ -35,6 +36,12 @@ pub(crate) enum AdminMessage {
     Filled { layout_id: LayoutId, reached_ms: i64 },
     /// FLUSHALL.
     Flush { asker: Asker },
+    /// Answer when every shard goes by this version of the users.
+    AwaitUsers { version: u64, reply: Vec<u8>, asker: Asker },
+    /// ACL LOAD.
+    LoadUsers { asker: Asker },
+    /// ACL SAVE.
+    SaveUsers { asker: Asker },
     /// The number of the next image.
     NextImage { answer: Sender<Result<u64, String>> },
     /// An image is on disk, and the log durable up to its ends: name it. The answer is how many there are now.
@@ -120,6 +127,18 @@ impl Admin {
                 }
                 AdminMessage::Flush { asker } => {
                     let outcome = self.flush();
+                    self.answer(asker, outcome);
+                }
+                AdminMessage::AwaitUsers { version, reply, asker } => {
+                    self.wait_for_shards(|shard| shard.uses_users(version));
+                    self.reply(asker, reply);
+                }
+                AdminMessage::LoadUsers { asker } => {
+                    let outcome = self.load_users();
+                    self.answer(asker, outcome);
+                }
+                AdminMessage::SaveUsers { asker } => {
+                    let outcome = self.save_users();
                     self.answer(asker, outcome);
                 }
                 AdminMessage::NextImage { answer } => {
@@ -281,6 +300,33 @@ impl Admin {
         }
     }
 
+    /// Replaces users by those of the file, and waits until every shard goes by them.
+    fn load_users(&mut self) -> Result<(), String> {
+        let config = self.shared.config();
+        let path = config.aclfile.as_deref().ok_or("ERR there is no aclfile")?;
+        let version = acl::read_file(path, &config.requirepass)
+            .and_then(|loaded| {
+                self.shared.acl.change(|users| {
+                    users.replace(&loaded);
+                    Ok(())
+                })
+            })
+            .map(|((), version)| version)
+            .map_err(|error| format!("ERR {error}"))?;
+        self.shared.wake_all();
+        self.wait_for_shards(|shard| shard.uses_users(version));
+        Ok(())
+    }
+
+    fn save_users(&self) -> Result<(), String> {
+        let config = self.shared.config();
+        let path = config.aclfile.as_deref().ok_or("ERR there is no aclfile")?;
+        acl::write_file(path, &self.shared.acl.users()).map_err(|error| {
+            tracing::error!("the ACL file {} cannot be written: {error}", path.display());
+            format!("ERR There was an error trying to save the ACLs: {error}")
+        })
+    }
+
     fn change(&mut self, catalogue: Catalogue) -> Result<(), String> {
         self.store.save(&catalogue).map_err(|error| misconf(&error))?;
         let version = catalogue.version;
@@ -319,7 +365,11 @@ impl Admin {
             Ok(()) => bytes.extend_from_slice(reply::OK),
             Err(text) => reply::error(&mut bytes, &text),
         }
-        let message = Message::Answered { connection: asker.connection, reply: bytes };
+        self.reply(asker, bytes);
+    }
+
+    fn reply(&self, asker: Asker, reply: Vec<u8>) {
+        let message = Message::Answered { connection: asker.connection, reply };
         self.shared.shards[asker.shard].send(message);
     }
 }

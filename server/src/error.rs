@@ -41,6 +41,8 @@ pub enum ServerError {
     Catalogue(CatalogueError),
     /// The streams file cannot be used.
     Streams(StreamsFileError),
+    /// The ACL file cannot be used.
+    AclFile(String),
     /// A stream of the streams file cannot be made.
     StreamOfFile(String),
 }
@@ -54,7 +56,7 @@ impl ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(reason) => f.write_str(reason),
+            Self::Config(reason) | Self::AclFile(reason) => f.write_str(reason),
             Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::System { what, source } => write!(f, "cannot get {what} from the system: {source}"),
             Self::Memory(error) => write!(f, "record memory: {error}"),
@@ -76,7 +78,7 @@ impl std::error::Error for ServerError {
             Self::Catalogue(error) => Some(error),
             Self::Streams(error) => Some(error),
             Self::Memory(error) => Some(error),
-            Self::Config(_) | Self::StreamOfFile(_) => None,
+            Self::Config(_) | Self::AclFile(_) | Self::StreamOfFile(_) => None,
         }
     }
 }

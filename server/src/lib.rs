@@ -17,10 +17,12 @@
 //! | `snapshot` | images while the server runs |
 //! | [`anew`] | starting over when an image is found damaged |
 //! | [`open_files`] | the limit of open files |
+//! | `acl` | users, and what they may do |
 //! | `admin` | changes of the catalogue |
 //! | `backfill` | streams filled with earlier events, out of the log |
 //! | `watchdog`, `affinity`, `shared` | stuck ticks; pinning; what all threads share |
 
+mod acl;
 mod admin;
 mod adoption;
 mod affinity;

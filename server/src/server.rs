@@ -19,6 +19,7 @@ use windrow_engine::Catalogue;
 use windrow_storage::disk::RealDisk;
 use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, StorageError, StorageOptions};
 
+use crate::acl::{self, Users};
 use crate::admin::{Admin, AdminMessage};
 use crate::adoption;
 use crate::affinity;
@@ -162,6 +163,7 @@ impl Server {
             Some(path) => streams_file::read(path)?,
             None => Vec::new(),
         };
+        let users = read_users(&config)?;
         let options = StorageOptions {
             segment_bytes: config.log_segment_bytes,
             first_segment_bytes: config.log_segment_bytes.min(FIRST_SEGMENT_BYTES),
@@ -179,8 +181,8 @@ impl Server {
             .map(TcpListener::local_addr)
             .collect::<Result<Vec<_>, _>>()
             .map_err(ServerError::system("the address of a listening socket"))?;
-        warn_if_protected(&config, &addresses);
-        let server = Assembly::new(config, catalogue, clock, free_space, addresses[0].port())?;
+        warn_if_protected(&config, &users, &addresses);
+        let server = Assembly::new(config, users, catalogue, clock, free_space, addresses[0].port())?;
         let shared = Arc::clone(&server.shared);
         let supervisor = server.run(sockets, recovery, file_streams)?;
         Ok(Running { addresses, shared, supervisor: Some(supervisor) })
@@ -212,6 +214,18 @@ fn check_file_streams(catalogue: &Catalogue, file_streams: &[Declared]) -> Resul
     Ok(())
 }
 
+/// The users of the ACL file; without one, the default user alone.
+fn read_users(config: &Config) -> Result<Users, ServerError> {
+    match &config.aclfile {
+        Some(path) => acl::read_file(path, &config.requirepass).map_err(|error| {
+            ServerError::AclFile(format!(
+                "{error} (a server with the setting aclfile needs the file, which may be empty)"
+            ))
+        }),
+        None => Ok(Users::new(&config.requirepass)),
+    }
+}
+
 fn listen(config: &Config) -> Result<Vec<TcpListener>, ServerError> {
     let mut port = config.port;
     let mut sockets = Vec::new();
@@ -238,9 +252,9 @@ fn listen(config: &Config) -> Result<Vec<TcpListener>, ServerError> {
     Ok(sockets)
 }
 
-fn warn_if_protected(config: &Config, addresses: &[SocketAddr]) {
+fn warn_if_protected(config: &Config, users: &Users, addresses: &[SocketAddr]) {
     let is_open = addresses.iter().any(|address| !address.ip().is_loopback());
-    if is_open && config.requirepass.is_empty() {
+    if is_open && users.default_user().is_open() {
         if config.protected_mode {
             tracing::warn!(
                 "no password is set: clients from other machines will be refused (see protected-mode)"
@@ -265,6 +279,7 @@ struct Assembly {
 impl Assembly {
     fn new(
         config: Config,
+        users: Users,
         catalogue: Catalogue,
         clock: Clock,
         free_space: FreeSpace,
@@ -286,6 +301,7 @@ impl Assembly {
         let catalogue = Arc::new(catalogue);
         let parts = SharedParts {
             config,
+            users,
             catalogue,
             clock,
             shards,

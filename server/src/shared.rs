@@ -9,6 +9,7 @@ use windrow_engine::Catalogue;
 use windrow_memory::Adopter;
 use windrow_storage::{ImageEntry, LogFiles, Manifest, Poison};
 
+use crate::acl::{AclStore, Users};
 use crate::admin::AdminMessage;
 use crate::anew::Anew;
 use crate::backfill::RunningBackfill;
@@ -23,6 +24,7 @@ use crate::snapshot::{EndWith, FreeSpace, NewestImage, SaveRequest, Saving};
 pub(crate) struct Shared {
     config: RwLock<Arc<Config>>,
     config_version: AtomicU64,
+    pub(crate) acl: AclStore,
     catalogue: Mutex<Arc<Catalogue>>,
     catalogue_version: AtomicU64,
     pub(crate) clock: Clock,
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
 /// What a [`Shared`] is made of.
 pub(crate) struct SharedParts {
     pub(crate) config: Config,
+    pub(crate) users: Users,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) clock: Clock,
     pub(crate) shards: Vec<ShardHandle>,
@@ -74,6 +77,7 @@ impl Shared {
         Shared {
             config: RwLock::new(Arc::new(parts.config)),
             config_version: AtomicU64::new(0),
+            acl: AclStore::new(parts.users),
             catalogue: Mutex::new(parts.catalogue),
             catalogue_version,
             clock: parts.clock,

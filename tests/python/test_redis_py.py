@@ -164,3 +164,34 @@ def test_flushall_takes_all_entities_and_leaves_the_streams(client, stream):
     assert client.flushall(asynchronous=True) is True
     assert client.execute_command("EVENT.ADD", "e", stream, "*", "n", 2) == "OK"
     assert client.dbsize() == 1
+
+
+def test_users_are_made_and_limited_with_the_acl_methods(client, port, stream):
+    name = f"model-{client.protocol}"
+    client.acl_setuser(
+        name, enabled=True, reset=True, passwords=["+secret"], categories=["+@window"], keys=["user:*"], commands=["+ping"]
+    )
+    found = client.acl_getuser(name)
+    assert (found["enabled"], found["keys"], found["categories"]) == (True, ["~user:*"], ["-@all", "+@window"])
+    assert name in client.acl_users() and any(line.startswith(f"user {name} on #") for line in client.acl_list())
+    assert client.acl_whoami() == "default" and "window" in client.acl_cat() and len(client.acl_genpass()) == 64
+    assert client.acl_dryrun(name, "WINDOW.GET", "user:1", stream) == "OK"
+    client.acl_log_reset()
+    login = {"port": port, "username": name, "password": "secret", "protocol": client.protocol, "socket_timeout": 30}
+    with redis.Redis(**login) as model:
+        assert model.ping() is True
+        model.execute_command("WINDOW.GET", "user:1", stream)
+        for denied in (("WINDOW.GET", "card:1", stream), ("EVENT.ADD", "user:1", stream, "*")):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                model.execute_command(*denied)
+        # Between what was allowed nothing is executed, and the connection goes on.
+        with model.pipeline(transaction=False) as pipeline:
+            pipeline.ping().execute_command("EVENT.ADD", "user:1", stream, "*").ping()
+            first, refused, last = pipeline.execute(raise_on_error=False)
+        assert (first, last) == (True, True) and isinstance(refused, redis.exceptions.NoPermissionError)
+    with pytest.raises(redis.exceptions.AuthenticationError):
+        redis.Redis(**{**login, "password": "wrong"}).ping()
+    logged = client.acl_log()
+    assert {"key", "command", "auth"} <= {entry["reason"] for entry in logged}
+    assert all(entry["username"] == name and float(entry["age-seconds"]) >= 0 for entry in logged)
+    assert client.acl_deluser(name) == 1 and client.acl_getuser(name) is None

@@ -4,20 +4,13 @@ mod docs;
 mod info;
 
 use super::{
-    COMMANDS, Category, Command, CommandError, Keys, Row, Subcommand, SubcommandId, key_positions, lookup,
+    AnyRow, COMMANDS, Category, CommandError, Keys, Row, SubcommandId, find, key_positions, lookup,
     lookup_sub,
 };
 use crate::{Proto, Request, glob, reply};
 
 /// `COMMAND INFO` and `COMMAND DOCS` answer for at most so many names: an answer is a hundred times as long as a name.
 pub const NAMES_MAX: usize = 1024;
-
-/// A row of either kind.
-#[derive(Clone, Copy)]
-enum AnyRow {
-    Command(&'static Command),
-    Subcommand(&'static Subcommand),
-}
 
 /// Appends the reply to `request`, which is `COMMAND` or one of its subcommands, and whose arity is checked.
 ///
@@ -54,14 +47,6 @@ pub fn answer(
 fn check_name_count(names: Request<'_>) -> Result<(), CommandError> {
     let count = names.len();
     if count <= NAMES_MAX { Ok(()) } else { Err(CommandError::TooManyNames { count }) }
-}
-
-/// The row that `name` or `container|name` means.
-fn find(name: &[u8]) -> Option<AnyRow> {
-    match name.iter().position(|&byte| byte == b'|') {
-        None => lookup(name).map(AnyRow::Command),
-        Some(bar) => lookup_sub(lookup(&name[..bar])?, &name[bar + 1..]).map(AnyRow::Subcommand),
-    }
 }
 
 /// `FILTERBY` of `COMMAND LIST`.

@@ -100,26 +100,40 @@ impl fmt::Debug for Flags {
 /// What access rules name commands by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "Redis' own categories, by their names")]
 pub enum Category {
+    /// About entities as such, whatever they hold: removing them, walking over them, counting them.
     Keyspace,
+    /// Reads data.
     Read,
+    /// Changes data.
     Write,
+    /// Definitions of streams.
     Stream,
+    /// Adds events.
+    Event,
+    /// Reads features.
+    Window,
+    /// For administrators.
     Admin,
+    /// Takes time independent of the amount of data.
     Fast,
+    /// All others.
     Slow,
+    /// Takes data away, or shows or changes what is not for everyone.
     Dangerous,
+    /// About the connection, and the server as clients see it.
     Connection,
 }
 
 impl Category {
     /// Every category, in the order in which they are listed.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Keyspace,
         Self::Read,
         Self::Write,
         Self::Stream,
+        Self::Event,
+        Self::Window,
         Self::Admin,
         Self::Fast,
         Self::Slow,
@@ -134,6 +148,8 @@ impl Category {
             Self::Read => "@read",
             Self::Write => "@write",
             Self::Stream => "@stream",
+            Self::Event => "@event",
+            Self::Window => "@window",
             Self::Admin => "@admin",
             Self::Fast => "@fast",
             Self::Slow => "@slow",

@@ -1,6 +1,6 @@
 //! Which arguments of a command are keys: entities, which decide the shard and what access rules look at.
 
-use super::{CommandError, Row};
+use super::{CommandError, Flag, Row};
 use crate::Request;
 
 /// Where the keys of a command are.
@@ -35,6 +35,23 @@ impl Keys {
             Self::Range { first, last, step } => (first as i64, last as i64, step as i64),
             Self::None | Self::Counted | Self::CountedPairs | Self::EventRows => (0, 0, 0),
         }
+    }
+}
+
+/// What a command does with its keys, as key patterns of access rules tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAccess {
+    /// Reads what is there.
+    Read,
+    /// Changes what is there, and shows nothing of it.
+    Write,
+}
+
+impl<Id> Row<Id> {
+    /// What it does with its keys.
+    #[inline]
+    pub const fn key_access(&self) -> KeyAccess {
+        if self.flags.has(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read }
     }
 }
 

@@ -108,6 +108,23 @@ pub fn lookup_sub(command: &Command, name: &[u8]) -> Option<&'static Subcommand>
     command.subcommands.iter().find(|sub| sub.short_name().as_bytes().eq_ignore_ascii_case(name))
 }
 
+/// A row of either kind.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyRow {
+    /// Of a command.
+    Command(&'static Command),
+    /// Of a subcommand.
+    Subcommand(&'static Subcommand),
+}
+
+/// The row that `name` or `container|name` means, in letters of either case.
+pub fn find(name: &[u8]) -> Option<AnyRow> {
+    match name.iter().position(|&byte| byte == b'|') {
+        None => lookup(name).map(AnyRow::Command),
+        Some(bar) => lookup_sub(lookup(&name[..bar])?, &name[bar + 1..]).map(AnyRow::Subcommand),
+    }
+}
+
 /// A request whose command is known, and whose number of arguments fits it.
 #[derive(Clone, Copy, Debug)]
 pub struct Resolved {

@@ -1,5 +1,6 @@
 //! The rows, in the order of [`CommandId`](super::CommandId).
 
+mod acl;
 mod connection;
 mod feature;
 mod server;
@@ -38,6 +39,7 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     server::INFO,
     server::CONFIG,
     server::MEMORY,
+    acl::ACL,
     server::DBSIZE,
     server::TIME,
     server::FLUSHALL,

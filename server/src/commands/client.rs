@@ -6,7 +6,6 @@ use windrow_protocol::command::SubcommandId;
 use windrow_protocol::reply;
 use windrow_window::timestamp::parse_int;
 
-use super::connection::DEFAULT_USER;
 use super::{Call, Flow, is};
 use crate::connection::{Client, ReplyMode};
 use crate::shard::Message;
@@ -32,8 +31,7 @@ pub(super) fn client(call: &mut Call<'_>) -> Flow {
         }
         Some(SubcommandId::ClientSetinfo) => set_info(call),
         Some(SubcommandId::ClientInfo) => {
-            let mut line = String::new();
-            call.session.client.write_line(&mut line);
+            let mut line = call.session.client.line();
             line.push('\n');
             let proto = call.session.proto;
             reply::verbatim(call.out(), proto, *b"txt", line.as_bytes());
@@ -176,6 +174,7 @@ fn unknown_type(call: &mut Call<'_>) -> Flow {
 #[derive(Default)]
 struct Filter {
     id: Option<u64>,
+    user: Option<String>,
     address: Option<SocketAddr>,
     local: Option<SocketAddr>,
     is_none: bool,
@@ -186,6 +185,7 @@ impl Filter {
     fn fits(&self, client: &Client) -> bool {
         !self.is_none
             && self.id.is_none_or(|id| client.id == id)
+            && self.user.as_ref().is_none_or(|user| client.user() == *user)
             && self.address.is_none_or(|address| client.peer == address)
             && self.local.is_none_or(|address| client.local == address)
             && self.max_age_s.is_none_or(|age_s| client.age_s() >= age_s)
@@ -223,8 +223,9 @@ fn kill(call: &mut Call<'_>) -> Flow {
                 None => return unknown_type(call),
             }
         } else if is(option, "USER") {
-            if value != DEFAULT_USER.as_bytes() {
-                return call.error(format_args!("ERR No such user '{}'", super::shown(value)));
+            match call.core.users.get(value) {
+                Some(user) => filter.user = Some(user.name().to_owned()),
+                None => return call.error(format_args!("ERR No such user '{}'", super::shown(value))),
             }
         } else if is(option, "ADDR") {
             filter.address = parse_address(value);

@@ -3,7 +3,7 @@
 use windrow_protocol::command::SubcommandId;
 use windrow_protocol::{glob, reply};
 
-use super::{Call, Flow};
+use super::{Call, Flow, acl, is};
 use crate::config::{FIXED, SETTINGS};
 use crate::logging;
 
@@ -15,6 +15,7 @@ pub(super) fn config(call: &mut Call<'_>) -> Flow {
             for shard in &call.shared().shards {
                 shard.numbers.reset();
             }
+            call.shared().acl.log.reset_counts();
             call.ok()
         }
         Some(other) => unreachable!("{other:?} is no subcommand of CONFIG"),
@@ -57,6 +58,7 @@ fn set(call: &mut Call<'_>) -> Flow {
     if operands.len() % 2 == 1 {
         return call.error(format_args!("ERR wrong number of arguments for 'config|set' command"));
     }
+    let mut users_version = None;
     let changed = call.shared().change_config(|config| {
         for at in (0..operands.len()).step_by(2) {
             let name = String::from_utf8_lossy(operands.at(at)).to_ascii_lowercase();
@@ -76,7 +78,12 @@ fn set(call: &mut Call<'_>) -> Flow {
             }
             (setting.set)(config, value).map_err(|reason| problem(&reason))?;
         }
-        config.validate()
+        config.validate()?;
+        if operands.iter().step_by(2).any(|name| is(name, "requirepass")) {
+            let changed = call.shared().acl.change(|users| users.set_requirepass(&config.requirepass));
+            users_version = Some(changed.map_err(|error| error.to_string())?.1);
+        }
+        Ok(())
     });
     if let Err(reason) = changed {
         return call.error(format_args!("ERR {reason}"));
@@ -85,5 +92,9 @@ fn set(call: &mut Call<'_>) -> Flow {
     call.shared().wake_all();
     // The connection's next command sees the change.
     call.core.refresh_config();
-    call.ok()
+    match users_version {
+        // While the server is loading, nobody could say when all shards go by it; they do so with their next ticks.
+        Some(version) if call.core.is_serving() => acl::await_users(call, version, reply::OK.to_vec()),
+        _ => call.ok(),
+    }
 }

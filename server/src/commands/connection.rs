@@ -1,14 +1,15 @@
 //! HELLO, AUTH, PING, ECHO, SELECT, QUIT, RESET.
 
+use std::sync::Arc;
+
 use windrow_protocol::{Proto, reply};
 
 use super::{Call, Flow, is};
-use crate::connection::ReplyMode;
+use crate::acl::{DEFAULT_USER, PasswordHash, Reason};
+use crate::connection::{Identity, ReplyMode};
 
 /// Version that clients are told where they expect one of Redis.
 pub(super) const REDIS_VERSION: &str = "7.4.0";
-/// The one user.
-pub(super) const DEFAULT_USER: &str = "default";
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`
 pub(super) fn hello(call: &mut Call<'_>) -> Flow {
@@ -42,7 +43,7 @@ pub(super) fn hello(call: &mut Call<'_>) -> Flow {
     {
         return wrong_password(call);
     }
-    if !call.session.is_authenticated {
+    if !call.session.identity.is_authenticated() {
         return call.error(format_args!(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
              <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
@@ -84,7 +85,7 @@ pub(super) fn auth(call: &mut Call<'_>) -> Flow {
         3 => (call.request.at(1), call.request.at(2)),
         _ => return call.syntax_error(),
     };
-    if call.request.len() == 2 && call.core.config.requirepass.is_empty() {
+    if call.request.len() == 2 && call.core.users.default_user().is_nopass() {
         return call.error(format_args!(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?"
@@ -97,21 +98,21 @@ fn wrong_password(call: &mut Call<'_>) -> Flow {
     call.error(format_args!("WRONGPASS invalid username-password pair or user is disabled."))
 }
 
-/// Whether user and password fit; then the session is authenticated. Without a password any is right, as in Redis.
+/// Whether user and password fit; then the session is that user's. Takes as long for a user that does not exist.
 fn authenticate(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> bool {
-    let expected = call.core.config.requirepass.as_bytes();
-    let fits = user == DEFAULT_USER.as_bytes() && (expected.is_empty() || same_bytes(expected, password));
-    call.session.is_authenticated |= fits;
-    fits
-}
-
-/// Equality in a time that does not tell where the first difference is.
-fn same_bytes(expected: &[u8], given: &[u8]) -> bool {
-    let mut difference = u8::from(expected.len() != given.len());
-    for (index, &byte) in given.iter().enumerate() {
-        difference |= byte ^ expected[index % expected.len()];
+    let password = PasswordHash::of(password);
+    match call.core.users.get(user).filter(|user| user.accepts(&password)) {
+        Some(user) => {
+            call.session.client.set_user(user.name());
+            call.session.identity.become_user(Arc::clone(user));
+            true
+        }
+        None => {
+            let (now_ms, client) = (call.core.now_ms, &call.session.client);
+            call.core.shared.acl.log.add(Reason::Auth, call.request.at(0), user, now_ms, || client.line());
+            false
+        }
     }
-    difference == 0
 }
 
 /// `PING [message]`
@@ -156,20 +157,8 @@ pub(super) fn reset(call: &mut Call<'_>) -> Flow {
     call.session.client.set_name("");
     call.session.client.set_no_evict(false);
     call.session.reply_mode = ReplyMode::On;
-    call.session.is_authenticated = call.core.config.requirepass.is_empty();
+    call.session.identity = Identity::new(&call.core.users);
+    call.session.client.set_user(DEFAULT_USER);
     call.out().extend_from_slice(b"+RESET\r\n");
     Flow::Done
-}
-
-#[cfg(test)]
-mod tests {
-    use super::same_bytes;
-
-    #[test]
-    fn only_the_same_password_is_right() {
-        assert!(same_bytes(b"secret", b"secret"));
-        for wrong in [&b""[..], b"secre", b"secret ", b"Secret", b"secretsecret"] {
-            assert!(!same_bytes(b"secret", wrong));
-        }
-    }
 }

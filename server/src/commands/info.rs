@@ -9,6 +9,7 @@ use windrow_storage::LogFiles;
 use super::connection::REDIS_VERSION;
 use super::memory::{MemoryReport, resident_bytes};
 use super::{Call, Flow, is};
+use crate::acl::Reason;
 use crate::clock::uptime_ms;
 use crate::config::size;
 use crate::shard::{PHASES, ShardHandle};
@@ -189,6 +190,9 @@ fn stats(call: &Call<'_>, text: &mut String) {
         "evicted_keys" => sum(shared, |shard| shard.numbers.evicted.load(Relaxed)),
         "total_events" => sum(shared, |shard| shard.numbers.events.load(Relaxed)),
         "total_reads" => sum(shared, |shard| shard.numbers.reads.load(Relaxed)),
+        "acl_access_denied_auth" => shared.acl.log.count(Reason::Auth),
+        "acl_access_denied_cmd" => shared.acl.log.count(Reason::Command),
+        "acl_access_denied_key" => shared.acl.log.count(Reason::Key),
         "total_hops" => sum(shared, |shard| shard.numbers.hops.load(Relaxed)),
     );
 }

@@ -3,6 +3,8 @@
 //! Two kinds: *data commands* (EVENT.*, WINDOW.*) put items into the staged batch or another shard's batch; all others
 //! run at once, after everything before them on the connection has been answered, and write their reply themselves.
 
+mod access;
+mod acl;
 mod client;
 mod config;
 mod connection;
@@ -18,7 +20,7 @@ mod window;
 
 use std::borrow::Cow;
 
-use windrow_protocol::command::{self, CommandId, Flag, Resolved, SubcommandId};
+use windrow_protocol::command::{self, CommandId, SubcommandId};
 use windrow_protocol::{Request, reply};
 
 use crate::connection::Session;
@@ -39,6 +41,8 @@ pub(crate) enum Flow {
     Job,
     /// Another shard takes no more now: try the command again when answers have come.
     NoCredit,
+    /// There is more to look at than one turn may: try the command again in another.
+    Later,
     /// The staged batch must run first: try the command again after that.
     AfterStaged,
     /// It must wait until every reply before it is there.
@@ -67,7 +71,7 @@ pub(crate) fn execute(core: &mut Core, session: &mut Session, request: Request<'
             return Flow::Done;
         }
     };
-    if let Some(flow) = refuse_now(core, session, &resolved) {
+    if let Some(flow) = access::refuse(core, session, &resolved, request) {
         return flow;
     }
     session.last_command = Some(resolved.command.id);
@@ -82,25 +86,6 @@ pub(crate) fn execute(core: &mut Core, session: &mut Session, request: Request<'
         CommandId::WindowRange => window::range(core, session, request, command.len()),
         id => run_at_once(core, session, request, id, resolved.subcommand.map(|sub| sub.id)),
     }
-}
-
-/// Answers with an error if the command may not be executed in this state.
-#[inline]
-fn refuse_now(core: &mut Core, session: &mut Session, resolved: &Resolved) -> Option<Flow> {
-    if session.is_authenticated && core.is_serving() {
-        return None;
-    }
-    let flags = resolved.subcommand.map_or(resolved.command.flags, |sub| sub.flags);
-    if !session.is_authenticated && !flags.has(Flag::NoAuth) {
-        core.stage_error(session, format_args!("NOAUTH Authentication required."));
-        return Some(Flow::Done);
-    }
-    if !core.is_serving() && !flags.has(Flag::Loading) {
-        let progress = core.shared.loading.progress();
-        core.stage_error(session, format_args!("LOADING Windrow is {progress}"));
-        return Some(Flow::Done);
-    }
-    None
 }
 
 fn run_at_once(
@@ -144,6 +129,7 @@ fn run_at_once(
         CommandId::Info => info::info(&mut call),
         CommandId::Config => config::config(&mut call),
         CommandId::Memory => memory::memory(&mut call),
+        CommandId::Acl => acl::acl(&mut call),
         CommandId::Dbsize => server::dbsize(&mut call),
         CommandId::Time => server::time(&mut call),
         CommandId::Flushall => server::flushall(&mut call),

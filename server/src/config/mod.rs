@@ -51,6 +51,8 @@ pub struct Config {
     pub protected_mode: bool,
     /// Password of the default user; empty: none.
     pub requirepass: String,
+    /// File of users that ACL LOAD and SAVE are about.
+    pub aclfile: Option<PathBuf>,
     /// Data directory.
     pub dir: PathBuf,
     /// When write replies leave.
@@ -112,6 +114,7 @@ impl Default for Config {
             port: 7379,
             protected_mode: true,
             requirepass: String::new(),
+            aclfile: None,
             dir: PathBuf::from("windrow-data"),
             appendfsync: AppendFsync::EverySec,
             is_unlogged: false,

@@ -86,7 +86,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "requirepass",
         value_name: "PASSWORD",
-        help: "Password of the default user; empty: none is asked for.",
+        help: "Password of the default user; empty: none is asked for. What an aclfile says of the default user comes first.",
         section: "Network",
         runtime: true,
         kind: Kind::Text,
@@ -96,6 +96,19 @@ pub static SETTINGS: &[Setting] = &[
                 return Err(format!("longer than {PASSWORD_BYTES_MAX} bytes"));
             }
             c.requirepass = text.to_owned();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "aclfile",
+        value_name: "FILE",
+        help: "File of users, in Redis' format, that is read at start and by ACL LOAD and written by ACL SAVE; empty: none, and users made by ACL SETUSER end with the server.",
+        section: "Network",
+        runtime: false,
+        kind: Kind::Text,
+        get: |c| c.aclfile.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        set: |c, text| {
+            c.aclfile = (!text.is_empty()).then(|| PathBuf::from(text));
             Ok(())
         },
     },

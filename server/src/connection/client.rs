@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_protocol::command::CommandId;
 
 use super::ConnectionId;
+use crate::acl::DEFAULT_USER;
 use crate::clock::uptime_ms;
 
 /// One client, as other shards may see it. Written by its own shard, mostly once a tick.
@@ -35,6 +36,7 @@ pub(crate) struct Client {
 
 #[derive(Clone, Debug, Default)]
 struct Labels {
+    user: String,
     name: String,
     lib_name: String,
     lib_version: String,
@@ -96,6 +98,15 @@ impl Client {
         self.labels().name.clone()
     }
 
+    /// The user that it speaks for.
+    pub(crate) fn user(&self) -> String {
+        self.labels().user.clone()
+    }
+
+    pub(crate) fn set_user(&self, user: &str) {
+        user.clone_into(&mut self.labels().user);
+    }
+
     pub(crate) fn set_name(&self, name: &str) {
         name.clone_into(&mut self.labels().name);
     }
@@ -119,7 +130,14 @@ impl Client {
         uptime_ms().saturating_sub(self.since_ms) / 1000
     }
 
-    /// The line of CLIENT LIST, without its end; fields and their order as Redis 7.
+    /// The line of CLIENT LIST, without its end.
+    pub(crate) fn line(&self) -> String {
+        let mut line = String::new();
+        self.write_line(&mut line);
+        line
+    }
+
+    /// Appends the line of CLIENT LIST, without its end; fields and their order as Redis 7.
     pub(crate) fn write_line(&self, out: &mut String) {
         let labels = self.labels().clone();
         let flags = if self.no_evict.load(Relaxed) { "e" } else { "N" };
@@ -131,7 +149,7 @@ impl Client {
         let _ = write!(
             out,
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle_s} flags={flags} db=0 sub=0 psub=0 ssub=0 multi=-1 \
-             qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={command} user=default \
+             qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={command} user={} \
              redir=-1 resp={} lib-name={} lib-ver={} shard={} tot-cmds={}",
             self.id,
             self.peer,
@@ -141,6 +159,7 @@ impl Client {
             self.query_bytes.load(Relaxed),
             self.output_bytes.load(Relaxed),
             self.memory_bytes.load(Relaxed),
+            labels.user,
             self.resp.load(Relaxed),
             labels.lib_name,
             labels.lib_version,
@@ -187,7 +206,7 @@ impl Clients {
             resp: AtomicU8::new(2),
             no_evict: AtomicBool::new(false),
             is_killed: AtomicBool::new(false),
-            labels: Mutex::default(),
+            labels: Mutex::new(Labels { user: DEFAULT_USER.to_owned(), ..Labels::default() }),
         });
         by_id.insert(client.id, Arc::clone(&client));
         Some(client)

@@ -2,6 +2,7 @@
 
 pub(crate) mod buffers;
 mod client;
+mod identity;
 mod input;
 mod output;
 mod replies;
@@ -15,6 +16,7 @@ use windrow_protocol::command::CommandId;
 use windrow_protocol::{Args, Limits, Parser, Proto};
 
 pub(crate) use client::{Activity, Client, Clients};
+pub(crate) use identity::Identity;
 pub(crate) use input::{Filled, Input};
 pub(crate) use output::Output;
 pub(crate) use replies::{ReplySlots, ReplyTo};
@@ -71,11 +73,13 @@ pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) slots: ReplySlots,
     pub(crate) proto: Proto,
-    pub(crate) is_authenticated: bool,
+    pub(crate) identity: Identity,
     pub(crate) reply_mode: ReplyMode,
     /// The stream that was named last.
     pub(crate) stream: StreamMemo,
     pub(crate) state: State,
+    /// It is parked, and its user is gone: it closes once it is answered.
+    pub(crate) closes_when_answered: bool,
     /// The command over many rows that is being executed.
     pub(crate) job: Option<Box<Job>>,
     /// The command whose numbers are about to be gathered.
@@ -119,17 +123,18 @@ pub(crate) enum ReplyMode {
 }
 
 impl Session {
-    pub(crate) fn new(id: ConnectionId, client: Arc<Client>, is_authenticated: bool) -> Self {
+    pub(crate) fn new(id: ConnectionId, client: Arc<Client>, identity: Identity) -> Self {
         Session {
             id,
             client,
             output: Output::default(),
             slots: ReplySlots::default(),
             proto: Proto::Resp2,
-            is_authenticated,
+            identity,
             reply_mode: ReplyMode::On,
             stream: StreamMemo::default(),
             state: State::Open,
+            closes_when_answered: false,
             job: None,
             gathering: None,
             top: None,

@@ -13,9 +13,10 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::mailbox::Message;
 use super::tick::ShardLoop;
+use crate::acl::Users;
 use crate::clock::uptime_ms;
 use crate::config::Config;
-use crate::connection::{Client, Connection, Session};
+use crate::connection::{Client, Connection, Identity, Session};
 
 /// Connections accepted in one tick.
 const ACCEPTED_PER_TICK: usize = 64;
@@ -95,13 +96,13 @@ impl ShardLoop {
     fn admit(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         let shared = Arc::clone(&self.shared);
         shared.total_connections.fetch_add(1, Relaxed);
-        let config = &self.core.config;
+        let (config, users) = (&self.core.config, &self.core.users);
         let refuse = |socket: &mut TcpStream, text: &str| {
             shared.rejected_connections.fetch_add(1, Relaxed);
             // A fresh socket takes a line; if it does not, the client learns less.
             let _ = socket.write(text.as_bytes());
         };
-        if is_protected_against(config, peer.ip()) {
+        if is_protected_against(config, users, peer.ip()) {
             refuse(&mut socket, PROTECTED);
             return;
         }
@@ -133,7 +134,7 @@ impl ShardLoop {
             return;
         }
         client.set_place(id);
-        let session = Session::new(id, client, self.core.config.requirepass.is_empty());
+        let session = Session::new(id, client, Identity::new(&self.core.users));
         self.connections.insert(Box::new(Connection::new(socket, session, uptime_ms())));
         // What it sent before it was registered raises no event.
         self.enqueue(id.index);
@@ -145,8 +146,8 @@ const PROTECTED: &str = "-DENIED Windrow is running in protected mode because pr
      set a password (requirepass), or, on a network that you trust, turn protected mode off (protected-mode no).\r\n";
 
 /// Redis' protected mode: without a password, only clients of this machine.
-fn is_protected_against(config: &Config, peer: IpAddr) -> bool {
-    config.protected_mode && config.requirepass.is_empty() && !peer.to_canonical().is_loopback()
+fn is_protected_against(config: &Config, users: &Users, peer: IpAddr) -> bool {
+    config.protected_mode && users.default_user().is_open() && !peer.to_canonical().is_loopback()
 }
 
 fn set_options(socket: &TcpStream, keepalive_s: u64) {
@@ -171,12 +172,15 @@ mod tests {
     fn without_a_password_only_this_machine_is_served() {
         let mut config = Config::default();
         let other: IpAddr = "192.0.2.7".parse().unwrap();
-        assert!(is_protected_against(&config, other));
-        assert!(!is_protected_against(&config, "127.0.0.1".parse().unwrap()));
-        assert!(!is_protected_against(&config, "::ffff:127.0.0.1".parse().unwrap()));
-        config.requirepass = "x".to_owned();
-        assert!(!is_protected_against(&config, other));
-        config = Config { protected_mode: false, ..Config::default() };
-        assert!(!is_protected_against(&config, other));
+        let open = Users::new("");
+        assert!(is_protected_against(&config, &open, other));
+        assert!(!is_protected_against(&config, &open, "127.0.0.1".parse().unwrap()));
+        assert!(!is_protected_against(&config, &open, "::ffff:127.0.0.1".parse().unwrap()));
+        assert!(!is_protected_against(&config, &Users::new("x"), other));
+        let mut closed = Users::new("");
+        closed.set(b"default", [&b"off"[..]]).unwrap();
+        assert!(!is_protected_against(&config, &closed, other));
+        config.protected_mode = false;
+        assert!(!is_protected_against(&config, &open, other));
     }
 }

@@ -18,6 +18,7 @@ use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
 use super::row::{write_pairs, write_row};
 use super::staged::{Item, Staged};
+use crate::acl::Users;
 use crate::backfill::MergeAnswer;
 use crate::commands::write_entity_info;
 use crate::config::{AppendFsync, Config, MaxmemoryPolicy};
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: Arc<Config>,
     pub(super) config_version: u64,
+    /// Who may do what, as this shard goes by it.
+    pub(crate) users: Arc<Users>,
     pub(crate) limits: Limits,
     pub(crate) catalogue: Arc<Catalogue>,
     /// The records; `None` while the log is being loaded.
@@ -79,6 +82,7 @@ impl Core {
             id,
             shards: shared.shards.len(),
             config_version: shared.config_version(),
+            users: shared.acl.users(),
             limits: input_limits(&config, true),
             catalogue,
             engine: None,

@@ -47,6 +47,8 @@ pub(crate) struct ShardNumbers {
     catalogue_version: AtomicU64,
     /// The last operation of the shard's log, since the start, before that version.
     adopted_at: AtomicU64,
+    /// The version of the users that the shard goes by; [`NO_USERS`] before its thread runs.
+    users_version: AtomicU64,
     is_loaded: AtomicBool,
 }
 
@@ -90,6 +92,7 @@ impl MemoryNumbers {
 }
 
 const NO_CATALOGUE: u64 = u64::MAX;
+const NO_USERS: u64 = u64::MAX;
 pub(crate) const NOT_IN_A_TICK: u64 = u64::MAX;
 
 impl ShardHandle {
@@ -97,6 +100,7 @@ impl ShardHandle {
         let numbers = ShardNumbers::default();
         numbers.tick_since_ms.store(NOT_IN_A_TICK, Relaxed);
         numbers.catalogue_version.store(NO_CATALOGUE, Relaxed);
+        numbers.users_version.store(NO_USERS, Relaxed);
         ShardHandle { gate: Gate::new(), waker, mailbox: Mailbox::default(), numbers }
     }
 
@@ -125,6 +129,17 @@ impl ShardHandle {
     pub(crate) fn uses_catalogue(&self, version: u64) -> bool {
         let used = self.numbers.catalogue_version.load(Acquire);
         used != NO_CATALOGUE && used >= version
+    }
+
+    /// The shard goes by this version of the users from now on.
+    pub(super) fn set_users(&self, version: u64) {
+        self.numbers.users_version.store(version, Release);
+    }
+
+    /// Whether the shard goes by this version of the users, or a later one.
+    pub(crate) fn uses_users(&self, version: u64) -> bool {
+        let used = self.numbers.users_version.load(Acquire);
+        used != NO_USERS && used >= version
     }
 
     /// Wakes the shard if it sleeps. Call it after giving it work.

@@ -70,7 +70,7 @@ impl ShardLoop {
             return;
         }
         debug_assert_eq!(session.state, State::Parked, "only a parked connection is answered");
-        session.state = State::Open;
+        session.state = if session.closes_when_answered { State::Closing } else { State::Open };
         if !session.is_silent() {
             session.output.borrow_buffer(&mut self.core.pool);
             session.output.buffer().extend_from_slice(reply);

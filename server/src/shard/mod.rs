@@ -35,6 +35,7 @@ mod tick;
 mod tick_time;
 mod top;
 mod turn;
+mod users;
 
 pub(crate) use self::core::{Core, maxmemory_share};
 pub(crate) use accept::Listeners;

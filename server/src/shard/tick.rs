@@ -135,6 +135,7 @@ impl ShardLoop {
     pub(crate) fn run(mut self) -> Option<ShardLog> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.say_catalogue();
+        self.say_users();
         while !self.is_finished() {
             self.poll_events(&mut events);
             self.time.start();
@@ -151,6 +152,7 @@ impl ShardLoop {
         self.note_events(events);
         self.read_mail();
         self.core.refresh_config();
+        self.adopt_users();
         self.adopt_catalogue();
         self.accept();
         self.time.next_phase();
@@ -190,6 +192,7 @@ impl ShardLoop {
                 self.core.links.has_input()
                     || handle.mailbox.has_mail()
                     || self.core.catalogue.version != self.shared.catalogue_version()
+                    || self.core.users.version != self.shared.acl.version()
                     || self.shared.ending.is_requested()
             });
         if may_sleep && let Some(peers) = &mut self.core.peers {

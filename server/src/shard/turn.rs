@@ -61,7 +61,7 @@ impl ShardLoop {
         if !connection.is_readable || session.state != State::Open || session.job.is_some() {
             return;
         }
-        let limits = if session.is_authenticated { core.limits } else { Limits::BEFORE_AUTH };
+        let limits = if session.identity.is_authenticated() { core.limits } else { Limits::BEFORE_AUTH };
         if !connection.parser.is_mid_command() && connection.input.len() > UNEXECUTED_BYTES_MAX {
             return;
         }
@@ -139,7 +139,7 @@ impl ShardLoop {
                 spare_args.push(scratch);
             }
         }
-        let limits = if session.is_authenticated { &core.limits } else { &Limits::BEFORE_AUTH };
+        let limits = if session.identity.is_authenticated() { &core.limits } else { &Limits::BEFORE_AUTH };
         let input = connection.input.bytes();
         let consumed = match connection.parser.parse(input, limits, args) {
             Ok(Parsed::Command { consumed }) => consumed,
@@ -181,6 +181,7 @@ impl ShardLoop {
                 return Next::Go;
             }
             Flow::NoCredit => return Next::NoCredit,
+            Flow::Later => return Next::Later,
             Flow::AfterStaged => {
                 self.run_staged();
                 return Next::Go;

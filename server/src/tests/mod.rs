@@ -1,5 +1,6 @@
 //! Promises of the whole server, kept in process on disks in memory.
 
+mod acl;
 mod backfill;
 mod catalogue;
 mod clients;

@@ -5,7 +5,7 @@
 //! ```
 
 use super::{AnyRow, COMMANDS, find};
-use crate::command::{Flag, Keys, Row};
+use crate::command::{KeyAccess, Keys, Row};
 use crate::{Proto, Request, reply};
 
 pub(super) fn write_all(out: &mut Vec<u8>, proto: Proto) {
@@ -66,7 +66,10 @@ fn write_key_specs<Id>(out: &mut Vec<u8>, proto: Proto, row: &Row<Id>) {
     reply::set(out, proto, 1);
     reply::map(out, proto, 3);
     reply::bulk(out, b"flags");
-    let mut flags = if row.flags.has(Flag::Write) { vec!["RW", "update"] } else { vec!["RO", "access"] };
+    let mut flags = match row.key_access() {
+        KeyAccess::Write => vec!["RW", "update"],
+        KeyAccess::Read => vec!["RO", "access"],
+    };
     if row.keys == Keys::EventRows {
         flags.push("incomplete");
     }

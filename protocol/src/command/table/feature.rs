@@ -89,7 +89,7 @@ pub(super) const STREAM_CREATE: Command =
 pub(super) const STREAM_ALTER: Command =
     Row::new(CommandId::StreamAlter, "stream.alter", -3, Group::Stream)
         .flags(&[Flag::Write, Flag::Denyoom])
-        .categories(&[Category::Stream])
+        .categories(&[Category::Stream, Category::Dangerous])
         .complexity(
             "O(N) where N is the number of features, and a change of the catalogue on every shard; records follow later",
         )
@@ -165,7 +165,7 @@ pub(super) const STREAM_INFO: Command = Row::new(CommandId::StreamInfo, "stream.
 
 pub(super) const EVENT_ADD: Command = Row::new(CommandId::EventAdd, "event.add", -4, Group::Event)
     .flags(&[Flag::Write, Flag::Denyoom, Flag::Fast])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Event])
     .keys(Keys::FIRST)
     .complexity("O(1) in the number of events and entities; O(N) in the number of tiers and aggregates")
     .summary("Counts one event of an entity in every window of a stream.")
@@ -187,7 +187,7 @@ pub(super) const EVENT_ADD: Command = Row::new(CommandId::EventAdd, "event.add",
 
 pub(super) const EVENT_MADD: Command = Row::new(CommandId::EventMadd, "event.madd", -7, Group::Event)
     .flags(&[Flag::Write, Flag::Denyoom, Flag::Movablekeys])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Event])
     .keys(Keys::EventRows)
     .complexity("O(N) where N is the number of events")
     .summary("Counts many events of one stream; replies for each of them, in order.")
@@ -214,7 +214,7 @@ pub(super) const EVENT_MADD: Command = Row::new(CommandId::EventMadd, "event.mad
 
 pub(super) const WINDOW_GET: Command = Row::new(CommandId::WindowGet, "window.get", -3, Group::Window)
     .flags(&[Flag::Readonly, Flag::Fast])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Window])
     .keys(Keys::FIRST)
     .complexity("O(N) where N is the number of buckets in the windows asked for")
     .tips(&["nondeterministic_output"])
@@ -223,7 +223,7 @@ pub(super) const WINDOW_GET: Command = Row::new(CommandId::WindowGet, "window.ge
 
 pub(super) const WINDOW_MGET: Command = Row::new(CommandId::WindowMget, "window.mget", -4, Group::Window)
     .flags(&[Flag::Readonly, Flag::Movablekeys])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Window])
     .keys(Keys::Counted)
     .complexity(
         "O(N*M) where N is the number of entities and M the number of buckets in the windows asked for",
@@ -245,7 +245,7 @@ pub(super) const WINDOW_MGET: Command = Row::new(CommandId::WindowMget, "window.
 
 pub(super) const WINDOW_JOIN: Command = Row::new(CommandId::WindowJoin, "window.join", -6, Group::Window)
     .flags(&[Flag::Readonly, Flag::Movablekeys])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Window])
     .keys(Keys::CountedPairs)
     .complexity("O(N*M) where N is the number of pairs and M the number of buckets in the windows asked for")
     .tips(&["nondeterministic_output"])
@@ -272,7 +272,7 @@ pub(super) const WINDOW_JOIN: Command = Row::new(CommandId::WindowJoin, "window.
 
 pub(super) const WINDOW_RANGE: Command = Row::new(CommandId::WindowRange, "window.range", -6, Group::Window)
     .flags(&[Flag::Readonly])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Window])
     .keys(Keys::FIRST)
     .complexity("O(N) where N is the number of buckets in the range")
     .tips(&["nondeterministic_output"])
@@ -290,7 +290,7 @@ pub(super) const WINDOW_RANGE: Command = Row::new(CommandId::WindowRange, "windo
 
 pub(super) const WINDOW_TOP: Command = Row::new(CommandId::WindowTop, "window.top", 4, Group::Window)
     .flags(&[Flag::Readonly])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Window, Category::Keyspace])
     .complexity(
         "O(N*M) where N is the number of entities of all streams and M the number of buckets in the window, in small slices",
     )
@@ -307,7 +307,7 @@ pub(super) const WINDOW_TOP: Command = Row::new(CommandId::WindowTop, "window.to
 
 pub(super) const ENTITY_DEL: Command = Row::new(CommandId::EntityDel, "entity.del", -2, Group::Entity)
     .flags(&[Flag::Write])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Keyspace])
     .keys(Keys::FIRST)
     .complexity("O(1); O(N) without a stream, where N is the number of streams")
     .summary("Removes an entity from a stream, or from all; replies from how many.")
@@ -315,7 +315,7 @@ pub(super) const ENTITY_DEL: Command = Row::new(CommandId::EntityDel, "entity.de
 
 pub(super) const ENTITY_SCAN: Command = Row::new(CommandId::EntityScan, "entity.scan", -3, Group::Entity)
     .flags(&[Flag::Readonly])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Keyspace])
     .complexity(
         "O(1) for every call; O(N) for a complete scan, where N is the number of entities of all streams",
     )
@@ -332,7 +332,7 @@ pub(super) const ENTITY_SCAN: Command = Row::new(CommandId::EntityScan, "entity.
 
 pub(super) const ENTITY_INFO: Command = Row::new(CommandId::EntityInfo, "entity.info", 3, Group::Entity)
     .flags(&[Flag::Readonly, Flag::Fast])
-    .categories(&[Category::Stream])
+    .categories(&[Category::Keyspace])
     .keys(Keys::FIRST)
     .complexity("O(N) where N is the number of buckets that the entity's record holds")
     .tips(&["nondeterministic_output"])

@@ -1,0 +1,256 @@
+//! Which entities a user may read and write: glob patterns, each for reading, writing or both.
+
+use std::fmt;
+
+use windrow_protocol::command::KeyAccess;
+use windrow_protocol::glob;
+use windrow_window::definition::ENTITY_BYTES_MAX;
+
+use super::rule::RuleError;
+
+/// Most patterns of a user.
+pub(super) const PATTERNS_MAX: usize = 128;
+/// Bytes of all patterns of a user together: what one key may cost is bounded by this times its own length.
+pub(super) const PATTERN_BYTES_MAX: usize = 4096;
+/// So many byte comparisons of a pattern with stars take as long as looking at a pattern.
+const STEPS_PER_PATTERN: usize = 16;
+
+/// What a pattern allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accesses {
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+impl Accesses {
+    pub(super) const BOTH: Self = Self { read: true, write: true };
+
+    fn allow(self, access: KeyAccess) -> bool {
+        match access {
+            KeyAccess::Read => self.read,
+            KeyAccess::Write => self.write,
+        }
+    }
+}
+
+/// How a pattern is matched: most have one star, at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Exact,
+    Prefix,
+    Glob,
+}
+
+impl Shape {
+    fn of(pattern: &[u8]) -> Self {
+        let is_plain = |text: &[u8]| !text.iter().any(|byte| b"*?[\\".contains(byte));
+        match pattern {
+            [prefix @ .., b'*'] if is_plain(prefix) => Self::Prefix,
+            _ if is_plain(pattern) => Self::Exact,
+            _ => Self::Glob,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct KeyPattern {
+    text: Box<str>,
+    accesses: Accesses,
+    shape: Shape,
+}
+
+impl KeyPattern {
+    #[inline]
+    fn matches(&self, key: &[u8]) -> bool {
+        let text = self.text.as_bytes();
+        match self.shape {
+            Shape::Exact => key == text,
+            Shape::Prefix => key.starts_with(&text[..text.len() - 1]),
+            Shape::Glob => glob::matches(text, key),
+        }
+    }
+
+    /// What matching it may cost, a pattern without stars being 1.
+    fn cost(&self, key: &[u8]) -> usize {
+        match self.shape {
+            Shape::Exact | Shape::Prefix => 1,
+            Shape::Glob => 1 + self.text.len() * key.len() / STEPS_PER_PATTERN,
+        }
+    }
+}
+
+/// The key patterns of a user.
+#[derive(Clone, Debug)]
+pub(super) struct KeyPatterns {
+    is_all: bool,
+    patterns: Vec<KeyPattern>,
+}
+
+impl KeyPatterns {
+    /// Every key.
+    pub(super) fn all() -> Self {
+        Self { is_all: true, patterns: Vec::new() }
+    }
+
+    /// None.
+    pub(super) fn none() -> Self {
+        Self { is_all: false, patterns: Vec::new() }
+    }
+
+    pub(super) fn is_all(&self) -> bool {
+        self.is_all
+    }
+
+    /// Adds a pattern, or what it allows to one that is there.
+    pub(super) fn add(&mut self, text: &str, accesses: Accesses) -> Result<(), RuleError> {
+        if text == "*" && accesses == Accesses::BOTH {
+            *self = Self::all();
+            return Ok(());
+        }
+        if self.is_all {
+            return Err(RuleError::PatternBesideAll);
+        }
+        if let Some(at) = self.patterns.iter().position(|there| &*there.text == text) {
+            let there = &mut self.patterns[at].accesses;
+            let both = Accesses { read: there.read | accesses.read, write: there.write | accesses.write };
+            if text == "*" && both == Accesses::BOTH {
+                *self = Self::all();
+            } else {
+                *there = both;
+            }
+            return Ok(());
+        }
+        let bytes = text.len() + self.patterns.iter().map(|pattern| pattern.text.len()).sum::<usize>();
+        if self.patterns.len() >= PATTERNS_MAX || bytes > PATTERN_BYTES_MAX {
+            return Err(RuleError::TooManyPatterns);
+        }
+        self.patterns.push(KeyPattern { text: text.into(), accesses, shape: Shape::of(text.as_bytes()) });
+        Ok(())
+    }
+
+    /// Whether a key may be used so. What looking took is added to `cost`. A key that is longer than any entity is nobody's.
+    #[inline]
+    pub(super) fn allow(&self, key: &[u8], access: KeyAccess, cost: &mut usize) -> bool {
+        if self.is_all {
+            return true;
+        }
+        *cost += 1;
+        key.len() <= ENTITY_BYTES_MAX
+            && self.patterns.iter().any(|pattern| {
+                pattern.accesses.allow(access) && {
+                    *cost += pattern.cost(key);
+                    pattern.matches(key)
+                }
+            })
+    }
+}
+
+/// As ACL GETUSER has them: `~user:* %R~card:*`.
+impl fmt::Display for KeyPatterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_all {
+            return f.write_str("~*");
+        }
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            let prefix = match pattern.accesses {
+                Accesses { read: true, write: true } => "~",
+                Accesses { read: true, write: false } => "%R~",
+                Accesses { .. } => "%W~",
+            };
+            write!(f, "{}{prefix}{}", if index > 0 { " " } else { "" }, pattern.text)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const READ: Accesses = Accesses { read: true, write: false };
+    const WRITE: Accesses = Accesses { read: false, write: true };
+
+    fn patterns(given: &[(&str, Accesses)]) -> KeyPatterns {
+        let mut patterns = KeyPatterns::none();
+        for (text, accesses) in given {
+            patterns.add(text, *accesses).unwrap();
+        }
+        patterns
+    }
+
+    fn allow(patterns: &KeyPatterns, key: &str) -> (bool, bool) {
+        let one = |access| patterns.allow(key.as_bytes(), access, &mut 0);
+        (one(KeyAccess::Read), one(KeyAccess::Write))
+    }
+
+    #[test]
+    fn a_pattern_allows_reading_writing_or_both() {
+        let patterns = patterns(&[("user:*", Accesses::BOTH), ("card:*", READ), ("log", WRITE)]);
+        for (key, expected) in [
+            ("user:", (true, true)),
+            ("user:42", (true, true)),
+            ("User:42", (false, false)),
+            ("card:1", (true, false)),
+            ("log", (false, true)),
+            ("log1", (false, false)),
+            ("", (false, false)),
+        ] {
+            assert_eq!(allow(&patterns, key), expected, "{key:?}");
+        }
+        assert_eq!(patterns.to_string(), "~user:* %R~card:* %W~log");
+    }
+
+    #[test]
+    fn a_pattern_given_again_allows_both_and_is_there_once() {
+        let patterns = patterns(&[("a", READ), ("b", READ), ("a", WRITE)]);
+        assert_eq!(patterns.to_string(), "~a %R~b");
+    }
+
+    #[test]
+    fn reading_every_key_is_not_every_access_until_writing_is_added() {
+        let mut patterns = patterns(&[("*", READ)]);
+        assert!(!patterns.is_all());
+        assert_eq!(allow(&patterns, "k"), (true, false));
+        patterns.add("*", WRITE).unwrap();
+        assert!(patterns.is_all());
+    }
+
+    #[test]
+    fn a_key_longer_than_any_entity_is_nobodys() {
+        let patterns = patterns(&[("a*", Accesses::BOTH)]);
+        assert_eq!(allow(&patterns, &"a".repeat(ENTITY_BYTES_MAX)), (true, true));
+        assert_eq!(allow(&patterns, &"a".repeat(ENTITY_BYTES_MAX + 1)), (false, false));
+    }
+
+    #[test]
+    fn patterns_are_bounded_in_number_and_length() {
+        let mut many = KeyPatterns::none();
+        for index in 0..PATTERNS_MAX {
+            many.add(&format!("p{index}"), READ).unwrap();
+        }
+        assert!(matches!(many.add("one more", READ), Err(RuleError::TooManyPatterns)));
+        many.add("p0", WRITE).unwrap();
+        let mut long = KeyPatterns::none();
+        long.add(&"x".repeat(PATTERN_BYTES_MAX), READ).unwrap();
+        assert!(matches!(long.add("y", READ), Err(RuleError::TooManyPatterns)));
+    }
+
+    proptest! {
+        /// The short ways of matching agree with the glob.
+        #[test]
+        fn a_pattern_of_any_shape_matches_as_its_glob(text in "[ab*?\\[\\]\\\\^-]{0,6}", key in "[ab*?]{0,6}") {
+            let pattern = KeyPattern {
+                text: text.as_str().into(),
+                accesses: Accesses::BOTH,
+                shape: Shape::of(text.as_bytes()),
+            };
+            prop_assert_eq!(
+                pattern.matches(key.as_bytes()),
+                glob::matches(text.as_bytes(), key.as_bytes()),
+                "{} {}", text, key
+            );
+        }
+    }
+}
