@@ -407,6 +407,9 @@ pub struct SweepArgs {
     /// Write the report to this file.
     #[arg(long, default_value = "sweep.html")]
     pub html: PathBuf,
+    /// Write each plot to an SVG file in this folder, too
+    #[arg(long)]
+    pub pictures: Option<PathBuf>,
     /// What to start.
     #[command(flatten)]
     programs: ProgramArgs,

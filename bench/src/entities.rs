@@ -4,6 +4,7 @@ use crate::error::BenchError;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_distr::{Distribution as _, Zipf};
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ const RANKS: usize = 1 << 22;
 /// Spreads ranks over entities, so that hot ones are not neighbours: a prime, hence a permutation modulo any
 /// count of entities that is not its multiple.
 const SPREAD: u64 = 2_654_435_761;
+
+/// An entity that must be another one is drawn so often; then the next number that is free is taken.
+const REDRAWS_MAX: usize = 64;
 
 /// How often each entity occurs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +85,7 @@ pub struct EntitySource {
 enum Kind {
     Uniform { rng: SmallRng, entities: u64 },
     HotSet { rng: SmallRng, entities: u64, hot: u64, share: f64 },
-    Replayed { drawn: Arc<[u32]>, at: usize },
+    Replayed { drawn: Arc<[u32]>, at: usize, entities: u64 },
     Sequential { next: u64, end: u64 },
 }
 
@@ -121,7 +125,7 @@ impl EntitySource {
             Distribution::Zipf { theta } => {
                 let drawn = zipf(entities, theta, &mut rng)?;
                 (0..threads)
-                    .map(|n| Kind::Replayed { drawn: drawn.clone(), at: n * (RANKS / threads) })
+                    .map(|n| Kind::Replayed { drawn: drawn.clone(), at: n * (RANKS / threads), entities })
                     .collect()
             }
         };
@@ -147,7 +151,7 @@ impl EntitySource {
                 // Spread, so that hot ones are not neighbours.
                 rank * SPREAD % *entities
             }
-            Kind::Replayed { drawn, at } => {
+            Kind::Replayed { drawn, at, .. } => {
                 *at = (*at + 1) & (RANKS - 1);
                 u64::from(drawn[*at])
             }
@@ -157,6 +161,26 @@ impl EntitySource {
                 entity
             }
         }
+    }
+
+    /// The next entity that is not among those `met`, which are fewer than there are; it is among them from now on.
+    pub fn next_unlike(&mut self, met: &mut HashSet<u64>) -> u64 {
+        let entities = match &self.kind {
+            Kind::Uniform { entities, .. }
+            | Kind::HotSet { entities, .. }
+            | Kind::Replayed { entities, .. } => *entities,
+            Kind::Sequential { end, .. } => *end,
+        };
+        let mut entity = 0;
+        for _ in 0..REDRAWS_MAX {
+            entity = self.next();
+            if met.insert(entity) {
+                return entity;
+            }
+        }
+        let others = (1..entities).map(|step| (entity + step) % entities);
+        let mut free = others.filter(|other| met.insert(*other));
+        free.next().expect("fewer are met than there are")
     }
 }
 
@@ -184,6 +208,23 @@ mod tests {
             counts[usize::try_from(source.next()).unwrap()] += 1;
         }
         counts.into_iter().map(|count| f64::from(count) / draws as f64).collect()
+    }
+
+    #[test]
+    fn entities_that_must_differ_do_and_hot_ones_are_still_there() {
+        for distribution in [
+            Distribution::Uniform,
+            Distribution::Zipf { theta: 1.2 },
+            Distribution::HotSet { hot: 3, share: 1.0 },
+        ] {
+            let mut source = EntitySource::for_threads(distribution, 1_000, 1, 1).unwrap().pop().unwrap();
+            let mut met = HashSet::new();
+            let drawn: Vec<u64> = (0..999).map(|_| source.next_unlike(&mut met)).collect();
+            assert_eq!(met.len(), 999, "{distribution}");
+            assert!(drawn.iter().all(|entity| *entity < 1_000));
+            // The hottest comes early, but in a uniform draw.
+            assert!(distribution == Distribution::Uniform || drawn[..20].contains(&0), "{distribution}");
+        }
     }
 
     #[test]

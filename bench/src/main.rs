@@ -151,6 +151,14 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
         std::fs::write(path, text).map_err(BenchError::io(format!("write {}", path.display())))?;
         println!("{}", path.display());
     }
+    if let Some(folder) = &args.pictures {
+        std::fs::create_dir_all(folder).map_err(BenchError::io(format!("make {}", folder.display())))?;
+        for (name, svg) in sweep::pictures(&outcome)? {
+            let path = folder.join(name);
+            std::fs::write(&path, svg).map_err(BenchError::io(format!("write {}", path.display())))?;
+            println!("{}", path.display());
+        }
+    }
     write_json(args.load.json.as_deref(), &outcome)?;
     Ok(Verdict::of(outcome.is_clean(), true))
 }

@@ -2,6 +2,7 @@
 
 use crate::entities::EntitySource;
 use crate::models::{Offsets, Texts};
+use std::collections::HashSet;
 
 /// Digits of a Unix time in milliseconds, from September 2001 to the year 2286.
 const TIME_DIGITS: usize = 13;
@@ -112,6 +113,8 @@ pub struct Template {
     names: Vec<KeyFormat>,
     /// The space that its entities are drawn from.
     space: usize,
+    /// No entity occurs twice in one request.
+    is_without_repeats: bool,
 }
 
 impl Template {
@@ -123,7 +126,12 @@ impl Template {
     /// A request without commands yet, whose entities are of the space `space` of `names`.
     pub fn of_space(names: Vec<KeyFormat>, space: usize) -> Self {
         assert!(space < names.len(), "space {space} of {}", names.len());
-        Self { bytes: Vec::new(), holes: Vec::new(), names, space }
+        Self { bytes: Vec::new(), holes: Vec::new(), names, space, is_without_repeats: false }
+    }
+
+    /// From now on the entities of one request are all different ones.
+    pub fn without_repeats(&mut self) {
+        self.is_without_repeats = true;
     }
 
     /// Adds a command; each argument is made of pieces.
@@ -201,11 +209,18 @@ impl Template {
         let base = out.len();
         out.extend_from_slice(&self.bytes);
         let request = &mut out[base..];
+        if self.is_without_repeats {
+            draw.met.clear();
+        }
         for hole in &self.holes {
             let place = &mut request[hole.start..hole.end];
             match hole.fill {
                 Fill::NextEntity => {
-                    draw.entity = draw.spaces[self.space].next();
+                    let space = &mut draw.spaces[self.space];
+                    draw.entity = match self.is_without_repeats {
+                        true => space.next_unlike(&mut draw.met),
+                        false => space.next(),
+                    };
                     write_digits(place, draw.entity);
                 }
                 Fill::Name(space) => write_digits(place, draw.spaces[space].next()),
@@ -246,6 +261,8 @@ pub struct Draw {
     texts: Vec<Texts>,
     offsets: Vec<Offsets>,
     entity: u64,
+    /// Entities of the present request, where they must differ.
+    met: HashSet<u64>,
     now_ms: u64,
     now_digits: [u8; TIME_DIGITS],
     seq: u64,
@@ -267,7 +284,18 @@ impl Draw {
         let seq = salt.wrapping_mul(7_919_191) % 10_u64.pow(8);
         let id = salt % 10_000 * IDS_PER_SALT;
         let now_digits = [b'0'; TIME_DIGITS];
-        Self { spaces, texts, offsets, entity: 0, now_ms: 0, now_digits, seq, id, cents: 0 }
+        Self {
+            spaces,
+            texts,
+            offsets,
+            entity: 0,
+            met: HashSet::new(),
+            now_ms: 0,
+            now_digits,
+            seq,
+            id,
+            cents: 0,
+        }
     }
 
     /// Sets the time that events happen at.

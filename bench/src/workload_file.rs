@@ -116,6 +116,9 @@ pub struct RequestPlan {
     /// Events, entities or results in it.
     #[serde(default = "one")]
     pub rows: usize,
+    /// Whether an entity may occur more than once in one request.
+    #[serde(default = "yes")]
+    pub repeats: bool,
     /// Open loop: requests a second. All kinds have one, or none.
     pub rate: Option<f64>,
     /// Closed loop: the part of the requests that are of this kind, in proportion to the others'.
@@ -148,6 +151,10 @@ pub struct RequestPlan {
 
 fn one() -> usize {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The values of a field: numbers, or names.
@@ -314,6 +321,13 @@ impl WorkloadFile {
             if !(1..=ROWS_MAX).contains(rows) {
                 return complain(format!("request {name}: {rows} rows; there are 1 to {ROWS_MAX}"));
             }
+            let names = self.names.get(&request.entities).map_or(0, |space| space.count);
+            if !request.repeats && *rows as u64 > names / 2 {
+                return complain(format!(
+                    "request {name}: {rows} different ones of {names} {}: without repeats, at most half of them",
+                    request.entities
+                ));
+            }
             if !(0.0..1.0).contains(duplicate_share) {
                 return complain(format!("request {name}: duplicate_share is from 0 to below 1"));
             }
@@ -463,6 +477,9 @@ impl WorkloadFile {
         workload: &mut Workload,
     ) -> Result<Request, BenchError> {
         let mut template = Template::of_space(formats.to_vec(), self.space(&plan.entities, &plan.name)?);
+        if !plan.repeats {
+            template.without_repeats();
+        }
         let fields = self.fields(plan, workload)?;
         let time = if plan.time.is_in_order() {
             Piece::TimeMs { back_ms: 0 }
@@ -678,6 +695,11 @@ mod tests {
             sent(&file("mget", "rows = 2\nfeatures = ['count:1h']"), 0),
             "WINDOW.MGET 2 e07 e08 s count:1h"
         );
+        let unlike = |rows: u32| format!("rows = {rows}\nrepeats = false\nfeatures = ['count:1h']");
+        let sent_unlike = sent(&file("mget", &unlike(50)), 0);
+        let met: std::collections::BTreeSet<&str> =
+            sent_unlike.split(' ').filter(|word| word.starts_with('e')).collect();
+        assert_eq!(met.len(), 50, "{sent_unlike}");
         assert_eq!(sent(&file("top", "rows = 9\nfeatures = ['count:1h']"), 0), "WINDOW.TOP s count:1h 9");
     }
 
@@ -725,6 +747,7 @@ mod tests {
             ("zipf:0.99", "zip:1", "names.rider.distribution"),
             ("from = 5.0", "from = 6.0", "fare"),
             ("rows = 2", "rows = 0", "0 rows"),
+            ("rows = 2", "rows = 51\nrepeats = false", "51 different ones of 100 zone"),
             ("duplicate_share = 0.5", "duplicate_share = 1.0", "duplicate_share"),
             ("features = [\"count:10m\"]", "id = true", "a read has no"),
             ("title = \"rides\"", "titel = \"rides\"", "titel"),

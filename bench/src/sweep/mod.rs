@@ -4,7 +4,7 @@ mod chart;
 mod report;
 mod table;
 
-pub use report::html;
+pub use report::{html, pictures};
 pub use table::csv;
 
 use crate::arrivals::Spacing;

@@ -47,17 +47,46 @@ fn axes(outcome: &Outcome) -> Vec<Axis> {
     axes
 }
 
-fn section(text: &mut String, outcome: &Outcome, axis: Axis) -> Result<(), BenchError> {
-    let points: Vec<&Point> = outcome.points.iter().filter(|point| point.axis == axis).collect();
+/// The plots as SVG files: names without folder, and what is in them.
+///
+/// # Errors
+///
+/// A plot cannot be drawn.
+pub fn pictures(outcome: &Outcome) -> Result<Vec<(String, String)>, BenchError> {
+    let mut pictures = Vec::new();
+    for axis in axes(outcome) {
+        let points: Vec<&Point> = outcome.points.iter().filter(|point| point.axis == axis).collect();
+        for mode in modes(&points) {
+            let points: Vec<&Point> = points.iter().copied().filter(|point| point.mode == mode).collect();
+            let named =
+                |plot: Plot| (format!("{axis}-{}-{}.svg", mode.replace(':', "-"), plot.name), plot.svg);
+            pictures.extend(plots(axis, &points)?.into_iter().map(named));
+        }
+    }
+    Ok(pictures)
+}
+
+fn modes<'p>(points: &[&'p Point]) -> Vec<&'p str> {
     let mut modes: Vec<&str> = points.iter().map(|point| point.mode.as_str()).collect();
     modes.sort_unstable();
     modes.dedup();
+    modes
+}
+
+/// A plot, and what it shows in a word.
+struct Plot {
+    name: &'static str,
+    svg: String,
+}
+
+fn section(text: &mut String, outcome: &Outcome, axis: Axis) -> Result<(), BenchError> {
+    let points: Vec<&Point> = outcome.points.iter().filter(|point| point.axis == axis).collect();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "<h2>{}</h2>", axis.title());
-    for mode in modes {
+    for mode in modes(&points) {
         let points: Vec<&Point> = points.iter().copied().filter(|point| point.mode == mode).collect();
         let _ = writeln!(text, "<h3>{}</h3>\n<div class=\"plots\">", escaped(mode));
-        for svg in plots(axis, &points)? {
+        for Plot { svg, .. } in plots(axis, &points)? {
             text.push_str(&svg);
             text.push('\n');
         }
@@ -67,22 +96,21 @@ fn section(text: &mut String, outcome: &Outcome, axis: Axis) -> Result<(), Bench
     Ok(())
 }
 
-fn plots(axis: Axis, points: &[&Point]) -> Result<Vec<String>, BenchError> {
+fn plots(axis: Axis, points: &[&Point]) -> Result<Vec<Plot>, BenchError> {
     let chart =
         |title, y_title, y_text| Chart { title, x_title: axis.unit(), y_title, is_quantiles: false, y_text };
     let mut plots = Vec::new();
+    let mut add = |name, svg: Option<String>| plots.extend(svg.map(|svg| Plot { name, svg }));
     #[expect(clippy::cast_precision_loss, reason = "values are far below 2^53")]
     let x = |point: &Point| point.value as f64;
     if axis == Axis::Rate {
-        for (title, number) in [
-            ("Latency p50 against the rate", (|point| point.latency.p50_us) as fn(&Point) -> f64),
-            ("Latency p99 against the rate", |point| point.latency.p99_us),
-            ("Latency p99.9 against the rate", |point| point.latency.p999_us),
+        for (name, title, number) in [
+            ("p50", "Latency p50 against the rate", (|point| point.latency.p50_us) as fn(&Point) -> f64),
+            ("p99", "Latency p99 against the rate", |point| point.latency.p99_us),
+            ("p999", "Latency p99.9 against the rate", |point| point.latency.p999_us),
         ] {
-            plots.push(
-                chart(title, "latency", time)
-                    .svg(&series(points, |point| vec![(x(point), number(point))]))?,
-            );
+            let lines = series(points, |point| vec![(x(point), number(point))]);
+            add(name, chart(title, "latency", time).svg(&lines)?);
         }
         // Where the slowest contender is still measured within its means.
         let mut values: Vec<u64> = points.iter().map(|point| point.value).collect();
@@ -98,22 +126,22 @@ fn plots(axis: Axis, points: &[&Point]) -> Result<Vec<String>, BenchError> {
             y_text: time,
         };
         let at_middle: Vec<&Point> = points.iter().copied().filter(|point| point.value == middle).collect();
-        plots.push(chart.svg(&series(&at_middle, |point| point.curve.clone()))?);
+        add("percentiles", chart.svg(&series(&at_middle, |point| point.curve.clone()))?);
     } else {
         let rate = series(points, |point| vec![(x(point), point.rate_per_s)]);
-        plots.push(chart("Operations a second", "operations / s", short).svg(&rate)?);
+        add("operations", chart("Operations a second", "operations / s", short).svg(&rate)?);
         let cpu =
             series(points, |point| point.rate_per_cpu_s.map(|rate| (x(point), rate)).into_iter().collect());
-        plots.push(chart("Operations a CPU-second of the server", "operations / CPU-s", short).svg(&cpu)?);
+        add("cost", chart("Operations a CPU-second of the server", "operations / CPU-s", short).svg(&cpu)?);
         let p99 = series(points, |point| vec![(x(point), point.latency.p99_us)]);
-        plots.push(chart("Latency p99, closed loop", "latency", time).svg(&p99)?);
+        add("p99", chart("Latency p99, closed loop", "latency", time).svg(&p99)?);
         if axis == Axis::Entities {
             let memory =
                 series(points, |point| point.rss_bytes.map(|bytes| (x(point), bytes)).into_iter().collect());
-            plots.push(chart("Resident memory of the server", "bytes", short).svg(&memory)?);
+            add("memory", chart("Resident memory of the server", "bytes", short).svg(&memory)?);
         }
     }
-    Ok(plots.into_iter().flatten().collect())
+    Ok(plots)
 }
 
 /// A line for each contender; one contender has one colour in all plots.
@@ -190,6 +218,25 @@ mod tests {
         }
         assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("href="));
         assert!(!html.contains("do not count"));
+    }
+
+    #[test]
+    fn every_plot_is_a_picture_of_its_own_too() {
+        let outcome = super::super::example();
+        let pictures = pictures(&outcome).unwrap();
+        let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = [
+            "pipeline-events-operations.svg",
+            "pipeline-events-cost.svg",
+            "pipeline-events-p99.svg",
+            "rate-events-p50.svg",
+            "rate-events-p99.svg",
+            "rate-events-p999.svg",
+            "rate-events-percentiles.svg",
+        ];
+        assert_eq!(names, expected);
+        let html = html(&outcome).unwrap();
+        assert!(pictures.iter().all(|(_, svg)| svg.starts_with("<svg") && html.contains(svg)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use windrow_memory::{Cursor, Handle, Key, Participant, Scan};
 use windrow_window::body::{self, Held};
 use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::answer;
-use windrow_window::{Query, ReadTime, Value};
+use windrow_window::{Query, ReadTime, Rows};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream};
 use crate::op::{self, EVERY_STREAM, Remove};
@@ -78,7 +78,7 @@ impl Shard {
         hint: Hint,
         query: &Query,
         time: ReadTime,
-        out: &mut Vec<Value>,
+        out: &mut Rows,
     ) -> Result<(), Superseded> {
         match self.readable(catalogue, stream, entity, hint)? {
             Readable::Nothing => answer::<Body<'_>>(&stream.layout, None, query, time, out),
@@ -103,7 +103,7 @@ impl Shard {
         hint: Hint,
         plan: &RangePlan,
         pairs: std::ops::Range<usize>,
-        out: &mut Vec<(i64, Value)>,
+        out: &mut Rows,
     ) -> Result<(), Superseded> {
         match self.readable(catalogue, stream, entity, hint)? {
             Readable::Nothing => evaluate_range::<Body<'_>>(&stream.layout, None, plan, pairs, out),

@@ -3,7 +3,7 @@
 use windrow_memory::{Key, Participant, Reader};
 use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::answer;
-use windrow_window::{Query, ReadTime, Value};
+use windrow_window::{Query, ReadTime, Rows};
 
 use crate::catalogue::{LayoutId, Stream, StreamId};
 use crate::record::Body;
@@ -57,11 +57,11 @@ impl ShardReader {
         entity: Hashed<'_>,
         query: &Query,
         time: ReadTime,
-        out: &mut Vec<Value>,
+        out: &mut Rows,
     ) -> Result<u64, AskOwner> {
-        let start = out.len();
+        let start = out.values.len();
         self.read_with(participant, stream, entity, |body| {
-            out.truncate(start);
+            out.values.truncate(start);
             answer(&stream.layout, body, query, time, out);
         })
     }
@@ -77,11 +77,11 @@ impl ShardReader {
         entity: Hashed<'_>,
         plan: &RangePlan,
         pairs: std::ops::Range<usize>,
-        out: &mut Vec<(i64, Value)>,
+        out: &mut Rows,
     ) -> Result<u64, AskOwner> {
-        let start = out.len();
+        let start = out.pairs.len();
         self.read_with(participant, stream, entity, |body| {
-            out.truncate(start);
+            out.pairs.truncate(start);
             evaluate_range(&stream.layout, body, plan, pairs.clone(), out);
         })
     }

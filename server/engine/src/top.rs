@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use windrow_memory::{Cursor, Scan};
 use windrow_window::window::evaluate;
-use windrow_window::{Query, Value, body};
+use windrow_window::{Query, Rows, Value, body};
 
 use crate::catalogue::{Catalogue, Stream};
 use crate::entity::{Readable, Superseded, readable_as};
@@ -106,7 +106,7 @@ pub struct TopWalk {
     best: Best,
     cursor: Option<Cursor>,
     scan: Scan,
-    values: Vec<Value>,
+    rows: Rows,
     entity: Vec<u8>,
 }
 
@@ -120,7 +120,7 @@ impl TopWalk {
             best: Best::new(k),
             cursor: Some(Cursor::START),
             scan: Scan::default(),
-            values: Vec::new(),
+            rows: Rows::default(),
             entity: Vec::new(),
         }
     }
@@ -154,24 +154,24 @@ impl Shard {
             }
             let body = Body(record);
             let features = &walk.query.features;
-            walk.values.clear();
+            walk.rows.values.clear();
             match readable_as(catalogue, stream, body) {
                 Ok(Readable::AsItIs(body)) => {
                     if body::is_dead(&stream.layout, body::newest_ms(&body), clock_ms) {
                         continue;
                     }
-                    evaluate(&stream.layout, Some(&body), features, time, &mut walk.values);
+                    evaluate(&stream.layout, Some(&body), features, time, &mut walk.rows);
                 }
                 Ok(Readable::Converted(words)) => {
                     if body::is_dead(&stream.layout, body::newest_ms(words.as_slice()), clock_ms) {
                         continue;
                     }
-                    evaluate(&stream.layout, Some(words.as_slice()), features, time, &mut walk.values);
+                    evaluate(&stream.layout, Some(words.as_slice()), features, time, &mut walk.rows);
                 }
                 // Dead, or of a layout that came after the walk began: who asked learns that the stream was altered.
                 Ok(Readable::Nothing) | Err(Superseded) => continue,
             }
-            let value = walk.values.pop().expect("a value for the feature");
+            let value = walk.rows.values.pop().expect("a value for the feature");
             if walk.best.may_take(&value) {
                 walk.entity.clear();
                 record.copy_entity(&mut walk.entity);

@@ -4,7 +4,7 @@ use windrow_engine::alter::Altered;
 use windrow_engine::catalogue::Created;
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form, op};
 use windrow_memory::Domain;
-use windrow_window::{Definition, Feature, Query, Value};
+use windrow_window::{Definition, Feature, Query, Rows, Value};
 
 const NAME: &[u8] = b"s";
 const HASH_KEY: HashKey = HashKey([5, 6]);
@@ -67,9 +67,9 @@ impl World {
         let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
         let time = query.read_time(&stream.layout, stream.times(NOW_MS)).unwrap();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         self.shard.read(&self.catalogue, stream, entity, hint, &query, time, &mut row).unwrap();
-        row
+        row.values
     }
 
     fn is_known(&self, entity: &[u8]) -> bool {

@@ -12,7 +12,7 @@ use windrow_engine::op::{self, AnyOp};
 use windrow_engine::slot::{hash_slot, shard_of};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
 use windrow_memory::Domain;
-use windrow_window::{Definition, Query, Value};
+use windrow_window::{Definition, Query, Rows, Value};
 
 const HASH_KEY: HashKey = HashKey([5, 6]);
 const START_MS: i64 = 1_700_000_000_123;
@@ -273,9 +273,9 @@ impl World {
         let query = Query::parse(&stream.layout, features.iter().map(String::as_bytes)).unwrap();
         let time = query.read_time(&stream.layout, stream.times(self.now)).unwrap();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         self.shards[owner].read(&self.adopted[owner], stream, entity, hint, &query, time, &mut row).unwrap();
-        row
+        row.values
     }
 
     fn is_known(&self, stream: &str, entity: &[u8]) -> bool {

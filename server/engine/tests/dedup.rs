@@ -9,7 +9,7 @@ use windrow_engine::slot::{group_of, hash_slot, shard_of};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
 use windrow_memory::{CHUNK_BYTES, Domain};
 use windrow_window::query::Query;
-use windrow_window::{ClockMode, Definition, Value};
+use windrow_window::{ClockMode, Definition, Rows, Value};
 
 const HASH_KEY: HashKey = HashKey([5, 6]);
 const START_MS: i64 = 1_700_000_000_123;
@@ -88,7 +88,7 @@ impl World {
         let stream = self.catalogue.stream(b"s").unwrap();
         let query = Query::parse(&stream.layout, [&b"count:all"[..]].into_iter()).unwrap();
         let time = query.read_time(&stream.layout, stream.times(self.now_ms)).unwrap();
-        let mut row = Vec::new();
+        let mut rows = Rows::default();
         let (shard, entity) = (&self.shards[self.owner(entity.as_bytes())], entity.as_bytes());
         shard
             .read(
@@ -98,10 +98,10 @@ impl World {
                 Hint::of(HASH_KEY.hash(stream.id, entity)),
                 &query,
                 time,
-                &mut row,
+                &mut rows,
             )
             .unwrap();
-        let [Value::Int(count)] = row[..] else { panic!("{row:?}") };
+        let [Value::Int(count)] = rows.values[..] else { panic!("{rows:?}") };
         count
     }
 

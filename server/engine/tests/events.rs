@@ -7,7 +7,7 @@ use windrow_engine::op::{self, Judged, Op};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, StreamId, form};
 use windrow_memory::Domain;
 use windrow_window::definition::FIELDS_MAX;
-use windrow_window::{Definition, Query, Value};
+use windrow_window::{Definition, Query, Rows, Value};
 
 const NOW: i64 = 1_700_000_000_000;
 const STREAM: &str = "FIELDS amount FLOAT n INT merchant STRING WINDOWS 5m all AGGREGATE count sum(amount) sum(n) count(merchant)";
@@ -50,10 +50,10 @@ fn row(catalogue: &Catalogue, shard: &Shard, entity: &[u8], features: &str) -> V
     let stream = catalogue.stream(b"s").unwrap();
     let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
     let time = query.read_time(&stream.layout, stream.times(NOW)).unwrap();
-    let mut row = Vec::new();
+    let mut row = Rows::default();
     let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
     shard.read(catalogue, stream, entity, hint, &query, time, &mut row).unwrap();
-    row
+    row.values
 }
 
 #[test]
@@ -200,12 +200,12 @@ fn an_event_overtaken_by_the_clock_starts_its_entity_anew_whether_or_not_upkeep_
         }
         let count = |shard: &Shard| {
             let stream = catalogue.stream(b"s").unwrap();
-            let mut row = Vec::new();
+            let mut row = Rows::default();
             let query = Query::parse(&stream.layout, std::iter::empty()).unwrap();
             let time = windrow_window::ReadTime::now(Some(1000));
             let hint = Hint::of(HASH_KEY.hash(stream.id, b"e"));
             shard.read(&catalogue, stream, b"e", hint, &query, time, &mut row).unwrap();
-            row
+            row.values
         };
         assert_eq!(count(&shard), [Value::Int(1)], "upkeep came by: {upkeep_comes_by}");
         let mut again = shard_of_bytes(0);

@@ -7,7 +7,7 @@ use windrow_engine::slot::{hash_slot, shard_of};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
 use windrow_memory::{CHUNK_BYTES, Domain};
 use windrow_window::query::Query;
-use windrow_window::{Definition, Value};
+use windrow_window::{Definition, Rows, Value};
 
 const HASH_KEY: HashKey = HashKey([5, 6]);
 const START_MS: i64 = 1_700_000_000_000;
@@ -106,10 +106,10 @@ impl World {
         let query = Query::parse(&stream.layout, features.split(' ').map(str::as_bytes)).unwrap();
         let time = query.read_time(&stream.layout, stream.times(self.now_ms)).unwrap();
         let shard = &shards[shard_of(hash_slot(entity.as_bytes()), shards.len())];
-        let mut values = Vec::new();
+        let mut rows = Rows::default();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));
-        shard.read(&self.catalogue, stream, entity.as_bytes(), hint, &query, time, &mut values).unwrap();
-        values
+        shard.read(&self.catalogue, stream, entity.as_bytes(), hint, &query, time, &mut rows).unwrap();
+        rows.values
     }
 
     fn has(&self, stream: &str, entity: &str) -> bool {

@@ -15,7 +15,7 @@ use windrow_engine::{Catalogue, HashKey, Hashed, Hint, Outcome, Shard, ShardConf
 use windrow_memory::{Domain, Participant};
 use windrow_window::query::Query;
 use windrow_window::range::RangeQuery;
-use windrow_window::{Definition, Length, QueryError, ReadTime, Value};
+use windrow_window::{Definition, Length, QueryError, ReadTime, Rows, Value};
 
 /// Streams that between them have every kind of tier, column, clock and rule.
 const STREAMS: [&str; 14] = [
@@ -388,19 +388,19 @@ impl World {
         let name = entity_name(entity);
         let shard = &self.shards[self.owner(&name)];
         let hash = HASH_KEY.hash(stream.id, &name);
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         shard.read(&self.catalogue, stream, &name, Hint::of(hash), query, time, &mut row).unwrap();
-        let mut elsewhere = Vec::new();
+        let mut elsewhere = Rows::default();
         let hashed = Hashed { name: &name, hash };
         // A record of an older layout is its owner's to read.
         match shard.reader().read(&self.participant, stream, hashed, query, time, &mut elsewhere) {
             Ok(position) => {
-                assert_eq!(elsewhere, row, "another core reads the same");
+                assert_eq!(elsewhere.values, row.values, "another core reads the same");
                 assert!(position <= self.log.len() as u64);
             }
             Err(_) => assert!(stream.layout.generation > 0, "nothing writes meanwhile"),
         }
-        row
+        row.values
     }
 
     fn range(&self, entity: u8, from: i64, to: i64, step: i64) {
@@ -420,7 +420,7 @@ impl World {
             }
             let query = RangeQuery::parse(&stream.layout, words.iter().map(String::as_bytes)).unwrap();
             let Ok(plan) = query.plan(&stream.layout, clock) else { continue };
-            let mut pairs = Vec::new();
+            let mut rows = Rows::default();
             let shard = &self.shards[self.owner(&name)];
             // In two slices, as a long range is read.
             shard
@@ -431,7 +431,7 @@ impl World {
                     Hint::of(HASH_KEY.hash(stream.id, &name)),
                     &plan,
                     0..plan.pairs / 2,
-                    &mut pairs,
+                    &mut rows,
                 )
                 .unwrap();
             shard
@@ -442,9 +442,10 @@ impl World {
                     Hint::of(HASH_KEY.hash(stream.id, &name)),
                     &plan,
                     plan.pairs / 2..plan.pairs,
-                    &mut pairs,
+                    &mut rows,
                 )
                 .unwrap();
+            let pairs = rows.pairs;
             let Some(&(first, _)) = pairs.first() else { continue };
             // The coarsest tier whose width divides BUCKET, or without BUCKET the finest, of those that keep and hold.
             let mut widths: Vec<i64> = stream
@@ -508,10 +509,10 @@ impl World {
         for entity in 0..4 {
             let name = entity_name(entity);
             let hint = Hint::of(HASH_KEY.hash(before.id, &name));
-            let mut row = Vec::new();
+            let mut row = Rows::default();
             let shard = &self.shards[self.owner(&name)];
             if shard.read(&self.catalogue, before, &name, hint, &query, time, &mut row).is_ok() {
-                assert_eq!(row.len(), query.features.len());
+                assert_eq!(row.values.len(), query.features.len());
             }
         }
     }

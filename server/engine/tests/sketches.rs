@@ -3,7 +3,7 @@
 use windrow_engine::catalogue::Created;
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form, op};
 use windrow_memory::{Domain, Participant};
-use windrow_window::{Definition, Query, Value};
+use windrow_window::{Definition, Query, Rows, Value};
 
 const HASH_KEY: HashKey = HashKey([3, 4]);
 const START_MS: i64 = 1_700_000_000_000;
@@ -75,10 +75,10 @@ impl World {
         let stream = self.catalogue.stream(b"s").unwrap();
         let query = Query::parse(&stream.layout, std::iter::empty()).unwrap();
         let time = query.read_time(&stream.layout, stream.times(now_ms)).unwrap();
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         let hint = Hint::of(HASH_KEY.hash(stream.id, entity));
         self.shard.read(&self.catalogue, stream, entity, hint, &query, time, &mut row).unwrap();
-        row
+        row.values
     }
 }
 

@@ -12,7 +12,7 @@ use windrow_engine::{
     Superseded, slot,
 };
 use windrow_protocol::{Limits, Proto, reply};
-use windrow_window::{ReadTime, Value};
+use windrow_window::{ReadTime, Rows};
 
 use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
 use super::read_cache::ReadCache;
@@ -53,8 +53,7 @@ pub(crate) struct Core {
     /// The clock, read once for every connection's turn.
     pub(crate) now_ms: i64,
     pub(crate) counters: Counters,
-    values: Vec<Value>,
-    pairs: Vec<(i64, Value)>,
+    rows: Rows,
     scan: Scan,
 }
 
@@ -72,7 +71,7 @@ pub(crate) struct Counters {
     pub(crate) evicted: u64,
 }
 
-/// `values` and `pairs` keep room for so many results between commands.
+/// `rows` keeps room for so many results between commands.
 const RESULTS_KEPT: usize = 4096;
 
 impl Core {
@@ -96,8 +95,7 @@ impl Core {
             pool: BufferPool::default(),
             now_ms: shared.clock.now_ms(),
             counters: Counters::default(),
-            values: Vec::new(),
-            pairs: Vec::new(),
+            rows: Rows::default(),
             scan: Scan::default(),
             config,
             shared,
@@ -347,16 +345,16 @@ impl Core {
         self.counters.reads += 1;
         match what {
             ReadWhat::Row(query) => {
-                self.values.clear();
-                let read = engine.read(&self.catalogue, stream, entity, hint, query, time, &mut self.values);
+                self.rows.values.clear();
+                let read = engine.read(&self.catalogue, stream, entity, hint, query, time, &mut self.rows);
                 if read == Err(Superseded) {
                     return self.refuse_superseded(out);
                 }
             }
             ReadWhat::Pairs { plan, from, to } => {
-                self.pairs.clear();
+                self.rows.pairs.clear();
                 let pairs = *from as usize..*to as usize;
-                let read = engine.range(&self.catalogue, stream, entity, hint, plan, pairs, &mut self.pairs);
+                let read = engine.range(&self.catalogue, stream, entity, hint, plan, pairs, &mut self.rows);
                 if read == Err(Superseded) {
                     // The array's header was sent: it gets as many elements as it promised.
                     return (*from..*to).for_each(|_| self.refuse_superseded(out));
@@ -390,13 +388,13 @@ impl Core {
         let (reader, participant) = (&peers.readers[owner], &peers.participant);
         let position = match what {
             ReadWhat::Row(query) => {
-                self.values.clear();
-                reader.read(participant, stream, entity, query, time, &mut self.values)?
+                self.rows.values.clear();
+                reader.read(participant, stream, entity, query, time, &mut self.rows)?
             }
             ReadWhat::Pairs { plan, from, to } => {
-                self.pairs.clear();
+                self.rows.pairs.clear();
                 let pairs = *from as usize..*to as usize;
-                reader.range(participant, stream, entity, plan, pairs, &mut self.pairs)?
+                reader.range(participant, stream, entity, plan, pairs, &mut self.rows)?
             }
             ReadWhat::Entity => {
                 let (info, position) =
@@ -468,12 +466,12 @@ impl Core {
         out: &mut Vec<u8>,
     ) {
         match what {
-            ReadWhat::Row(query) => write_row(out, proto, stream, query, time, &self.values),
-            ReadWhat::Pairs { .. } => write_pairs(out, proto, &self.pairs),
+            ReadWhat::Row(query) => write_row(out, proto, stream, query, time, &self.rows.values),
+            ReadWhat::Pairs { .. } => write_pairs(out, proto, &self.rows.pairs),
             ReadWhat::Entity => unreachable!("what is known of an entity is written at once"),
         }
-        if self.values.capacity() > RESULTS_KEPT {
-            self.values = Vec::new();
+        if self.rows.values.capacity() > RESULTS_KEPT {
+            self.rows.values = Vec::new();
         }
     }
 

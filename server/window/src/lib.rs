@@ -39,4 +39,5 @@ pub use query::{Feature, Options, Query};
 pub use range::RangeQuery;
 pub use read_time::{At, Edge, ReadTime, StreamTime, When};
 pub use value::Value;
+pub use window::Rows;
 pub use words::{Words, WordsMut};

@@ -6,8 +6,7 @@ use crate::error::{QueryError, quote};
 use crate::layout::Layout;
 use crate::read_time::not_kept;
 use crate::timestamp::{self, TIMESTAMP_ABS_MAX, bucket_ceil, bucket_of, floor_to};
-use crate::value::Value;
-use crate::window::{Buckets, empty, is_live};
+use crate::window::{Buckets, Rows, empty, is_live};
 use crate::words::Words;
 
 /// Most pairs in a reply.
@@ -124,25 +123,28 @@ impl RangeQuery {
     }
 }
 
-/// Evaluates the pairs `pairs` of the plan, each the start of a bucket and its value, onto `out`.
+/// Evaluates the pairs `pairs` of the plan, each the start of a bucket and its value, onto the pairs of
+/// `out`.
 pub fn evaluate_range<W: Words + ?Sized>(
     layout: &Layout,
     body: Option<&W>,
     plan: &RangePlan,
     pairs: std::ops::Range<usize>,
-    out: &mut Vec<(i64, Value)>,
+    out: &mut Rows,
 ) {
     assert!(pairs.end <= plan.pairs, "{} of {} pairs", pairs.end, plan.pairs);
     let live = body.filter(|words| is_live(layout, *words, plan.clock));
     let width_ms = layout.tiers[plan.tier].width_ms;
-    out.extend(pairs.map(|pair| {
+    let Rows { pairs: found, scratch, .. } = out;
+    found.extend(pairs.map(|pair| {
         let start_ms = plan.first_ms + pair as i64 * plan.step_ms;
         let end_ms = start_ms + plan.step_ms;
         let value = live.map_or_else(
             || empty(layout, plan.aggregate),
             |words| {
                 let (from, to) = (bucket_of(start_ms, width_ms), bucket_of(end_ms, width_ms));
-                Buckets::new(layout, words, plan.tier, from, to).value(plan.aggregate, plan.step_ms, end_ms)
+                let buckets = Buckets::new(layout, words, plan.tier, from, to);
+                buckets.value(plan.aggregate, plan.step_ms, end_ms, scratch)
             },
         );
         (start_ms, value)

@@ -13,24 +13,35 @@ use crate::sketch::{INLINE, Scratch, Sketch};
 use crate::value::Value;
 use crate::words::Words;
 
-/// Evaluates every feature for one entity, in order, onto `out`. `body` is `None` for an entity that is unknown.
+/// Where rows are evaluated: made once, used again for every read, so that reads seldom allocate.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// Values of rows, in order.
+    pub values: Vec<Value>,
+    /// Starts and values of the buckets of a range.
+    pub pairs: Vec<(i64, Value)>,
+    pub(crate) scratch: Scratch,
+}
+
+/// Evaluates every feature for one entity, in order, onto the values of `out`. `body` is `None` for an entity that is unknown.
 pub fn evaluate<W: Words + ?Sized>(
     layout: &Layout,
     body: Option<&W>,
     features: &[Feature],
     time: ReadTime,
-    out: &mut Vec<Value>,
+    out: &mut Rows,
 ) {
     let live = body.filter(|words| is_live(layout, *words, time.clock));
-    out.extend(features.iter().map(|feature| match (time.window(layout, feature), live) {
+    let Rows { values, scratch, .. } = out;
+    values.extend(features.iter().map(|feature| match (time.window(layout, feature), live) {
         (None, _) if !time.present => Value::Null,
         (_, None) => empty(layout, feature.aggregate),
         (None, Some(words)) => {
-            Lifetime { layout, words, aggregate: feature.aggregate }.value(feature.aggregate, time.t)
+            Lifetime { layout, words, aggregate: feature.aggregate }.value(feature.aggregate, time.t, scratch)
         }
         (Some(window), Some(words)) => {
             let buckets = Buckets::new(layout, words, window.tier, window.from, window.to);
-            buckets.value(feature.aggregate, window.length_ms, window.t)
+            buckets.value(feature.aggregate, window.length_ms, window.t, scratch)
         }
     }));
 }
@@ -42,12 +53,12 @@ pub fn answer<W: Words + ?Sized>(
     body: Option<&W>,
     query: &Query,
     time: ReadTime,
-    out: &mut Vec<Value>,
+    out: &mut Rows,
 ) {
     evaluate(layout, body, &query.features, time, out);
     if query.with_meta {
         let live = body.filter(|words| is_live(layout, *words, time.clock));
-        out.push(live.map_or(Value::Null, |words| Value::Int(body::newest_ms(words))));
+        out.values.push(live.map_or(Value::Null, |words| Value::Int(body::newest_ms(words))));
     }
 }
 
@@ -80,17 +91,22 @@ trait Merged {
     fn newest_ms(&self) -> Option<i64>;
     fn spreading(&self, count: Partial, moments: Partial) -> Spreading;
     fn decayed(&self, partial: Partial) -> Decayed;
-    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch;
+    /// Merges the sketches into `scratch`.
+    fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch);
     fn layout(&self) -> &Layout;
 
-    fn sketched_for(&self, aggregate: Aggregate) -> Scratch {
+    fn sketched_for<'s>(&self, aggregate: Aggregate, scratch: &'s mut Scratch) -> &'s mut Scratch {
         match Partial::of(aggregate, &self.layout().fields)[..] {
-            [partial @ Partial::Sketch(_, sketch)] => self.sketched(partial, sketch),
+            [partial @ Partial::Sketch(_, sketch)] => {
+                scratch.begin(sketch);
+                self.sketched(partial, sketch, scratch);
+                scratch
+            }
             _ => unreachable!("{aggregate:?} is read from one sketch"),
         }
     }
 
-    fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64) -> Value {
+    fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64, scratch: &mut Scratch) -> Value {
         let kind = |field: FieldId| self.layout().fields[usize::from(field)].kind;
         let is_int = |field| kind(field) == FieldType::Int;
         let seconds = length_ms as f64 / 1000.0;
@@ -118,13 +134,15 @@ trait Merged {
                 }
                 .map_or(Value::Null, Value::Float)
             }
-            Aggregate::Quantile(_, fraction) => self.sketched_for(aggregate).quantile(fraction.get()),
+            Aggregate::Quantile(_, fraction) => {
+                self.sketched_for(aggregate, scratch).quantile(fraction.get())
+            }
             Aggregate::First(_)
             | Aggregate::Last(_)
             | Aggregate::LastK(..)
             | Aggregate::Distinct(..)
             | Aggregate::TopK(..)
-            | Aggregate::CountBy(..) => self.sketched_for(aggregate).value(),
+            | Aggregate::CountBy(..) => self.sketched_for(aggregate, scratch).value(),
             Aggregate::DecaySum(field, halflife_ms) => {
                 let partial = Partial::DecaySum(field, kind(field), halflife_ms);
                 // T − 1 is the clock: `all` is read at the present only.
@@ -199,9 +217,9 @@ impl<W: Words + ?Sized> Lifetime<'_, W> {
             .word_at(lifetime.find_since(partial, origin).expect("a feature of `all` has its partials"))
     }
 
-    fn value(&self, aggregate: Aggregate, t: i64) -> Value {
+    fn value(&self, aggregate: Aggregate, t: i64, scratch: &mut Scratch) -> Value {
         // A rate has no value over `all`, so the length is not looked at.
-        Merged::value(self, aggregate, 0, t)
+        Merged::value(self, aggregate, 0, t, scratch)
     }
 }
 
@@ -239,12 +257,9 @@ impl<W: Words + ?Sized> Merged for Lifetime<'_, W> {
         Decayed::from_words(column::get_wide(self.words, self.word_at(partial), 0))
     }
 
-    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch {
-        let mut scratch = Scratch::default();
-        scratch.begin(sketch);
+    fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch) {
         let heap = body::heap(self.layout, self.words);
-        merge_cell(heap, self.words, sketch, self.word(partial) as u32, &mut scratch);
-        scratch
+        merge_cell(heap, self.words, sketch, self.word(partial) as u32, scratch);
     }
 
     fn layout(&self) -> &Layout {
@@ -270,10 +285,10 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
         Self { layout, words, tier, ring, runs, origin: None }
     }
 
-    pub(crate) fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64) -> Value {
+    pub(crate) fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64, scratch: &mut Scratch) -> Value {
         match self.layout.tiers[self.tier].columns.origin(aggregate, &self.layout.fields) {
-            None => Merged::value(self, aggregate, length_ms, t),
-            origin => Merged::value(&Self { origin, ..*self }, aggregate, length_ms, t),
+            None => Merged::value(self, aggregate, length_ms, t, scratch),
+            origin => Merged::value(&Self { origin, ..*self }, aggregate, length_ms, t, scratch),
         }
     }
 
@@ -359,15 +374,19 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
         unreachable!("what decays is kept for `all` only")
     }
 
-    fn sketched(&self, partial: Partial, sketch: Sketch) -> Scratch {
-        let mut scratch = Scratch::default();
-        scratch.begin(sketch);
+    fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch) {
         let (column, heap) = (self.column(partial), body::heap(self.layout, self.words));
+        // Blocks lie apart: they are all on their way before the first is waited for.
         for slot in self.slots() {
             let reference = self.ring.cell(self.words, column, slot) as u32;
-            merge_cell(heap, self.words, sketch, reference, &mut scratch);
+            if reference & INLINE == 0 {
+                heap.prefetch(self.words, reference);
+            }
         }
-        scratch
+        for slot in self.slots() {
+            let reference = self.ring.cell(self.words, column, slot) as u32;
+            merge_cell(heap, self.words, sketch, reference, scratch);
+        }
     }
 
     fn layout(&self) -> &Layout {

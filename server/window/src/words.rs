@@ -17,6 +17,11 @@ pub trait Words {
     fn fold<B>(&self, range: Range<usize>, initial: B, mut fold: impl FnMut(B, u64) -> B) -> B {
         range.fold(initial, |so_far, index| fold(so_far, self.get(index)))
     }
+    /// Starts to load the word at `index`: a hint, of no other effect.
+    #[inline]
+    fn prefetch(&self, index: usize) {
+        let _ = index;
+    }
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,7 +1,7 @@
 //! After a start: everything that the model says must have come back has, and nothing else.
 
 use windrow_engine::{Hashed, Hint, StreamId};
-use windrow_window::Query;
+use windrow_window::{Query, Rows};
 
 use crate::model::fold;
 use crate::server::Life;
@@ -55,7 +55,7 @@ impl Life {
                 let hash = self.hash_key.hash(stream.id, &name);
                 let owner = self.owner(&name);
                 let shard = &self.shards[owner];
-                let mut row = Vec::new();
+                let mut rows = Rows::default();
                 let read = shard.engine.read(
                     &shard.catalogue,
                     &stream,
@@ -63,8 +63,9 @@ impl Life {
                     Hint::of(hash),
                     &query,
                     time,
-                    &mut row,
+                    &mut rows,
                 );
+                let row = rows.values;
                 let page = world.history.page().entity(model.id, entity);
                 let expected = fold::row(model, page, clock_ms);
                 if read.is_err() || row != expected {
@@ -73,15 +74,15 @@ impl Life {
                         model.name
                     ));
                 }
-                let mut elsewhere = Vec::new();
+                let mut elsewhere = Rows::default();
                 let hashed = Hashed { name: &name, hash };
                 let participant = &self.shards[0].participant;
                 let read =
                     self.readers[owner].read(participant, &stream, hashed, &query, time, &mut elsewhere);
-                if read.is_ok() && elsewhere != row {
+                if read.is_ok() && elsewhere.values != row {
                     return Err(format!(
-                        "entity {entity} of stream {} is another elsewhere: {elsewhere:?}",
-                        model.name
+                        "entity {entity} of stream {} is another elsewhere: {:?}",
+                        model.name, elsewhere.values
                     ));
                 }
             }

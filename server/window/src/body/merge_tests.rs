@@ -8,7 +8,7 @@ use crate::definition::Definition;
 use crate::layout::{Before, Layout};
 use crate::read_time::{StreamTime, When};
 use crate::value::Value;
-use crate::window::evaluate;
+use crate::window::{Rows, evaluate};
 
 const TEXT: &str = "FIELDS s STRING x FLOAT n INT WINDOWS 10s@1s 30s@5s all \
     AGGREGATE count count(x) sum(x) sum(n) avg(n) min(x) max(x) min(n) max(n) var_pop(x) stddev_samp(n) since \
@@ -73,9 +73,9 @@ impl Body<'_> {
 
     fn row(&self, layout: &Layout, clock: i64) -> Vec<Value> {
         let time = When::default().resolve(layout, StreamTime { clock: Some(clock), newest: Some(clock) });
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         evaluate(layout, self.words.as_deref(), &layout.features, time, &mut row);
-        row
+        row.values
     }
 }
 

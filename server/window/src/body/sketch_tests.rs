@@ -9,7 +9,7 @@ use crate::query::Feature;
 use crate::read_time::{StreamTime, When};
 use crate::timestamp::TIMESTAMP_ABS_MAX;
 use crate::value::Value;
-use crate::window::evaluate;
+use crate::window::{Rows, evaluate};
 
 const ALL: &str = "FIELDS s STRING x FLOAT n INT WINDOWS 10s@1s 60s@5s all \
     AGGREGATE count sum(x) var_pop(x) distinct(s) distinct(n,4) quantile(x,0.5) topk(s,2) countby(n,3) lastk(s,3) first(x) last(n) \
@@ -124,9 +124,9 @@ impl Entity {
         let clock = newest_ms(self.words.as_slice()).clamp(-TIMESTAMP_ABS_MAX, TIMESTAMP_ABS_MAX);
         let times = StreamTime { clock: Some(clock), newest: Some(clock) };
         let time = When::default().resolve(&self.layout, times);
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         evaluate(&self.layout, Some(self.words.as_slice()), features, time, &mut row);
-        row
+        row.values
     }
 }
 

@@ -10,7 +10,7 @@ use crate::layout::Layout;
 use crate::query::Query;
 use crate::read_time::{ReadTime, StreamTime};
 use crate::value::Value;
-use crate::window::evaluate;
+use crate::window::{Rows, evaluate};
 
 fn layout(text: &str) -> Layout {
     Layout::compile(&Definition::parse_text("s", text).unwrap()).unwrap()
@@ -65,9 +65,9 @@ impl Entity {
         let mut time =
             query.read_time(&self.layout, StreamTime { clock: Some(clock), newest: Some(clock) }).unwrap();
         time.t = t;
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         evaluate(&self.layout, Some(self.words.as_slice()), &query.features, time, &mut row);
-        row
+        row.values
     }
 }
 
@@ -204,10 +204,10 @@ proptest! {
                 words[at] = words[at] & !0xffff | u64::from(shape % 64);
             }
         }
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         let time = ReadTime::now(Some(t - 1));
         evaluate(&layout, Some(words.as_slice()), &layout.features, time, &mut row);
-        prop_assert_eq!(row.len(), layout.features.len());
+        prop_assert_eq!(row.values.len(), layout.features.len());
     }
 }
 

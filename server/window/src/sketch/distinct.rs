@@ -78,12 +78,24 @@ pub(super) fn is_dense<W: Words + ?Sized>(span: Span<'_, W>, p: u8) -> bool {
 
 /// One entry of a sparse sketch; 0 if there is none.
 #[inline]
-pub(super) fn entry_at<W: Words + ?Sized>(span: Span<'_, W>, index: usize) -> u32 {
+fn entry_at<W: Words + ?Sized>(span: Span<'_, W>, index: usize) -> u32 {
     (span.get(index / 2) >> (32 * (index % 2))) as u32 & ENTRY_MASK
 }
 
+/// Looks at every entry of a sparse sketch.
+#[inline]
+pub(super) fn each_entry<W: Words + ?Sized>(span: Span<'_, W>, mut look: impl FnMut(u32)) {
+    span.each(|word| {
+        for entry in [word as u32 & ENTRY_MASK, (word >> 32) as u32 & ENTRY_MASK] {
+            if entry != 0 {
+                look(entry);
+            }
+        }
+    });
+}
+
 /// How many entries a sparse sketch has.
-pub(super) fn entries<W: Words + ?Sized>(span: Span<'_, W>) -> usize {
+fn entries<W: Words + ?Sized>(span: Span<'_, W>) -> usize {
     lower_bound(2 * span.len(), |index| entry_at(span, index) != 0)
 }
 

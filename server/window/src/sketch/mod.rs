@@ -21,6 +21,7 @@
 mod countby;
 mod counters;
 mod distinct;
+mod entries;
 mod hash;
 mod latest;
 mod merge;

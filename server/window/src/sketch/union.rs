@@ -7,165 +7,145 @@
 //! What is kept does not depend on the order of the buckets.
 
 use super::distinct::{
-    INDEX_BITS, LANES, LANES_MASK, RANK_BITS, dense_words, entries, entry_at, is_dense, lower_bound,
-    rank_max, register_of,
+    INDEX_BITS, LANES, LANES_MASK, RANK_BITS, dense_words, each_entry, is_dense, rank_max, register_of,
 };
+use super::entries::Entries;
 use super::span::Span;
 use crate::words::Words;
 
 /// A union has 2ᵖ divided by this many entries before it becomes registers, which take as long to count.
 const ENTRIES_SHARE: usize = 4;
 const ENTRIES_MIN: usize = 16;
-/// Up to so many entries are put in one at a time.
-const FEW: usize = 4;
-/// Words that are read at once, so that their maxima are found several at a time.
-const CHUNK: usize = 64;
 /// Terms of the series σ and τ: they end when nothing changes, which is long before.
 const TERMS_MAX: u32 = 128;
+/// Ranks of 6 bits.
+const RANKS: usize = 1 << RANK_BITS;
 
 #[derive(Debug, Default)]
 pub(super) struct Union {
     p: u8,
-    /// Entries, ascending, one for each index; none when there are registers.
-    sparse: Vec<u32>,
-    /// Where two lists are merged.
-    spare: Vec<u32>,
-    /// Registers; none while there are entries.
-    dense: Vec<u64>,
+    is_dense: bool,
+    /// What there is while there are few.
+    sparse: Entries,
+    /// Then 2ᵖ registers, a byte each: an entry is put into one without a branch that depends on it.
+    registers: Vec<u8>,
+    /// Registers as dense buckets have them; none if no bucket was dense.
+    packed: Vec<u64>,
 }
 
 impl Union {
     pub(super) fn begin(&mut self, p: u8) {
         self.p = p;
+        self.is_dense = false;
         self.sparse.clear();
-        self.dense.clear();
+        self.packed.clear();
     }
 
     pub(super) fn merge<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
         if is_dense(span, self.p) {
             self.become_dense();
             self.merge_dense(span);
-            return;
-        }
-        let entries = entries(span);
-        if !self.dense.is_empty() {
-            for index in 0..entries {
-                self.add_to_register(entry_at(span, index));
-            }
-        } else if entries <= FEW {
-            for index in 0..entries {
-                self.add_entry(entry_at(span, index));
-            }
+        } else if self.is_dense {
+            let (p, registers) = (self.p, self.registers.as_mut_slice());
+            each_entry(span, |entry| raise(registers, p, entry));
         } else {
-            self.merge_sparse(span, entries);
+            each_entry(span, |entry| self.add_entry(entry));
         }
     }
 
     /// Adds one entry.
+    #[inline]
     pub(super) fn add_entry(&mut self, entry: u32) {
-        if !self.dense.is_empty() {
-            return self.add_to_register(entry);
-        }
-        let index = entry >> RANK_BITS;
-        let at = lower_bound(self.sparse.len(), |at| self.sparse[at] >> RANK_BITS < index);
-        match self.sparse.get_mut(at) {
-            Some(found) if *found >> RANK_BITS == index => *found = entry.max(*found),
-            _ => {
-                self.sparse.insert(at, entry);
-                self.bound();
-            }
-        }
-    }
-
-    fn merge_sparse<W: Words + ?Sized>(&mut self, span: Span<'_, W>, entries: usize) {
-        self.spare.clear();
-        let mut mine = self.sparse.iter().copied().peekable();
-        for index in 0..entries {
-            let entry = entry_at(span, index);
-            while let Some(before) = mine.next_if(|&other| other >> RANK_BITS < entry >> RANK_BITS) {
-                self.spare.push(before);
-            }
-            let same = mine.next_if(|&other| other >> RANK_BITS == entry >> RANK_BITS);
-            self.spare.push(same.map_or(entry, |other| other.max(entry)));
-        }
-        self.spare.extend(mine);
-        std::mem::swap(&mut self.sparse, &mut self.spare);
-        self.bound();
-    }
-
-    fn bound(&mut self) {
-        if self.sparse.len() > ((1 << self.p) / ENTRIES_SHARE).max(ENTRIES_MIN) {
+        if self.is_dense {
+            raise(&mut self.registers, self.p, entry);
+        } else if self.sparse.insert(entry) > ((1 << self.p) / ENTRIES_SHARE).max(ENTRIES_MIN) {
             self.become_dense();
         }
     }
 
     fn become_dense(&mut self) {
-        if !self.dense.is_empty() {
+        if self.is_dense {
             return;
         }
-        self.dense.resize(dense_words(self.p), 0);
-        let sparse = std::mem::take(&mut self.sparse);
-        for &entry in &sparse {
-            self.add_to_register(entry);
-        }
-        // Its memory is used again.
-        self.sparse = sparse;
-        self.sparse.clear();
-    }
-
-    fn add_to_register(&mut self, entry: u32) {
-        let (index, rank) = register_of(entry, self.p);
-        let shift = RANK_BITS * (index % LANES) as u32;
-        let mask = (1 << RANK_BITS) - 1;
-        if let Some(word) = self.dense.get_mut(index / LANES)
-            && (*word >> shift & mask) < rank
-        {
-            *word = *word & !(mask << shift) | rank << shift;
-        }
+        self.is_dense = true;
+        self.registers.clear();
+        self.registers.resize(1 << self.p, 0);
+        self.sparse.list().iter().for_each(|&entry| raise(&mut self.registers, self.p, entry));
     }
 
     fn merge_dense<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
-        let mut chunk = [0; CHUNK];
-        for (at, mine) in self.dense.chunks_mut(CHUNK).enumerate() {
-            for (index, word) in chunk.iter_mut().enumerate().take(mine.len()) {
-                *word = span.get(at * CHUNK + index) & LANES_MASK;
+        self.packed.resize(dense_words(self.p), 0);
+        let mut mine = self.packed.iter_mut();
+        span.each(|theirs| {
+            if let Some(mine) = mine.next() {
+                *mine = larger_registers(*mine, theirs & LANES_MASK);
             }
-            for (mine, theirs) in mine.iter_mut().zip(&chunk) {
-                *mine = larger_registers(*mine, *theirs);
-            }
-        }
+        });
     }
 
     /// How many different values.
-    pub(super) fn count(&self) -> f64 {
-        if self.dense.is_empty() { self.count_sparse() } else { self.count_dense() }
+    pub(super) fn count(&mut self) -> f64 {
+        if self.is_dense { self.count_dense() } else { self.count_sparse() }
     }
 
     fn count_sparse(&self) -> f64 {
         let registers = f64::from(1u32 << INDEX_BITS);
         // m ln(m / empty), where few of m registers are not empty.
-        -registers * (-(self.sparse.len() as f64) / registers).ln_1p()
+        -registers * (-(self.sparse.list().len() as f64) / registers).ln_1p()
     }
 
-    fn count_dense(&self) -> f64 {
+    fn count_dense(&mut self) -> f64 {
+        self.unpack();
         let rank_max = rank_max(self.p);
-        let mut with_rank = [0u32; 1 << RANK_BITS];
-        let mut left = 1usize << self.p;
-        for word in &self.dense {
-            for lane in 0..LANES.min(left) {
-                let rank = word >> (RANK_BITS * lane as u32) & ((1 << RANK_BITS) - 1);
-                // A reader may see registers that cannot be.
-                with_rank[rank.min(rank_max) as usize] += 1;
-            }
-            left -= LANES.min(left);
-        }
+        let with_rank = self.ranks();
         let registers = f64::from(1u32 << self.p);
-        let mut sum = registers * tau(1.0 - f64::from(with_rank[rank_max as usize]) / registers);
+        // A reader may see registers that cannot be.
+        let beyond: u32 = with_rank[rank_max as usize..].iter().sum();
+        let mut sum = registers * tau(1.0 - f64::from(beyond) / registers);
         for rank in (1..rank_max as usize).rev() {
             sum = 0.5 * (sum + f64::from(with_rank[rank]));
         }
         sum += registers * sigma(f64::from(with_rank[0]) / registers);
         registers * registers / (2.0 * std::f64::consts::LN_2) / sum
+    }
+
+    /// Puts the registers of dense buckets to the others.
+    fn unpack(&mut self) {
+        for (registers, word) in self.registers.chunks_mut(LANES).zip(self.packed.drain(..)) {
+            for (lane, register) in registers.iter_mut().enumerate() {
+                let rank = (word >> (RANK_BITS * lane as u32)) as u8 & (RANKS - 1) as u8;
+                *register = rank.max(*register);
+            }
+        }
+    }
+
+    /// How many registers have each rank.
+    fn ranks(&self) -> [u32; RANKS] {
+        /// Registers next to each other are counted apart: most have one of a few ranks, and a count that waits for the one before is slow.
+        const APART: usize = 8;
+        let mut counts = [[0u32; RANKS]; APART];
+        for registers in self.registers.chunks(APART) {
+            for (counts, rank) in counts.iter_mut().zip(registers) {
+                counts[usize::from(*rank) & (RANKS - 1)] += 1;
+            }
+        }
+        let mut with_rank = [0; RANKS];
+        for counts in counts {
+            for (all, one) in with_rank.iter_mut().zip(counts) {
+                *all += one;
+            }
+        }
+        with_rank
+    }
+}
+
+/// Raises the register of an entry to the rank that it has there.
+#[inline]
+fn raise(registers: &mut [u8], p: u8, entry: u32) {
+    let (index, rank) = register_of(entry, p);
+    // What a reader sees may be no entry.
+    if let Some(register) = registers.get_mut(index) {
+        *register = (rank as u8).max(*register);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windrow_durability::AppendFsync;
 use windrow_engine::{Hashed, Hint};
-use windrow_window::{Query, Value};
+use windrow_window::{Query, Rows, Value};
 
 use super::connection::Answer;
 use super::life::Life;
@@ -63,7 +63,7 @@ impl Life {
         let name = entity_name(read.entity);
         let shard = &self.shards[s];
         let hint = Hint::of(self.hash_key.hash(read.stream.id, &name));
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         let engine = &shard.engine;
         if engine.read(&shard.catalogue, &read.stream, &name, hint, &read.query, read.time, &mut row).is_err()
         {
@@ -74,7 +74,7 @@ impl Life {
             }
             return Ok(Answer::plain(Reply::TryAgain));
         }
-        self.compare(s, read, &row, world)
+        self.compare(s, read, &row.values, world)
     }
 
     /// Reads an entity of another shard out of its memory; `None`: its owner must be asked.
@@ -91,7 +91,7 @@ impl Life {
         let name = entity_name(read.entity);
         let hashed = Hashed { name: &name, hash: self.hash_key.hash(read.stream.id, &name) };
         let participant = &self.shards[s].participant;
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         let position =
             self.readers[owner].read(participant, &read.stream, hashed, &read.query, read.time, &mut row);
         let Ok(position) = position else { return Ok(None) };
@@ -102,7 +102,7 @@ impl Life {
                 return Ok(None);
             }
         }
-        self.compare(owner, read, &row, world).map(Some)
+        self.compare(owner, read, &row.values, world).map(Some)
     }
 
     fn compare(&self, owner: usize, read: &Read, row: &[Value], world: &mut World) -> Result<Answer, Broken> {

@@ -15,7 +15,7 @@ use windrow_storage::disk::MemDisk;
 use windrow_storage::image::{IMAGES_KEPT_MIN, ImageError, ImageName, quarantine};
 use windrow_storage::{Disk, ImageEntry, LogSyncer, Position, Recovery, Retention, StorageOptions};
 use windrow_window::query::Query;
-use windrow_window::{Definition, Value};
+use windrow_window::{Definition, Rows, Value};
 
 use crate::snapshot::{Next, Snapshot, SnapshotPlan};
 use crate::start::{OnLost, Progress, Sequential, Setup, StartError, UnusableImage, Watch, load};
@@ -326,15 +326,15 @@ impl Running {
         let stream = self.catalogue.stream(b"s").unwrap();
         let query = Query::parse(&stream.layout, [&b"count:all"[..], b"sum(n):all"].into_iter()).unwrap();
         let time = query.read_time(&stream.layout, stream.times(self.now_ms)).unwrap();
-        let mut row = Vec::new();
+        let mut row = Rows::default();
         for number in 0..400 {
             let entity = format!("entity:{number}");
             let shard = &self.shards[shard_of(hash_slot(entity.as_bytes()), self.shards.len())];
             let hint = Hint::of(HASH_KEY.hash(stream.id, entity.as_bytes()));
-            row.clear();
+            row.values.clear();
             shard.read(&self.catalogue, stream, entity.as_bytes(), hint, &query, time, &mut row).unwrap();
             let (count, sum) = self.model.get(&entity).copied().unwrap_or_default();
-            assert_eq!(row, [Value::Int(count), Value::Int(sum)], "{entity}");
+            assert_eq!(row.values, [Value::Int(count), Value::Int(sum)], "{entity}");
         }
         let entities: u64 = self.shards.iter().map(|shard| shard.stream_stats(stream.id).entities).sum();
         assert_eq!(entities, self.model.len() as u64);

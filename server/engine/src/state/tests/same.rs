@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use windrow_memory::{Cursor, Scan};
-use windrow_window::Value;
 use windrow_window::query::Query;
+use windrow_window::{Rows, Value};
 
 use super::KEY;
 use crate::catalogue::{Catalogue, LayoutId, StreamId};
@@ -59,15 +59,15 @@ fn entities(catalogue: &Catalogue, shards: &[Shard], now_ms: i64) -> Entities {
                 let info = shard.entity_info(catalogue, stream, &entity, hint, now_ms);
                 let query = Query::parse(&stream.layout, std::iter::empty()).unwrap();
                 let time = query.read_time(&stream.layout, stream.times(now_ms)).unwrap();
-                let mut values = Vec::new();
-                shard.read(catalogue, stream, &entity, hint, &query, time, &mut values).unwrap();
+                let mut rows = Rows::default();
+                shard.read(catalogue, stream, &entity, hint, &query, time, &mut rows).unwrap();
                 let raw = Raw {
                     layout: LayoutId(record.layout()),
                     position: record.position(),
                     body: (0..record.body_words()).map(|word| record.get(word)).collect(),
                 };
                 if let Some(info) = info {
-                    all.insert((id, entity), (Seen { info, row: values }, raw));
+                    all.insert((id, entity), (Seen { info, row: rows.values }, raw));
                 }
             }
         }
