@@ -40,6 +40,8 @@ pub struct Row<Id: 'static> {
     pub categories: Categories,
     /// Where its keys are.
     pub keys: Keys,
+    /// It names no keys, and shows what any of them may hold: access rules must allow reading them all.
+    pub reads_every_key: bool,
     /// Hints for clients and proxies, in Redis' words.
     pub tips: &'static [&'static str],
     /// The chapter of the documentation.
@@ -163,6 +165,7 @@ impl<Id> Row<Id> {
             flags: Flags::NONE,
             categories: Categories::NONE,
             keys: Keys::None,
+            reads_every_key: false,
             tips: &[],
             group,
             since: "0.1.0",
@@ -187,6 +190,11 @@ impl<Id> Row<Id> {
 
     const fn keys(mut self, keys: Keys) -> Self {
         self.keys = keys;
+        self
+    }
+
+    const fn reading_every_key(mut self) -> Self {
+        self.reads_every_key = true;
         self
     }
 

@@ -90,6 +90,7 @@ fn check_row<Id>(row: &Row<Id>, names: &mut HashSet<&'static str>) {
     let is_movable = matches!(row.keys, Keys::Counted | Keys::CountedPairs | Keys::EventRows);
     assert_eq!(row.flags.has(Flag::Movablekeys), is_movable, "{name}");
     assert_eq!(row.keys != Keys::None, has_key(row.arguments), "{name}: keys and arguments disagree");
+    assert_eq!(row.reads_every_key, name == "window.top", "{name}: access rules are to know what it shows");
     if let Keys::Range { first, last, step } = row.keys {
         assert!(first > 0 && step > 0 && (last < 0 || last >= first), "{name}: {:?}", row.keys);
         assert!(

@@ -177,6 +177,11 @@ impl CommandRules {
         }
     }
 
+    /// Whether that is what others allow.
+    pub(super) fn allow_the_same_as(&self, other: &Self) -> bool {
+        self.allowed == other.allowed
+    }
+
     /// Whether that is every command there is.
     pub(super) fn is_all(&self) -> bool {
         self.allowed == Set::of_target(Target::All)

@@ -6,14 +6,15 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use super::rule::RuleError;
 use super::store::AclError;
-use super::users::{DEFAULT_USER, Users};
+use super::users::{DEFAULT_USER, USERS_BYTES_MAX, Users};
 
-/// Largest file read: room for as many users as there may be, with a few kilobytes each.
-const FILE_BYTES_MAX: u64 = 32 << 20;
+/// Largest file read: twice what all users but the default one may have, so that every file that is written can be read.
+const FILE_BYTES_MAX: u64 = 2 * USERS_BYTES_MAX as u64;
 /// Most problems that are named at once.
 const PROBLEMS_MAX: usize = 10;
 /// So much of a line is repeated in a message.
@@ -70,9 +71,14 @@ fn take_line<'a>(users: &mut Users, names: &mut Vec<&'a str>, line: &'a str) -> 
     names.push(name);
     // The default user of the file begins from nothing, as the others do.
     let reset = (name == DEFAULT_USER).then_some(&b"reset"[..]);
-    users
-        .set(name.as_bytes(), reset.into_iter().chain(words.map(str::as_bytes)))
-        .map_err(|error| error.to_string())
+    users.set(name.as_bytes(), reset.into_iter().chain(words.map(str::as_bytes))).map_err(|error| match error
+    {
+        // A word that is no rule may be a password that lacks its sign: the line and the reason are enough.
+        AclError::Rule { error: error @ RuleError::Syntax, .. } => {
+            format!("Error in ACL SETUSER modifier: {error}")
+        }
+        error => error.to_string(),
+    })
 }
 
 /// Replaces the file as a whole: after a crash it is the old one or the new one. Only its owner may read a new one.
@@ -82,9 +88,12 @@ pub(crate) fn write(path: &Path, users: &Users) -> io::Result<()> {
         _ => Path::new("."),
     };
     let mut file = tempfile::Builder::new().prefix(".aclfile-").tempfile_in(directory)?;
+    let mut lines = BufWriter::new(&mut file);
     for user in users.iter() {
-        writeln!(file, "{user}")?;
+        writeln!(lines, "{user}")?;
     }
+    lines.flush()?;
+    drop(lines);
     if let Ok(present) = fs::metadata(path) {
         file.as_file().set_permissions(present.permissions())?;
     }
@@ -140,6 +149,12 @@ mod tests {
         ] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
+        // A password that lacks its sign, and one that has the wrong one.
+        let error = parsed("user a on s3cret\nuser b on #s3cret\nuser c on (>s3cret").unwrap_err();
+        for part in ["users.acl:1: ", "users.acl:2: ", "users.acl:3: "] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+        assert!(!error.contains("s3cret"), "{error}");
         let many = parsed(&"nonsense\n".repeat(1000)).unwrap_err();
         assert!(many.len() < 2000, "{}", many.len());
     }
@@ -162,5 +177,36 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left there");
         let error = read(&directory.path().join("none"), "").unwrap_err().to_string();
         assert!(error.starts_with("Error loading ACLs, opening file '"), "{error}");
+    }
+
+    #[test]
+    fn as_many_users_as_there_may_be_are_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users.acl");
+        let mut users = Users::new("");
+        let channels: Vec<String> = (0..16).map(|index| format!("&{index}{}", "x".repeat(1000))).collect();
+        let rules = || channels.iter().map(String::as_bytes);
+        users.set(DEFAULT_USER.as_bytes(), [&b"resetchannels"[..]].into_iter().chain(rules())).unwrap();
+        let mut count = 0;
+        let error = loop {
+            match users.set(format!("u{count}").as_bytes(), rules()) {
+                Ok(()) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, AclError::TooManyBytes), "{error} after {count}");
+        write(&path, &users).unwrap();
+        let bytes = fs::metadata(&path).unwrap().len();
+        assert!(bytes > 9 * USERS_BYTES_MAX as u64 / 10 && bytes <= FILE_BYTES_MAX, "{bytes}");
+        let mut again = read(&path, "secret").unwrap();
+        assert_eq!(again.iter().len(), users.iter().len());
+        assert!(matches!(again.set(b"one_more", rules()), Err(AclError::TooManyBytes)));
+        users.replace(&again);
+        // Who goes makes room, and who is there already can be made smaller.
+        users.set(b"u1", [&b"resetchannels"[..]]).unwrap();
+        users.set(b"one_more", rules()).unwrap();
+        assert!(matches!(users.set(b"another", rules()), Err(AclError::TooManyBytes)));
+        users.remove([&b"u2"[..]].into_iter()).unwrap();
+        users.set(b"another", rules()).unwrap();
     }
 }

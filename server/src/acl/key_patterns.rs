@@ -52,7 +52,7 @@ impl Shape {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct KeyPattern {
     text: Box<str>,
     accesses: Accesses,
@@ -80,7 +80,7 @@ impl KeyPattern {
 }
 
 /// The key patterns of a user.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeyPatterns {
     is_all: bool,
     patterns: Vec<KeyPattern>,
@@ -128,20 +128,41 @@ impl KeyPatterns {
         Ok(())
     }
 
-    /// Whether a key may be used so. What looking took is added to `cost`. A key that is longer than any entity is nobody's.
+    /// Whether every key there may ever be can be read.
+    pub(super) fn allow_reading_all(&self) -> bool {
+        self.is_all || self.patterns.iter().any(|pattern| pattern.accesses.read && &*pattern.text == "*")
+    }
+
+    /// Whether a key may be used so; `None`: finding out would bring `cost`, to which it is added, above `cost_max`. A key that is
+    /// longer than any entity is nobody's.
     #[inline]
-    pub(super) fn allow(&self, key: &[u8], access: KeyAccess, cost: &mut usize) -> bool {
+    pub(super) fn allow(
+        &self,
+        key: &[u8],
+        access: KeyAccess,
+        cost: &mut usize,
+        cost_max: usize,
+    ) -> Option<bool> {
         if self.is_all {
-            return true;
+            return Some(true);
         }
         *cost += 1;
-        key.len() <= ENTITY_BYTES_MAX
-            && self.patterns.iter().any(|pattern| {
-                pattern.accesses.allow(access) && {
-                    *cost += pattern.cost(key);
-                    pattern.matches(key)
-                }
-            })
+        if *cost > cost_max {
+            return None;
+        }
+        if key.len() > ENTITY_BYTES_MAX {
+            return Some(false);
+        }
+        for pattern in self.patterns.iter().filter(|pattern| pattern.accesses.allow(access)) {
+            *cost += pattern.cost(key);
+            if *cost > cost_max {
+                return None;
+            }
+            if pattern.matches(key) {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 }
 
@@ -181,7 +202,9 @@ mod tests {
     }
 
     fn allow(patterns: &KeyPatterns, key: &str) -> (bool, bool) {
-        let one = |access| patterns.allow(key.as_bytes(), access, &mut 0);
+        let one = |access| {
+            patterns.allow(key.as_bytes(), access, &mut 0, usize::MAX).expect("it may cost what it costs")
+        };
         (one(KeyAccess::Read), one(KeyAccess::Write))
     }
 
@@ -222,6 +245,32 @@ mod tests {
         let patterns = patterns(&[("a*", Accesses::BOTH)]);
         assert_eq!(allow(&patterns, &"a".repeat(ENTITY_BYTES_MAX)), (true, true));
         assert_eq!(allow(&patterns, &"a".repeat(ENTITY_BYTES_MAX + 1)), (false, false));
+    }
+
+    #[test]
+    fn a_look_ends_before_it_costs_more_than_it_may() {
+        let patterns = patterns(&[("a*b*c", READ), ("k", READ), ("*x*", READ)]);
+        let (key, dear) = (b"k", [b'x'; 1000]);
+        let cost_max = 3;
+        assert_eq!(patterns.allow(key, KeyAccess::Read, &mut 0, cost_max), Some(true));
+        assert_eq!(patterns.allow(key, KeyAccess::Read, &mut 1, cost_max), None);
+        assert_eq!(patterns.allow(&dear, KeyAccess::Read, &mut 0, 100), None);
+        assert_eq!(patterns.allow(&dear, KeyAccess::Read, &mut 0, usize::MAX), Some(true));
+        assert_eq!(patterns.allow(&dear, KeyAccess::Write, &mut 0, 1), Some(false), "none is looked at");
+        assert_eq!(patterns.allow(&dear, KeyAccess::Write, &mut 1, 1), None);
+    }
+
+    #[test]
+    fn only_a_star_alone_is_every_key_whatever_it_is_called() {
+        for (text, accesses, expected) in [
+            ("*", READ, true),
+            ("*", WRITE, false),
+            ("*", Accesses::BOTH, true),
+            ("?*", Accesses::BOTH, false),
+        ] {
+            assert_eq!(patterns(&[("a", READ), (text, accesses)]).allow_reading_all(), expected, "{text}");
+        }
+        assert!(KeyPatterns::all().allow_reading_all() && !KeyPatterns::none().allow_reading_all());
     }
 
     #[test]

@@ -35,6 +35,16 @@ impl PasswordHash {
         Some(Self(hash))
     }
 
+    /// The digits.
+    pub(crate) fn digits(&self) -> [u8; HASH_DIGITS] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; HASH_DIGITS];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        digits
+    }
+
     /// Whether both are of the same password, in a time that does not tell where they differ.
     pub(crate) fn is(&self, other: &Self) -> bool {
         let difference =
@@ -46,7 +56,7 @@ impl PasswordHash {
 /// The digits.
 impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).expect("digits are ASCII"))
     }
 }
 

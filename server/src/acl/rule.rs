@@ -6,9 +6,11 @@ use super::command_rules::{CommandRules, Target};
 use super::key_patterns::{Accesses, KeyPatterns, PATTERN_BYTES_MAX, PATTERNS_MAX};
 use super::password::PasswordHash;
 use super::user::User;
+use crate::config::PASSWORD_BYTES_MAX;
 
-/// Longest rule: a password of 1,024 bytes, or a pattern.
-const RULE_BYTES_MAX: usize = 1025;
+/// Longest rule: a password with its sign, or a pattern.
+pub(super) const RULE_BYTES_MAX: usize = 1025;
+const _: () = assert!(RULE_BYTES_MAX == PASSWORD_BYTES_MAX + 1, "what can be set as requirepass is a rule");
 /// Most passwords of a user.
 const PASSWORDS_MAX: usize = 32;
 /// Most channel patterns of a user, of [`RULE_BYTES_MAX`] bytes each.
@@ -18,6 +20,7 @@ const CHANNELS_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RuleError {
     Syntax,
+    BadPattern,
     UnknownCommand,
     PatternBesideAll,
     ChannelBesideAll,
@@ -35,6 +38,9 @@ impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax => f.write_str("Syntax error"),
+            Self::BadPattern => {
+                f.write_str("Patterns are UTF-8 text without white space: use ? for each other byte")
+            }
             Self::UnknownCommand => f.write_str("Unknown command or category name in ACL"),
             Self::PatternBesideAll => f.write_str(
                 "Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try \
@@ -186,8 +192,12 @@ impl User {
 
 /// A pattern is text without white space, so that it can stand in a file.
 fn pattern_text(pattern: &[u8]) -> Result<&str, RuleError> {
-    let text = std::str::from_utf8(pattern).map_err(|_| RuleError::Syntax)?;
-    if text.contains(|c: char| c.is_whitespace() || c == '\0') { Err(RuleError::Syntax) } else { Ok(text) }
+    let text = std::str::from_utf8(pattern).map_err(|_| RuleError::BadPattern)?;
+    if text.contains(|c: char| c.is_whitespace() || c == '\0') {
+        Err(RuleError::BadPattern)
+    } else {
+        Ok(text)
+    }
 }
 
 /// `R~…`, `W~…`, `RW~…`: what a pattern is for, and the pattern.
@@ -285,7 +295,7 @@ mod tests {
             ("%RR~a", RuleError::Syntax),
             ("%X~a", RuleError::Syntax),
             ("%R", RuleError::Syntax),
-            ("~a\tb", RuleError::Syntax),
+            ("~a\tb", RuleError::BadPattern),
             ("+nosuch", RuleError::UnknownCommand),
             ("+@nosuch", RuleError::UnknownCommand),
             ("-client|nosuch", RuleError::UnknownCommand),
@@ -302,7 +312,8 @@ mod tests {
         }
         let mut long = User::new(1, "u");
         assert_eq!(long.apply(&[b'>'; RULE_BYTES_MAX + 1]), Err(RuleError::TooLong));
-        assert_eq!(long.apply(b"~\xFF"), Err(RuleError::Syntax));
+        assert_eq!(long.apply(b"~\xFF"), Err(RuleError::BadPattern));
+        assert_eq!(long.apply(b"%R~a\0"), Err(RuleError::BadPattern));
         for index in 0..PASSWORDS_MAX {
             long.apply(format!(">{index}").as_bytes()).unwrap();
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::log::DenialLog;
 use super::rule::RuleError;
-use super::users::{NAME_BYTES_MAX, RULES_MAX, USERS_MAX, Users};
+use super::users::{NAME_BYTES_MAX, RULES_MAX, USERS_BYTES_MAX, USERS_MAX, Users};
 
 /// So much of a rule is repeated in an error.
 const SHOWN_BYTES_MAX: usize = 128;
@@ -23,6 +23,7 @@ pub(crate) enum AclError {
     LongName,
     TooManyRules,
     TooManyUsers,
+    TooManyBytes,
     DefaultStays,
     /// What is wrong with the file: where, and what.
     File(String),
@@ -30,8 +31,12 @@ pub(crate) enum AclError {
 
 impl AclError {
     pub(super) fn rule(rule: &[u8], error: RuleError) -> Self {
-        let beginning = &rule[..rule.len().min(SHOWN_BYTES_MAX)];
-        Self::Rule { rule: String::from_utf8_lossy(beginning).into_owned(), error }
+        let rule = match rule {
+            // What is behind the sign is a password, or its hash, or may have one in it: it is in no error, so in no log.
+            [sign @ (b'>' | b'<' | b'#' | b'!' | b'('), _, ..] => format!("{}...", char::from(*sign)),
+            _ => String::from_utf8_lossy(&rule[..rule.len().min(SHOWN_BYTES_MAX)]).into_owned(),
+        };
+        Self::Rule { rule, error }
     }
 }
 
@@ -43,6 +48,11 @@ impl fmt::Display for AclError {
             Self::LongName => write!(f, "Usernames have at most {NAME_BYTES_MAX} bytes"),
             Self::TooManyRules => write!(f, "More than {RULES_MAX} rules at once"),
             Self::TooManyUsers => write!(f, "There are {USERS_MAX} users, and no more are possible"),
+            Self::TooManyBytes => write!(
+                f,
+                "All users together would have more than {USERS_BYTES_MAX} bytes as ACL LIST shows them: remove some, or give them \
+                 fewer and shorter patterns"
+            ),
             Self::DefaultStays => f.write_str("The 'default' user cannot be removed"),
             Self::File(problem) => f.write_str(problem),
         }

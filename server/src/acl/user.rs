@@ -33,6 +33,8 @@ pub(crate) enum Denied<'a> {
     Command,
     /// One of its keys.
     Key(&'a [u8]),
+    /// It names no keys, and needs the right to read them all.
+    EveryKey,
 }
 
 /// How far a look at the keys of a command has come.
@@ -40,8 +42,8 @@ pub(crate) enum Denied<'a> {
 pub(crate) enum KeyCheck<'a> {
     /// All of them may be used.
     Allowed,
-    /// This one may not.
-    Denied(&'a [u8]),
+    /// What it may not.
+    Denied(Denied<'a>),
     /// So many may; to look at the others is work for later.
     Unfinished { keys: usize },
     /// The arguments that say where they are contradict the request.
@@ -101,7 +103,13 @@ impl User {
         self.commands.allow(resolved) || flags.has(Flag::NoAuth)
     }
 
-    /// Whether it may use the keys of a command, the first `known` of which it may. Ends when about `cost_max` patterns were looked at.
+    /// Whether commands and keys are the same to both.
+    pub(crate) fn may_the_same_as(&self, other: &Self) -> bool {
+        self.commands.allow_the_same_as(&other.commands) && self.keys == other.keys
+    }
+
+    /// Whether it may use the keys of a command, the first `known` of which it may. Ends before more than `cost_max` patterns are looked
+    /// at, but not before the first of the keys that are not known.
     pub(crate) fn check_keys<'a>(
         &self,
         resolved: &Resolved,
@@ -111,6 +119,11 @@ impl User {
     ) -> KeyCheck<'a> {
         if self.keys.is_all() {
             return KeyCheck::Allowed;
+        }
+        if resolved.subcommand.map_or(resolved.command.reads_every_key, |sub| sub.reads_every_key)
+            && !self.keys.allow_reading_all()
+        {
+            return KeyCheck::Denied(Denied::EveryKey);
         }
         let (positions, access) = match resolved.subcommand {
             Some(sub) => (key_positions(sub, request), sub.key_access()),
@@ -123,12 +136,13 @@ impl User {
         };
         let mut cost = 0;
         for (index, at) in positions.enumerate().skip(known) {
-            if cost >= cost_max {
-                return KeyCheck::Unfinished { keys: index };
-            }
             let key = request.at(at);
-            if !self.keys.allow(key, access, &mut cost) {
-                return KeyCheck::Denied(key);
+            // Every look gets further, if only by a key.
+            let key_cost_max = if index == known { usize::MAX } else { cost_max };
+            match self.keys.allow(key, access, &mut cost, key_cost_max) {
+                Some(true) => {}
+                Some(false) => return KeyCheck::Denied(Denied::Key(key)),
+                None => return KeyCheck::Unfinished { keys: index },
             }
         }
         KeyCheck::Allowed
@@ -193,6 +207,10 @@ impl Denied<'_> {
             ),
             // Which one would be an answer about keys that the user may not ask for.
             Self::Key(_) => "No permissions to access a key".to_owned(),
+            Self::EveryKey => format!(
+                "No permissions to access every key: '{}' shows values of any entity, and needs the right to read them all (~* or %R~*)",
+                resolved.command.name
+            ),
         }
     }
 }

@@ -15,6 +15,9 @@ pub(super) const NAME_BYTES_MAX: usize = 256;
 /// Most rules of one ACL SETUSER, or of a line of the file.
 pub(super) const RULES_MAX: usize = 1024;
 
+/// Most bytes of all users but the default one as the lines of a file: what ACL LIST replies, and ACL SAVE writes.
+pub(super) const USERS_BYTES_MAX: usize = 16 << 20;
+
 /// All users; the default one is always among them.
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
@@ -22,15 +25,17 @@ pub(crate) struct Users {
     pub(crate) version: u64,
     next_id: u64,
     by_name: BTreeMap<Box<str>, Arc<User>>,
+    /// Of those that [`USERS_BYTES_MAX`] is about.
+    bytes: usize,
 }
 
 impl Users {
     /// The default user alone, who may do everything, with this password; an empty one: with none.
     pub(crate) fn new(requirepass: &str) -> Self {
-        let mut users = Self { version: 0, next_id: 0, by_name: BTreeMap::new() };
+        let mut users = Self { version: 0, next_id: 0, by_name: BTreeMap::new(), bytes: 0 };
         let rules: [&[u8]; 4] = [b"on", b"~*", b"&*", b"+@all"];
         users.set(DEFAULT_USER.as_bytes(), rules).expect("these are rules");
-        users.set_requirepass(requirepass).expect("as it was checked when it was set");
+        users.set_requirepass(requirepass).expect("`Config::validate` has checked its length");
         users
     }
 
@@ -56,7 +61,9 @@ impl Users {
         rules: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), AclError> {
         let name = check_name(name)?;
-        let mut user = match self.by_name.get(name) {
+        let present = self.by_name.get(name);
+        let other_bytes = self.bytes - present.map_or(0, |user| counted_bytes(user));
+        let mut user = match present {
             Some(user) => User::clone(user),
             None if self.by_name.len() >= USERS_MAX => return Err(AclError::TooManyUsers),
             None => {
@@ -65,6 +72,11 @@ impl Users {
             }
         };
         apply_all(&mut user, rules)?;
+        let bytes = other_bytes + counted_bytes(&user);
+        if bytes > USERS_BYTES_MAX {
+            return Err(AclError::TooManyBytes);
+        }
+        self.bytes = bytes;
         self.by_name.insert(name.into(), Arc::new(user));
         Ok(())
     }
@@ -80,7 +92,8 @@ impl Users {
         let before = self.by_name.len();
         for name in names {
             if let Ok(name) = std::str::from_utf8(name) {
-                self.by_name.remove(name);
+                let removed = self.by_name.remove(name);
+                self.bytes -= removed.map_or(0, |user| counted_bytes(&user));
             }
         }
         Ok(before - self.by_name.len())
@@ -117,7 +130,14 @@ impl Users {
             by_name.insert(other.name().into(), user);
         }
         self.by_name = by_name;
+        self.bytes = others.bytes;
     }
+}
+
+/// Bytes of a user's line. The default user is always there and has bounds of its own; were it counted, whether a file fits would
+/// depend on where in it that user stands.
+fn counted_bytes(user: &User) -> usize {
+    if user.name() == DEFAULT_USER { 0 } else { user.to_string().len() + 1 }
 }
 
 /// Applies rules in their order. After an error the user is changed halfway.

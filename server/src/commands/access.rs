@@ -9,6 +9,7 @@ use crate::connection::Session;
 use crate::shard::Core;
 
 /// Key patterns that one turn of a connection looks at, as [`crate::acl::User::check_keys`] counts them: about a millisecond.
+/// A turn reads the command's arguments again, so one with more arguments than this looks at so many patterns instead.
 const KEY_COST_MAX: usize = 32 << 10;
 
 /// Answers with an error if the command may not be executed, or says that it is for a later turn. Costs one look at a flag where the user
@@ -47,7 +48,8 @@ fn refuse_limited(
         return Some(Flow::Done);
     }
     let identity = &mut session.identity;
-    match identity.user().check_keys(resolved, request, identity.keys_known, KEY_COST_MAX) {
+    let cost_max = KEY_COST_MAX.max(request.len());
+    match identity.user().check_keys(resolved, request, identity.keys_known, cost_max) {
         KeyCheck::Allowed => {
             identity.keys_known = 0;
             None
@@ -56,7 +58,7 @@ fn refuse_limited(
             identity.keys_known = keys;
             Some(Flow::Later)
         }
-        KeyCheck::Denied(key) => Some(deny(core, session, resolved, Denied::Key(key))),
+        KeyCheck::Denied(denied) => Some(deny(core, session, resolved, denied)),
         KeyCheck::NotFound(error) => {
             identity.keys_known = 0;
             core.stage_error(session, format_args!("ERR {error}"));
@@ -74,6 +76,7 @@ fn deny(core: &mut Core, session: &mut Session, resolved: &Resolved, denied: Den
             (Reason::Command, resolved.subcommand.map_or(resolved.command.name, |sub| sub.name).as_bytes())
         }
         Denied::Key(key) => (Reason::Key, key),
+        Denied::EveryKey => (Reason::Key, &b"*"[..]),
     };
     let client = &session.client;
     core.shared.acl.log.add(reason, object, user.name().as_bytes(), core.now_ms, || client.line());

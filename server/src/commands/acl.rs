@@ -108,7 +108,7 @@ fn get_user(call: &mut Call<'_>) -> Flow {
     user.flags().for_each(|flag| reply::bulk(out, flag.as_bytes()));
     reply::bulk(out, b"passwords");
     reply::array(out, user.passwords().len());
-    user.passwords().iter().for_each(|password| reply::bulk(out, password.to_string().as_bytes()));
+    user.passwords().iter().for_each(|password| reply::bulk(out, &password.digits()));
     for (name, text) in
         [("commands", user.commands_text()), ("keys", user.keys_text()), ("channels", user.channels_text())]
     {
@@ -238,7 +238,7 @@ fn dry_run(call: &mut Call<'_>) -> Flow {
     let denied = if user.may(&resolved) {
         match user.check_keys(&resolved, request, 0, DRYRUN_COST_MAX) {
             KeyCheck::Allowed => None,
-            KeyCheck::Denied(key) => Some(Denied::Key(key)),
+            KeyCheck::Denied(denied) => Some(denied),
             KeyCheck::Unfinished { keys } => {
                 return call
                     .error(format_args!("ERR too many keys for a dry run: the first {keys} are allowed"));

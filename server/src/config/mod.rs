@@ -16,7 +16,7 @@ use windrow_window::duration::DAY_MS;
 
 pub use example::example_toml;
 pub use flags::{arguments, from_matches};
-pub(crate) use setting::FIXED;
+pub(crate) use setting::{FIXED, PASSWORD_BYTES_MAX};
 pub use setting::{SETTINGS, Setting};
 pub use windrow_durability::AppendFsync;
 
@@ -178,6 +178,12 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         if self.bind.is_empty() {
             return Err("bind: at least one address is needed".to_owned());
+        }
+        if self.requirepass.len() > PASSWORD_BYTES_MAX {
+            return Err(format!(
+                "requirepass has {} bytes: give at most {PASSWORD_BYTES_MAX}",
+                self.requirepass.len()
+            ));
         }
         if self.output_soft_bytes > self.output_hard_bytes {
             return Err(format!(

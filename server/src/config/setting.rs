@@ -416,7 +416,8 @@ pub(crate) static FIXED: &[(&str, &str)] = &[
 ];
 
 const LOGLEVELS: [&str; 5] = ["debug", "verbose", "notice", "warning", "nothing"];
-const PASSWORD_BYTES_MAX: usize = 1_024;
+/// Longest password that a setting gives.
+pub(crate) const PASSWORD_BYTES_MAX: usize = 1_024;
 const SECONDS_MAX: u64 = 10 * 365 * 86_400;
 
 /// The setting of this name; case does not matter, `_` reads as `-`.

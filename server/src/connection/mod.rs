@@ -16,7 +16,7 @@ use windrow_protocol::command::CommandId;
 use windrow_protocol::{Args, Limits, Parser, Proto};
 
 pub(crate) use client::{Activity, Client, Clients};
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Adopted, Identity};
 pub(crate) use input::{Filled, Input};
 pub(crate) use output::Output;
 pub(crate) use replies::{ReplySlots, ReplyTo};
@@ -167,6 +167,11 @@ impl Session {
     #[inline]
     pub(crate) fn count_command(&mut self) {
         self.commands += 1;
+    }
+
+    /// Whether it is in the midst of a command that goes on tick by tick, once begun, without asking again whether it may.
+    pub(crate) fn is_amid_command(&self) -> bool {
+        self.job.is_some() || (self.state == State::Parked && self.last_command == Some(CommandId::WindowTop))
     }
 
     /// Ends a command: CLIENT REPLY SKIP holds for one.

@@ -181,7 +181,11 @@ impl ShardLoop {
                 return Next::Go;
             }
             Flow::NoCredit => return Next::NoCredit,
-            Flow::Later => return Next::Later,
+            Flow::Later => {
+                // Looking is work, too.
+                *left = left.saturating_sub(ROWS_PER_TURN);
+                return Next::Later;
+            }
             Flow::AfterStaged => {
                 self.run_staged();
                 return Next::Go;

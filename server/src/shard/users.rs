@@ -4,10 +4,11 @@ use windrow_protocol::command::CommandId;
 
 use super::tick::ShardLoop;
 use crate::admin::AdminMessage;
-use crate::connection::State;
+use crate::connection::{Adopted, State};
 
 impl ShardLoop {
-    /// Goes by the newest users from here on: every connection by its own, and those whose user is gone close.
+    /// Goes by the newest users from here on: every connection by its own. Those close whose user is gone, or is denied something in the
+    /// midst of a command of many rows: its replies cannot end in any other way that a client would understand.
     pub(super) fn adopt_users(&mut self) {
         if self.core.users.version == self.shared.acl.version() {
             return;
@@ -16,8 +17,10 @@ impl ShardLoop {
         let mut closed = Vec::new();
         for connection in self.connections.iter_mut() {
             let session = &mut connection.session;
-            if session.identity.adopt(&self.core.users) {
-                continue;
+            match session.identity.adopt(&self.core.users) {
+                Adopted::Unharmed => continue,
+                Adopted::Limited if !session.is_amid_command() => continue,
+                Adopted::Limited | Adopted::Gone => {}
             }
             // Who has removed itself learns that it has.
             if session.state == State::Parked && session.last_command == Some(CommandId::Acl) {

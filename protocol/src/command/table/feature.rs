@@ -291,6 +291,7 @@ pub(super) const WINDOW_RANGE: Command = Row::new(CommandId::WindowRange, "windo
 pub(super) const WINDOW_TOP: Command = Row::new(CommandId::WindowTop, "window.top", 4, Group::Window)
     .flags(&[Flag::Readonly])
     .categories(&[Category::Window, Category::Keyspace])
+    .reading_every_key()
     .complexity(
         "O(N*M) where N is the number of entities of all streams and M the number of buckets in the window, in small slices",
     )

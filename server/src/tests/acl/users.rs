@@ -6,7 +6,7 @@ use windrow_storage::disk::MemDisk;
 
 use super::super::harness::{Client, Reply, command, config, start, start_on};
 use super::{login, pong, texts};
-use crate::Config;
+use crate::{Config, Server};
 
 #[test]
 fn a_user_logs_in_by_its_password_and_is_known_by_its_name() {
@@ -108,6 +108,11 @@ fn requirepass_is_the_password_of_the_default_user() {
     waiting.ask("PING").assert_error("NOAUTH");
     admin.ask("ACL SETUSER default nopass").assert_ok();
     assert_eq!(waiting.ask("PING"), pong());
+    // Who was let in without a password, having come when one was needed, needs it again.
+    admin.ask("ACL SETUSER default >fourth").assert_ok();
+    waiting.ask("PING").assert_error("NOAUTH");
+    assert_eq!(admin.ask("PING"), pong(), "who is in stays in");
+    admin.ask("ACL SETUSER default nopass").assert_ok();
     Client::connect(&running).ask("AUTH x").assert_error("ERR AUTH <password> called without any password");
     admin.ask("ACL SETUSER default off").assert_ok();
     Client::connect(&running).ask("PING").assert_error("NOAUTH");
@@ -165,7 +170,7 @@ fn users_are_shown_as_redis_shows_them() {
         ]
     );
     assert_eq!(admin.ask("ACL GETUSER nobody"), Reply::Null);
-    admin.ask("ACL SETUSER bob (~x +ping)").assert_error("modifier '(~x': Selectors are not supported");
+    admin.ask("ACL SETUSER bob (~x +ping)").assert_error("modifier '(...': Selectors are not supported");
     admin.ask("ACL SETUSER bob ~*").assert_ok();
     admin.ask("ACL SETUSER bob ~c").assert_error("Adding a pattern after the * pattern");
 }
@@ -208,4 +213,35 @@ fn categories_passwords_and_dry_runs() {
         .assert_error("ERR wrong number of arguments for 'window.get' command");
     let help = admin.ask("ACL HELP").array();
     assert!(help.len() > 20 && help.iter().all(|line| matches!(line, Reply::Simple(_))));
+}
+
+#[test]
+fn what_stands_behind_the_sign_of_a_password_is_in_no_error() {
+    let running = start(1);
+    let mut admin = Client::connect(&running);
+    for rule in ["<s3cret", "#s3cret", "!s3cret", "(>s3cret"] {
+        let Reply::Error(text) = admin.ask(&format!("ACL SETUSER bob on {rule}")) else {
+            panic!("{rule} is a mistake")
+        };
+        let shown = format!("ERR Error in ACL SETUSER modifier '{}...': ", &rule[..1]);
+        assert!(text.starts_with(&shown) && !text.contains("s3cret"), "{text}");
+    }
+    let Reply::Error(text) = admin.ask(&format!("ACL SETUSER bob >{}", "s3cret".repeat(200))) else {
+        panic!("it is too long")
+    };
+    assert!(text.contains("A rule has at most 1025 bytes") && !text.contains("s3cret"), "{text}");
+    admin.ask("ACL SETUSER bob ~\u{a0}").assert_error("Patterns are UTF-8 text without white space: use ?");
+}
+
+#[test]
+fn a_server_does_not_start_with_a_password_that_is_too_long_to_be_a_rule() {
+    for (bytes, error) in [(1_024, None), (1_025, Some("requirepass has 1025 bytes: give at most 1024"))] {
+        let config = Config { requirepass: "x".repeat(bytes), ..config(1) };
+        let outcome = Server::start_on(config, Arc::new(MemDisk::new()), crate::clock::Clock::system());
+        match (outcome, error) {
+            (Ok(_), None) => {}
+            (Err(found), Some(error)) => assert!(found.to_string().contains(error), "{found}"),
+            (outcome, _) => panic!("{bytes} bytes: {:?}", outcome.err()),
+        }
+    }
 }
