@@ -141,3 +141,28 @@ fn it_ends_when_its_client_goes_and_the_next_one_has_its_turn() {
         eventually("the turn is free", || client.ask("WINDOW.TOP s sum(v):1h 1") == expected);
     }
 }
+
+#[test]
+fn the_scan_of_who_is_denied_it_meanwhile_ends_and_others_get_their_turn() {
+    for shards in [1, 4] {
+        let (running, mut admin) = filled(shards);
+        for _ in 0..10 {
+            admin.ask("ACL SETUSER bob on >x ~* +window.top").assert_ok();
+            let mut bob = Client::connect(&running);
+            bob.ask("AUTH bob x").assert_ok();
+            let mut bytes = Vec::new();
+            command(&mut bytes, "WINDOW.TOP s sum(v):1h 1");
+            bob.send(&bytes);
+            admin.ask("ACL SETUSER bob -window.top").assert_ok();
+            // It was answered before, or came after, or was in the midst of it; then it is closed.
+            match bob.try_read() {
+                Some(Reply::Error(text)) => assert!(text.starts_with("NOPERM"), "{text}"),
+                Some(reply) => assert_eq!(reply.array().len(), 1),
+                None => {}
+            }
+            eventually("others get their turn", || {
+                !matches!(admin.ask("WINDOW.TOP s sum(v):1h 1"), Reply::Error(_))
+            });
+        }
+    }
+}
