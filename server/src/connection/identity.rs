@@ -58,3 +58,45 @@ impl Identity {
         self.may_everything
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(users: &mut Users, name: &str, rules: &str) {
+        users.set(name.as_bytes(), rules.split(' ').map(str::as_bytes)).unwrap();
+    }
+
+    #[test]
+    fn a_connection_does_not_become_who_came_after_its_user() {
+        let mut users = Users::new("");
+        set(&mut users, "bob", "on +ping");
+        let mut identity = Identity::new(&users);
+        identity.become_user(Arc::clone(users.get(b"bob").unwrap()));
+        set(&mut users, "bob", "off +@all allkeys");
+        assert!(identity.adopt(&users) && identity.is_authenticated() && identity.may_everything());
+        users.remove([&b"bob"[..]].into_iter()).unwrap();
+        set(&mut users, "bob", "on +@all allkeys");
+        assert!(!identity.adopt(&users));
+    }
+
+    #[test]
+    fn who_waits_to_log_in_need_not_once_the_default_user_is_open() {
+        let mut users = Users::new("secret");
+        let mut identity = Identity::new(&users);
+        assert!(identity.adopt(&users) && !identity.is_authenticated() && !identity.may_everything());
+        users.set_requirepass("").unwrap();
+        assert!(identity.adopt(&users) && identity.is_authenticated() && identity.may_everything());
+        users.set_requirepass("again").unwrap();
+        assert!(identity.adopt(&users) && identity.is_authenticated(), "who is in stays in");
+    }
+
+    #[test]
+    fn what_is_known_of_keys_ends_with_the_rules_that_it_was_known_by() {
+        let users = Users::new("");
+        let mut identity = Identity::new(&users);
+        identity.keys_known = 7;
+        assert!(identity.adopt(&users));
+        assert_eq!(identity.keys_known, 0);
+    }
+}

@@ -152,8 +152,8 @@ impl ShardLoop {
         self.note_events(events);
         self.read_mail();
         self.core.refresh_config();
-        self.adopt_users();
         self.adopt_catalogue();
+        self.adopt_users();
         self.accept();
         self.time.next_phase();
         self.take_turns();
