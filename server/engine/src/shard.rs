@@ -234,6 +234,14 @@ impl Shard {
         Hint { hash, place: self.store.prefetch_record(hash, lines) }
     }
 
+    /// Between the stages: starts to load more cache lines of the record, if stage two has found it.
+    #[inline]
+    pub fn prefetch_lines(&self, hint: Hint, lines: std::ops::Range<usize>) {
+        if let Some(place) = hint.place {
+            self.store.prefetch_lines(place, lines);
+        }
+    }
+
     /// Stage three of a batch, for an operation whose record stage two has brought: starts to load the cells that it will change.
     #[inline]
     pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {

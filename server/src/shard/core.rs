@@ -14,7 +14,7 @@ use windrow_engine::{
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Value};
 
-use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
+use super::peers::{LINES_OF_A_WRITE, Peers};
 use super::read_cache::ReadCache;
 use super::row::{write_pairs, write_row};
 use super::staged::{Item, Staged};
@@ -518,14 +518,21 @@ impl Core {
         match &item.kind {
             ItemKind::Add => item.hint = engine.prefetch_record(item.hint.hash, LINES_OF_A_WRITE),
             ItemKind::Read { read, owner, .. } => {
-                let lines = lines_of_a_read(&read.stream);
                 if *owner == self.id {
-                    item.hint = engine.prefetch_record(item.hint.hash, lines);
+                    item.hint = engine.prefetch_record(item.hint.hash, 1);
                 } else {
-                    peers.prefetch_record(*owner, item.hint.hash, lines);
+                    peers.prefetch_record(*owner, item.hint.hash, read.lines);
                 }
             }
             ItemKind::Literal => {}
+        }
+    }
+
+    /// Behind stage two: the lines of the item's record that it did not ask for.
+    #[inline]
+    pub(super) fn prefetch_rest(&self, item: &Item) {
+        if let (Some(engine), ItemKind::Read { read, .. }) = (&self.engine, &item.kind) {
+            engine.prefetch_lines(item.hint, 1..read.lines);
         }
     }
 

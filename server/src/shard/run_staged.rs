@@ -10,8 +10,11 @@ use super::tick::ShardLoop;
 use crate::connection::{Connection, ReplyTo};
 use crate::shard::Core;
 
-/// So many items ahead of the one that is executed, records are prefetched.
-const RECORDS_AHEAD: usize = 16;
+/// Records are looked for in groups of so many, one group ahead of the one that is executed: so the waits for their addresses to be
+/// translated overlap, which a prefetch does not hide.
+const GROUP: usize = 16;
+/// So many items ahead of the one that is executed, the rest of a record's lines: fewer at once than the processor can wait for.
+const LINES_AHEAD: usize = 8;
 /// So many items ahead, the cells that an operation will change.
 const CELLS_AHEAD: usize = 6;
 
@@ -24,13 +27,15 @@ impl ShardLoop {
         let mut staged = std::mem::take(&mut self.core.staged);
         let (items, payload) = staged.parts();
         let Self { core, connections, touched, scratch, .. } = self;
-        for item in items.iter_mut().take(RECORDS_AHEAD) {
-            core.prefetch(item);
-        }
+        items.iter_mut().take(GROUP).for_each(|item| core.prefetch(item));
+        items.iter().take(LINES_AHEAD).for_each(|item| core.prefetch_rest(item));
         let mut start = 0;
         for index in 0..items.len() {
-            if let Some(later) = items.get_mut(index + RECORDS_AHEAD) {
-                core.prefetch(later);
+            if index.is_multiple_of(GROUP) {
+                items.iter_mut().skip(index + GROUP).take(GROUP).for_each(|item| core.prefetch(item));
+            }
+            if let Some(later) = items.get(index + LINES_AHEAD) {
+                core.prefetch_rest(later);
             }
             let ahead = index + CELLS_AHEAD;
             if let (Some(before), Some(later)) = (items.get(ahead - 1), items.get(ahead))

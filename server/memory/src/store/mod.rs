@@ -119,6 +119,12 @@ impl Store {
         index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines)
     }
 
+    /// Between the stages: starts to load more cache lines of what [`Store::prefetch_record`] found.
+    #[inline]
+    pub fn prefetch_lines(&self, hint: Handle, lines: std::ops::Range<usize>) {
+        index::prefetch_lines(&self.shared.region, hint, lines);
+    }
+
     /// Between the stages: what probably is the record, to [prefetch](Record::prefetch) what its head says will be wanted.
     /// `None` where there is no record, or its chunk is not [adopted](Store::with_image) yet.
     #[inline]
