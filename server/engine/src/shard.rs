@@ -677,8 +677,7 @@ impl Shard {
     pub(crate) fn body(&self, stream: StreamId, entity: &[u8], hint: Hint) -> Option<Body<'_>> {
         let key = Key { hash: hint.hash, stream: stream.0, entity };
         debug_assert_eq!(key, self.hash_key.key(stream, entity), "the hint is of another entity");
-        let place = self.store.find_near(&key, hint.place)?;
-        Some(Body(self.store.record(place)))
+        self.store.record_near(&key, hint.place).map(Body)
     }
 
     /// A small step of upkeep, some tens of microseconds: reclaims dead entities and records of dropped streams among the next

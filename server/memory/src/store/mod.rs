@@ -142,6 +142,13 @@ impl Store {
         hint.filter(is_it).or_else(|| self.find(key))
     }
 
+    /// As [`Store::find_near`], to be read at once.
+    #[inline]
+    pub fn record_near(&self, key: &Key<'_>, hint: Option<Handle>) -> Option<Record<'_>> {
+        let near = hint.and_then(|handle| self.peek(handle)).filter(|record| record.is_of(key));
+        near.or_else(|| self.find(key).map(|handle| self.record(handle)))
+    }
+
     /// The record of a key.
     #[inline]
     pub fn find(&self, key: &Key<'_>) -> Option<Handle> {
