@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use siphasher::sip::SipHasher13;
 use windrow_memory::{Edit, Key, Record};
+use windrow_window::words::LANES;
 use windrow_window::{Words, WordsMut};
 
 use crate::catalogue::StreamId;
@@ -41,6 +42,16 @@ impl Words for Body<'_> {
     #[inline]
     fn fold<B>(&self, range: Range<usize>, initial: B, fold: impl FnMut(B, u64) -> B) -> B {
         self.0.fold(range, initial, fold)
+    }
+
+    #[inline]
+    fn fold_lanes<B: Copy>(
+        &self,
+        range: Range<usize>,
+        initial: [B; LANES],
+        fold: impl FnMut(B, u64) -> B,
+    ) -> [B; LANES] {
+        self.0.fold_lanes(range, initial, fold)
     }
 
     #[inline]

@@ -8,10 +8,10 @@ use crate::heap::Heap;
 use crate::layout::Layout;
 use crate::moments::{Decayed, Moments, Spreading};
 use crate::query::{Feature, Query};
-use crate::read_time::ReadTime;
+use crate::read_time::{ReadTime, Window};
 use crate::sketch::{INLINE, Scratch, Sketch};
 use crate::value::Value;
-use crate::words::Words;
+use crate::words::{LANES, Words};
 
 /// Evaluates every feature for one entity, in order, onto `out`. `body` is `None` for an entity that is unknown.
 pub fn evaluate<W: Words + ?Sized>(
@@ -22,15 +22,26 @@ pub fn evaluate<W: Words + ?Sized>(
     out: &mut Vec<Value>,
 ) {
     let live = body.filter(|words| is_live(layout, *words, time.clock));
-    out.extend(features.iter().map(|feature| match (time.window(layout, feature), live) {
-        (None, _) if !time.present => Value::Null,
-        (_, None) => empty(layout, feature.aggregate),
-        (None, Some(words)) => {
-            Lifetime { layout, words, aggregate: feature.aggregate }.value(feature.aggregate, time.t)
+    // Features of one window mostly stand together.
+    let mut last: Option<(&Feature, Window, Buckets<'_, W>)> = None;
+    out.extend(features.iter().map(|feature| {
+        if let Some((of, window, buckets)) = &last
+            && (of.tier, of.length) == (feature.tier, feature.length)
+        {
+            return buckets.value(feature.aggregate, window.length_ms, window.t);
         }
-        (Some(window), Some(words)) => {
-            let buckets = Buckets::new(layout, words, window.tier, window.from, window.to);
-            buckets.value(feature.aggregate, window.length_ms, window.t)
+        match (time.window(layout, feature), live) {
+            (None, _) if !time.present => Value::Null,
+            (_, None) => empty(layout, feature.aggregate),
+            (None, Some(words)) => {
+                Lifetime { layout, words, aggregate: feature.aggregate }.value(feature.aggregate, time.t)
+            }
+            (Some(window), Some(words)) => {
+                let buckets = Buckets::new(layout, words, window.tier, window.from, window.to);
+                let value = buckets.value(feature.aggregate, window.length_ms, window.t);
+                last = Some((feature, window, buckets));
+                value
+            }
         }
     }));
 }
@@ -315,8 +326,27 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
     }
 
     fn sum_float(&self, partial: Partial) -> f64 {
-        // Not `sum()`: its neutral element is −0.
-        self.fold(partial, 0.0, |sum, word| sum + f64::from_bits(word))
+        let column = self.column(partial);
+        let base = self.ring.column_base(column);
+        let add = |sum: f64, word| sum + f64::from_bits(word);
+        // A bucket's lane is a matter of its index, not of where it stands: so the same buckets have the same sum to the last bit in a
+        // ring of any shape. Empty ones change none.
+        let lane_of = |slot| self.ring.bucket_in(self.words, slot) as usize % LANES;
+        let mut lanes = [0.0; LANES];
+        for (from, to) in self.runs {
+            if self.ring.shape.dense {
+                let first = lane_of(from);
+                lanes.rotate_left(first);
+                lanes = self.words.fold_lanes(base + from..base + to, lanes, add);
+                lanes.rotate_right(first);
+            } else {
+                for slot in from..to {
+                    let lane = &mut lanes[lane_of(slot)];
+                    *lane = add(*lane, self.words.get(base + slot));
+                }
+            }
+        }
+        (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
     }
 
     fn float_extreme(&self, partial: Partial) -> f64 {
