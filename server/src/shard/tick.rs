@@ -278,6 +278,13 @@ impl ShardLoop {
 
     fn take_turns(&mut self) {
         if self.drain_since_ms.is_some() {
+            // No turn comes any more: rows that wait for more of them leave as they are.
+            while let Some(index) = self.ready.pop_front() {
+                if let Some(connection) = self.connections.at(index) {
+                    connection.is_queued = false;
+                }
+                self.touch(index);
+            }
             return;
         }
         let work_max = self.quota.work_max();

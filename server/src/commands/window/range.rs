@@ -64,6 +64,6 @@ pub(in super::super) fn range_piece(
 ) -> bool {
     let (from, to) = (piece * ROWS_PER_TURN, ((piece + 1) * ROWS_PER_TURN).min(plan.pairs));
     let what = ReadWhat::Pairs { plan: Arc::clone(plan), from: from as u32, to: to as u32 };
-    let read = Rc::new(PreparedRead { stream: Arc::clone(stream), what });
+    let read = Rc::new(PreparedRead::new(Arc::clone(stream), what));
     issue_row(core, session, &read, time, entity, reply_to)
 }

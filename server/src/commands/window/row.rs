@@ -169,7 +169,7 @@ fn stage(
 ) {
     core.staged.payload().extend_from_slice(entity);
     let reply_to = reply_to.unwrap_or_else(|| session.local_reply());
-    let hash = core.find_ahead(owner, read.stream.id, entity);
+    let hash = core.hash(read.stream.id, entity);
     session.staged_elsewhere += u32::from(owner != core.id);
     let kind = StagedKind::Read { read: Rc::clone(read), proto: session.proto, time, owner };
     core.staged.push(session.id.index, reply_to, kind, hash);
