@@ -9,7 +9,7 @@ use crate::Request;
 const ECHOED_BYTES_MAX: usize = 128;
 
 /// Commands of the specification that are not built yet.
-const NOT_BUILT: [&str; 3] = ["ACL", "LATENCY", "SLOWLOG"];
+const NOT_BUILT: [&str; 1] = ["ACL"];
 
 /// The request is refused, the connection goes on: reply `-ERR ` and this text, in Redis' words.
 #[derive(Clone, Debug, PartialEq, Eq)]

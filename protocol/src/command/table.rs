@@ -3,6 +3,7 @@
 mod connection;
 mod feature;
 mod server;
+mod watching;
 
 use super::{Command, CommandId};
 
@@ -38,6 +39,8 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     server::INFO,
     server::CONFIG,
     server::MEMORY,
+    watching::SLOWLOG,
+    watching::LATENCY,
     server::DBSIZE,
     server::TIME,
     server::FLUSHALL,

@@ -9,6 +9,7 @@ use super::staged::{Item, ItemKind};
 use super::tick::ShardLoop;
 use crate::connection::{Connection, ReplyTo};
 use crate::shard::Core;
+use crate::timing::{STRETCH_ITEMS, Stretches};
 
 /// So many items ahead of the one that is executed, records are prefetched.
 const RECORDS_AHEAD: usize = 16;
@@ -18,9 +19,19 @@ const CELLS_AHEAD: usize = 6;
 impl ShardLoop {
     /// Executes what is staged.
     pub(super) fn run_staged(&mut self) {
-        if self.core.staged.is_empty() {
-            return;
+        if !self.core.staged.is_empty() {
+            self.run_batch(Some(Stretches::begin()));
         }
+    }
+
+    /// Executes what is staged: all of it is a command that is being timed.
+    pub(super) fn run_alone(&mut self) {
+        if !self.core.staged.is_empty() {
+            self.run_batch(None);
+        }
+    }
+
+    fn run_batch(&mut self, mut stretches: Option<Stretches>) {
         let mut staged = std::mem::take(&mut self.core.staged);
         let (items, payload) = staged.parts();
         let Self { core, connections, touched, scratch, .. } = self;
@@ -29,6 +40,12 @@ impl ShardLoop {
         }
         let mut start = 0;
         for index in 0..items.len() {
+            if index % STRETCH_ITEMS == 0
+                && index > 0
+                && let Some(stretches) = &mut stretches
+            {
+                stretches.pass(index);
+            }
             if let Some(later) = items.get_mut(index + RECORDS_AHEAD) {
                 core.prefetch(later);
             }
@@ -52,6 +69,14 @@ impl ShardLoop {
             }
             if run(core, connection, scratch, item, bytes) == Err(AskOwner) {
                 ask_owner(core, connection, &mut items[index..], bytes);
+            }
+        }
+        if let Some(mut stretches) = stretches {
+            stretches.pass(items.len());
+            let (took, slowest) = stretches.end();
+            core.settle(took, items.len());
+            if core.timer.is_slow(slowest.took) {
+                core.note_stretch(connections, (items, payload), slowest);
             }
         }
         staged.clear();

@@ -151,6 +151,7 @@ impl ShardLoop {
         self.note_events(events);
         self.read_mail();
         self.core.refresh_config();
+        self.core.timer.begin_tick(self.time.phase_began());
         self.adopt_catalogue();
         self.accept();
         self.time.next_phase();
@@ -454,6 +455,7 @@ impl ShardLoop {
                 number.fetch_add(count, Relaxed);
             }
         }
-        self.time.end(&numbers.longest_tick);
+        let took = self.time.end(&numbers.longest_tick);
+        self.note_tick(took);
     }
 }
