@@ -37,7 +37,7 @@ impl ShardLoop {
                 let mut has_writes = false;
                 let core = &mut self.core;
                 let began = Instant::now();
-                let (mut last, is_each_timed) = (began, core.timer.is_each_alone());
+                let (mut last, is_each_timed) = (began, core.timer.is_each_timed());
                 let mut took_each = std::mem::take(&mut batch.took_each);
                 batch.answer_all(core, Core::prefetch_hash, |core, question, hint, out| {
                     let position = core.answer(question, hint, out);

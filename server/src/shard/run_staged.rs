@@ -9,7 +9,7 @@ use super::staged::{Item, ItemKind};
 use super::tick::ShardLoop;
 use crate::connection::{Connection, ReplyTo};
 use crate::shard::Core;
-use crate::timing::{STRETCH_ITEMS, Stretches};
+use crate::timing::Stretches;
 
 /// So many items ahead of the one that is executed, records are prefetched.
 const RECORDS_AHEAD: usize = 16;
@@ -20,7 +20,7 @@ impl ShardLoop {
     /// Executes what is staged.
     pub(super) fn run_staged(&mut self) {
         if !self.core.staged.is_empty() {
-            self.run_batch(Some(Stretches::begin()));
+            self.run_batch(Some(Stretches::begin(&self.core.timer)));
         }
     }
 
@@ -40,11 +40,10 @@ impl ShardLoop {
         }
         let mut start = 0;
         for index in 0..items.len() {
-            if index % STRETCH_ITEMS == 0
-                && index > 0
-                && let Some(stretches) = &mut stretches
+            if let Some(stretches) = &mut stretches
+                && stretches.end_before(index)
             {
-                stretches.pass(index);
+                stretches.pass(index, &core.timer);
             }
             if let Some(later) = items.get_mut(index + RECORDS_AHEAD) {
                 core.prefetch(later);
@@ -72,11 +71,11 @@ impl ShardLoop {
             }
         }
         if let Some(mut stretches) = stretches {
-            stretches.pass(items.len());
-            let (took, slowest) = stretches.end();
+            stretches.pass(items.len(), &core.timer);
+            let (took, slow) = stretches.end();
             core.settle(took, items.len());
-            if core.timer.is_slow(slowest.took) {
-                core.note_stretch(connections, (items, payload), slowest);
+            for stretch in slow {
+                core.note_stretch(connections, (items, payload), stretch);
             }
         }
         staged.clear();

@@ -9,13 +9,13 @@ use super::histogram::{CommandTimes, row_of};
 use crate::config::Config;
 
 /// Items of a staged batch between two looks at the clock.
-pub(crate) const STRETCH_ITEMS: usize = 16;
+const STRETCH_ITEMS: usize = 16;
 /// A command over so many rows is executed and timed on its own: it is a batch.
 pub(crate) const ALONE_ROWS: usize = 256;
 /// With a lower threshold than this, every command is executed and timed on its own.
 const ALONE_BELOW: Duration = Duration::from_millis(1);
-/// After a stretch that took too long, commands are executed one by one for this time, so that the next of its kind is named.
-const ALONE_AFTER_SLOW: Duration = Duration::from_secs(1);
+/// After a stretch that took too long, a stretch is one item for this time, so that the next slow one is named.
+const EACH_AFTER_SLOW: Duration = Duration::from_secs(1);
 
 /// The data commands, which are executed in batches.
 const STAGED: [CommandId; 8] = [
@@ -37,9 +37,8 @@ pub(crate) struct CommandTimer {
     /// A command or a tick that took so long is for LATENCY; `u64::MAX`: none is.
     latency_ns: u64,
     /// The threshold asks for every command on its own.
-    is_threshold_low: bool,
-    alone_until: Option<Instant>,
     is_each_alone: bool,
+    each_until: Option<Instant>,
     /// The command that was put into the batch to be timed on its own.
     last_staged: Option<CommandId>,
     /// By command: those that were issued since the last batch was timed.
@@ -58,9 +57,8 @@ impl CommandTimer {
         let mut timer = CommandTimer {
             slowlog_ns: u64::MAX,
             latency_ns: u64::MAX,
-            is_threshold_low: false,
-            alone_until: None,
             is_each_alone: false,
+            each_until: None,
             last_staged: None,
             issued: [Issued::default(); CommandId::COUNT],
         };
@@ -75,37 +73,35 @@ impl CommandTimer {
             0 => u64::MAX,
             ms => ms * 1_000_000,
         };
-        self.is_threshold_low = self.slowlog_ns < nanos(ALONE_BELOW);
-        self.is_each_alone = self.is_threshold_low || self.alone_until.is_some();
+        self.is_each_alone = self.slowlog_ns < nanos(ALONE_BELOW);
     }
 
     /// A tick begins.
     #[inline]
     pub(crate) fn begin_tick(&mut self, now: Instant) {
-        if self.alone_until.is_some_and(|until| now >= until) {
-            self.alone_until = None;
-            self.is_each_alone = self.is_threshold_low;
+        if self.each_until.is_some_and(|until| now >= until) {
+            self.each_until = None;
         }
     }
 
-    /// Whether each command is executed and timed on its own at present.
+    /// Whether each command is executed and timed on its own.
     #[inline]
     pub(crate) fn is_each_alone(&self) -> bool {
         self.is_each_alone
     }
 
-    /// A group of commands took so long: if that was too long, each is timed on its own for a while.
+    /// Whether each item of a batch is timed at present.
     #[inline]
-    pub(crate) fn note_group(&mut self, took: Duration, commands: usize) {
-        if self.is_slow(took) && commands > 1 {
-            self.time_each_for_a_while();
-        }
+    pub(crate) fn is_each_timed(&self) -> bool {
+        self.is_each_alone || self.each_until.is_some()
     }
 
-    #[cold]
-    fn time_each_for_a_while(&mut self) {
-        self.alone_until = Some(Instant::now() + ALONE_AFTER_SLOW);
-        self.is_each_alone = true;
+    /// A group of items took so long: if that was too long, each is timed for a while.
+    #[inline]
+    pub(crate) fn note_group(&mut self, took: Duration, items: usize) {
+        if self.is_slow(took) && items > 1 {
+            self.each_until = Some(Instant::now() + EACH_AFTER_SLOW);
+        }
     }
 
     /// Whether SLOWLOG wants a command that took so long.
@@ -168,18 +164,20 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A staged batch, timed in stretches of [`STRETCH_ITEMS`].
+/// A staged batch, timed in stretches.
 #[derive(Debug)]
 pub(crate) struct Stretches {
+    items: usize,
     began: Instant,
     last: Instant,
-    /// The stretch being executed begins with this item.
+    /// The stretch being executed.
     from: usize,
-    slowest: Stretch,
+    to: usize,
+    slow: Vec<Stretch>,
 }
 
 /// Some items that were executed one after the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) from: usize,
     pub(crate) to: usize,
@@ -187,28 +185,36 @@ pub(crate) struct Stretch {
 }
 
 impl Stretches {
-    pub(crate) fn begin() -> Self {
+    /// Begins to time a batch.
+    pub(crate) fn begin(timer: &CommandTimer) -> Self {
         let now = Instant::now();
-        Stretches { began: now, last: now, from: 0, slowest: Stretch::default() }
+        let items = if timer.is_each_timed() { 1 } else { STRETCH_ITEMS };
+        Stretches { items, began: now, last: now, from: 0, to: items, slow: Vec::new() }
+    }
+
+    /// Whether a stretch ends in front of this item.
+    #[inline]
+    pub(crate) fn end_before(&self, item: usize) -> bool {
+        item == self.to
     }
 
     /// The items in front of `to` are done.
     #[inline]
-    pub(crate) fn pass(&mut self, to: usize) {
-        self.pass_at(to, Instant::now());
+    pub(crate) fn pass(&mut self, to: usize, timer: &CommandTimer) {
+        self.pass_at(to, Instant::now(), timer);
     }
 
-    fn pass_at(&mut self, to: usize, now: Instant) {
+    fn pass_at(&mut self, to: usize, now: Instant, timer: &CommandTimer) {
         let took = now.duration_since(self.last);
-        if took > self.slowest.took {
-            self.slowest = Stretch { from: self.from, to, took };
+        if timer.is_slow(took) {
+            self.slow.push(Stretch { from: self.from, to, took });
         }
-        (self.last, self.from) = (now, to);
+        (self.last, self.from, self.to) = (now, to, to + self.items);
     }
 
-    /// What all of it took up to the last [`Stretches::pass`], and the slowest stretch.
-    pub(crate) fn end(self) -> (Duration, Stretch) {
-        (self.last.duration_since(self.began), self.slowest)
+    /// What all of it took up to the last [`Stretches::pass`], and the stretches that took too long.
+    pub(crate) fn end(self) -> (Duration, Vec<Stretch>) {
+        (self.last.duration_since(self.began), self.slow)
     }
 }
 
@@ -237,18 +243,23 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_timed_one_by_one_under_a_low_threshold_and_for_a_while_after_a_slow_stretch() {
+    fn a_low_threshold_has_each_command_executed_alone() {
         assert!(timer(0, 0).is_each_alone() && timer(999, 0).is_each_alone());
+        assert!(!timer(1_000, 1).is_each_alone() && !timer(-1, 0).is_each_alone());
+    }
+
+    #[test]
+    fn each_item_is_timed_for_a_while_after_a_slow_stretch_of_several() {
         let mut timer = timer(1_000, 1);
-        assert!(!timer.is_each_alone());
         timer.note_group(Duration::from_millis(1), 1);
         timer.note_group(Duration::from_micros(999), 9);
-        assert!(!timer.is_each_alone());
+        assert!(!timer.is_each_timed());
         timer.note_group(Duration::from_millis(1), 2);
         timer.begin_tick(Instant::now());
-        assert!(timer.is_each_alone());
-        timer.begin_tick(Instant::now() + ALONE_AFTER_SLOW);
-        assert!(!timer.is_each_alone());
+        assert!(timer.is_each_timed() && !timer.is_each_alone());
+        assert_eq!(Stretches::begin(&timer).to, 1);
+        timer.begin_tick(Instant::now() + EACH_AFTER_SLOW);
+        assert!(!timer.is_each_timed());
     }
 
     #[test]
@@ -271,14 +282,17 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_stretch_is_found() {
-        let mut stretches = Stretches::begin();
+    fn stretches_that_took_too_long_are_found() {
+        let timer = timer(50_000, 0);
+        let mut stretches = Stretches::begin(&timer);
         let began = stretches.began;
-        for (to, at_us) in [(16, 5), (32, 90), (40, 100)] {
-            stretches.pass_at(to, began + Duration::from_micros(at_us));
+        for (to, at_ms) in [(16, 5), (32, 90), (48, 100), (50, 150)] {
+            assert!(to == 50 || stretches.end_before(to));
+            stretches.pass_at(to, began + Duration::from_millis(at_ms), &timer);
         }
-        let (all, slowest) = stretches.end();
-        assert_eq!(all, Duration::from_micros(100));
-        assert_eq!(slowest, Stretch { from: 16, to: 32, took: Duration::from_micros(85) });
+        let (all, slow) = stretches.end();
+        assert_eq!(all, Duration::from_millis(150));
+        let stretch = |from, to, ms| Stretch { from, to, took: Duration::from_millis(ms) };
+        assert_eq!(slow, [stretch(16, 32, 85), stretch(48, 50, 50)]);
     }
 }

@@ -11,8 +11,8 @@
 //!
 //! The time of a command is what it keeps shards' threads busy: what others wait for. Not in it: parsing, the queue
 //! before it, the way between shards, the log's disk, and threads beside the shards. A clock costs a few per cent of an
-//! event, so data commands that are executed together are timed in stretches; only when a stretch was too long, or a low
-//! threshold asks for it, are they executed and timed one by one.
+//! event, so data commands that are executed together are timed in stretches. After one that was too long, each is timed for
+//! a while; and under a low threshold they are executed and timed one by one.
 
 mod arguments;
 mod command_timer;
@@ -22,7 +22,7 @@ mod slowlog;
 mod timed;
 
 pub(crate) use arguments::Arguments;
-pub(crate) use command_timer::{ALONE_ROWS, CommandTimer, STRETCH_ITEMS, Stretch, Stretches};
+pub(crate) use command_timer::{ALONE_ROWS, CommandTimer, Stretch, Stretches};
 pub(crate) use histogram::{BUCKETS, CommandTimes, bucket_us, row_of};
 #[cfg(test)]
 pub(crate) use latency::Spike;
