@@ -40,13 +40,13 @@ fn in_words(spikes: &Spikes) -> String {
     let mean = sum / count;
     let deviation = spikes.last.iter().map(|spike| spike.ms.abs_diff(mean)).sum::<u64>() / count;
     let (first, last) = (spikes.last.front().map_or(0, |s| s.at_s), spikes.last.back().map_or(0, |s| s.at_s));
-    let period = match count {
-        1 => "once".to_owned(),
-        _ => format!("every {} s", (last - first).unsigned_abs() / (count - 1)),
-    };
+    let ms_max = spikes.ms_max;
+    if count == 1 {
+        return format!("one spike, of {mean} ms. Longest ever: {ms_max} ms.");
+    }
+    let period_s = (last - first).unsigned_abs() / (count - 1);
     format!(
-        "{count} seconds with a spike, {period} (mean {mean} ms, mean deviation {deviation} ms). Longest ever: {} ms.",
-        spikes.ms_max
+        "spikes in {count} seconds, every {period_s} s (mean {mean} ms, mean deviation {deviation} ms). Longest ever: {ms_max} ms."
     )
 }
 
@@ -101,7 +101,7 @@ mod tests {
         );
         assert!(
             some.contains(
-                "1. log-fsync: 2 seconds with a spike, every 60 s (mean 30 ms, mean deviation 10 ms). Longest ever: 90 ms."
+                "1. log-fsync: spikes in 2 seconds, every 60 s (mean 30 ms, mean deviation 10 ms). Longest ever: 90 ms."
             ),
             "{some}"
         );
