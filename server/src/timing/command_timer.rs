@@ -15,7 +15,7 @@ pub(crate) const ALONE_ROWS: usize = 256;
 /// With a lower threshold than this, every command is executed and timed on its own.
 const ALONE_BELOW: Duration = Duration::from_millis(1);
 /// After a stretch that took too long, a stretch is one item for this time, so that the next slow one is named.
-const EACH_AFTER_SLOW: Duration = Duration::from_secs(1);
+const EACH_AFTER_SLOW: Duration = Duration::from_millis(100);
 
 /// The data commands, which are executed in batches.
 const STAGED: [CommandId; 8] = [
