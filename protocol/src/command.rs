@@ -94,6 +94,8 @@ pub enum CommandId {
     Info,
     Config,
     Memory,
+    Slowlog,
+    Latency,
     Dbsize,
     Time,
     Flushall,
@@ -151,6 +153,17 @@ pub enum SubcommandId {
     ConfigResetstat,
     MemoryStats,
     MemoryUsage,
+    SlowlogGet,
+    SlowlogLen,
+    SlowlogReset,
+    SlowlogHelp,
+    LatencyLatest,
+    LatencyHistory,
+    LatencyReset,
+    LatencyGraph,
+    LatencyDoctor,
+    LatencyHistogram,
+    LatencyHelp,
 }
 
 impl<Id> Row<Id> {

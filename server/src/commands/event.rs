@@ -9,7 +9,7 @@ use windrow_protocol::{Request, reply};
 
 use super::{Flow, no_such_stream};
 use crate::connection::{ReplyTo, Session};
-use crate::shard::{Core, Job, JobKind, JobReply, StagedKind};
+use crate::shard::{Core, Job, JobKind, JobReply, JobTime, StagedKind};
 
 /// Index of the argument behind EVENT.MADD's stream.
 const MADD_HEADER_AT: usize = 2;
@@ -102,6 +102,7 @@ pub(super) fn madd(
         next: 0,
         rows,
         command_bytes,
+        time: JobTime::default(),
     }));
     Flow::Job
 }

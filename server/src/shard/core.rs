@@ -27,6 +27,7 @@ use crate::connection::{Session, input_limits};
 use crate::route::{Links, Question, ReadWhat};
 use crate::shard::staged::ItemKind;
 use crate::shared::Shared;
+use crate::timing::CommandTimer;
 
 /// The state of one shard that is not a socket.
 pub(crate) struct Core {
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     /// The clock, read once for every connection's turn.
     pub(crate) now_ms: i64,
     pub(crate) counters: Counters,
+    pub(crate) timer: CommandTimer,
     rows: Rows,
     scan: Scan,
 }
@@ -95,6 +97,7 @@ impl Core {
             pool: BufferPool::default(),
             now_ms: shared.clock.now_ms(),
             counters: Counters::default(),
+            timer: CommandTimer::new(&config),
             rows: Rows::default(),
             scan: Scan::default(),
             config,
@@ -121,6 +124,7 @@ impl Core {
             self.config_version = self.shared.config_version();
             self.config = self.shared.config();
             self.limits = input_limits(&self.config, true);
+            self.timer.configure(&self.config);
             self.apply_maxmemory();
         }
     }

@@ -9,6 +9,7 @@ use super::staged::{Item, ItemKind};
 use super::tick::ShardLoop;
 use crate::connection::{Connection, ReplyTo};
 use crate::shard::Core;
+use crate::timing::Stretches;
 
 /// Records are looked for in groups of so many, one group ahead of the one that is executed: so the waits for their addresses to be
 /// translated overlap, which a prefetch does not hide.
@@ -21,9 +22,19 @@ const CELLS_AHEAD: usize = 4;
 impl ShardLoop {
     /// Executes what is staged.
     pub(super) fn run_staged(&mut self) {
-        if self.core.staged.is_empty() {
-            return;
+        if !self.core.staged.is_empty() {
+            self.run_batch(Some(Stretches::begin(&self.core.timer)));
         }
+    }
+
+    /// Executes what is staged: all of it is a command that is being timed.
+    pub(super) fn run_alone(&mut self) {
+        if !self.core.staged.is_empty() {
+            self.run_batch(None);
+        }
+    }
+
+    fn run_batch(&mut self, mut stretches: Option<Stretches>) {
         let mut staged = std::mem::take(&mut self.core.staged);
         let (items, payload) = staged.parts();
         let Self { core, connections, touched, scratch, .. } = self;
@@ -32,6 +43,11 @@ impl ShardLoop {
         items.iter().take(LINES_AHEAD).for_each(|item| core.prefetch_rest(item));
         let mut start = 0;
         for index in 0..items.len() {
+            if let Some(stretches) = &mut stretches
+                && stretches.end_before(index)
+            {
+                stretches.pass(index, &core.timer);
+            }
             if index.is_multiple_of(GROUP) {
                 items.iter().skip(index + 2 * GROUP).take(GROUP).for_each(|item| core.prefetch_index(item));
                 find_group(core, items, index + GROUP);
@@ -59,6 +75,14 @@ impl ShardLoop {
             }
             if run(core, connection, scratch, item, bytes) == Err(AskOwner) {
                 ask_owner(core, connection, &mut items[index..], bytes);
+            }
+        }
+        if let Some(mut stretches) = stretches {
+            stretches.pass(items.len(), &core.timer);
+            let (took, slow) = stretches.end();
+            core.settle(took, items.len());
+            for stretch in slow {
+                core.note_stretch(connections, (items, payload), stretch);
             }
         }
         staged.clear();

@@ -152,6 +152,7 @@ impl ShardLoop {
         self.note_events(events);
         self.read_mail();
         self.core.refresh_config();
+        self.core.timer.begin_tick(self.time.phase_began());
         self.adopt_catalogue();
         self.adopt_users();
         self.accept();
@@ -464,6 +465,7 @@ impl ShardLoop {
                 number.fetch_add(count, Relaxed);
             }
         }
-        self.time.end(&numbers.longest_tick);
+        let took = self.time.end(&numbers.longest_tick);
+        self.note_tick(took);
     }
 }
