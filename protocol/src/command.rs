@@ -96,6 +96,8 @@ pub enum CommandId {
     Info,
     Config,
     Memory,
+    Slowlog,
+    Latency,
     Dbsize,
     Time,
     Flushall,
@@ -153,6 +155,17 @@ pub enum SubcommandId {
     ConfigResetstat,
     MemoryStats,
     MemoryUsage,
+    SlowlogGet,
+    SlowlogLen,
+    SlowlogReset,
+    SlowlogHelp,
+    LatencyLatest,
+    LatencyHistory,
+    LatencyReset,
+    LatencyGraph,
+    LatencyDoctor,
+    LatencyHistogram,
+    LatencyHelp,
 }
 
 impl<Id> Row<Id> {

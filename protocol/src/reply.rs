@@ -167,6 +167,9 @@ fn length(len: usize) -> i64 {
 fn header(out: &mut Vec<u8>, marker: u8, value: i64) {
     if let 0..=9 = value {
         out.extend_from_slice(&[marker, b'0' + value as u8, b'\r', b'\n']);
+    } else if let 10..=99 = value {
+        let value = value as u8;
+        out.extend_from_slice(&[marker, b'0' + value / 10, b'0' + value % 10, b'\r', b'\n']);
     } else {
         out.push(marker);
         out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());

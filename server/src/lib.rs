@@ -12,6 +12,7 @@
 //! | `shard` | a shard's thread: the phases of a tick |
 //! | `connection` | one client's input, output, reply slots |
 //! | `commands` | what each command does with its arguments |
+//! | `timing` | how long commands take: SLOWLOG and LATENCY |
 //! | `route` | batches, rings and credits between shards |
 //! | `loader`, `replay`, `sync_thread` | from the log to shards, on all cores; syncing the log |
 //! | `snapshot` | images while the server runs |
@@ -49,6 +50,7 @@ pub mod streams_file;
 mod sync_thread;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod watchdog;
 
 pub use config::Config;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use windrow_engine::Catalogue;
 use windrow_memory::Adopter;
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::connection::Clients;
 use crate::shard::ShardHandle;
 use crate::snapshot::{EndWith, FreeSpace, NewestImage, SaveRequest, Saving};
+use crate::timing::{LatencyEvent, LatencyMonitor, Slowlog};
 
 /// The state of one server.
 pub(crate) struct Shared {
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) backfill: RunningBackfill,
     /// Whether a WINDOW.TOP is running: there is one at a time.
     pub(crate) top_turn: Arc<AtomicBool>,
+    pub(crate) slowlog: Slowlog,
+    pub(crate) latency: LatencyMonitor,
     pub(crate) rejected_connections: AtomicU64,
     pub(crate) total_connections: AtomicU64,
     /// What the process took, records and clients apart, when it began to serve.
@@ -96,6 +100,8 @@ impl Shared {
             port: parts.port,
             backfill: RunningBackfill::default(),
             top_turn: Arc::default(),
+            slowlog: Slowlog::default(),
+            latency: LatencyMonitor::default(),
             rejected_connections: AtomicU64::new(0),
             total_connections: AtomicU64::new(0),
             startup_bytes: AtomicU64::new(0),
@@ -227,6 +233,14 @@ impl Shared {
             .map(|shard| shard.numbers.memory.committed_bytes.load(Ordering::Relaxed))
             .sum();
         self.startup_bytes.store(resident_bytes().saturating_sub(records), Ordering::Relaxed);
+    }
+
+    /// Something beside the shards took so long: LATENCY may want to know.
+    pub(crate) fn note_latency(&self, event: LatencyEvent, took: Duration) {
+        let threshold_ms = u128::from(self.config().latency_threshold_ms);
+        if threshold_ms > 0 && took.as_millis() >= threshold_ms {
+            self.latency.add(event, self.clock.now_ms().div_euclid(1_000), took);
+        }
     }
 
     /// Wakes every shard that sleeps.

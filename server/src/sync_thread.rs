@@ -10,6 +10,7 @@ use windrow_storage::{LogSyncer, SegmentFill, SpareState, StorageError};
 
 use crate::config::AppendFsync;
 use crate::shared::Shared;
+use crate::timing::LatencyEvent;
 
 /// Under everysec a sync begins this long after the one before: replies wait only when a sync takes longer than the
 /// rest of the second.
@@ -65,8 +66,9 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
         let wants_sync = wants_sync(shared, signal, &syncer, last_sync);
         syncer.set_fill(fill_for(shared.config().appendfsync));
         let is_preparing = match step(&mut syncer, wants_sync, spare_after) {
-            Ok(Step { synced, spare }) => {
+            Ok(Step { synced, sync_took, spare }) => {
                 if synced {
+                    shared.note_latency(LatencyEvent::LogFsync, sync_took);
                     last_sync = Instant::now();
                 }
                 match &spare {
@@ -119,14 +121,17 @@ pub(crate) fn fill_for(mode: AppendFsync) -> SegmentFill {
 
 struct Step {
     synced: bool,
+    sync_took: Duration,
     spare: SpareState,
 }
 
 fn step(syncer: &mut LogSyncer, wants_sync: bool, spare_after: Instant) -> Result<Step, StorageError> {
+    let began = Instant::now();
     let synced = wants_sync && syncer.sync()?;
+    let sync_took = began.elapsed();
     let wants_spare = syncer.wants_spare() && Instant::now() >= spare_after;
     let spare = if wants_spare { syncer.prepare_spare()? } else { SpareState::Ready };
-    Ok(Step { synced, spare })
+    Ok(Step { synced, sync_took, spare })
 }
 
 fn wants_sync(shared: &Shared, signal: &SyncSignal, syncer: &LogSyncer, last_sync: Instant) -> bool {

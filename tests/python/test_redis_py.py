@@ -156,6 +156,27 @@ def test_images_are_asked_for_as_snapshots_are_in_redis(client, stream):
     assert client.config_get("save") == {"save": "300"}
 
 
+def test_what_took_long_is_shown_as_in_redis(client, stream):
+    assert client.config_get("slowlog-*") == {"slowlog-log-slower-than": "10000", "slowlog-max-len": "128"}
+    client.config_set("slowlog-log-slower-than", 0)
+    try:
+        client.client_setname("watcher")
+        client.execute_command("EVENT.ADD", "e", stream, "*", "amount", 0.5)
+        entry = client.slowlog_get(1)[0]
+    finally:
+        client.config_set("slowlog-log-slower-than", 10_000)
+    assert entry["command"] in (f"EVENT.ADD e {stream} * amount 0.5", f"EVENT.ADD e {stream} * amount 0.5".encode())
+    assert entry["duration"] >= 0 and entry["start_time"] > 1_600_000_000
+    assert client.slowlog_len() > 1
+    assert client.slowlog_reset() in (True, "OK")
+    assert client.slowlog_len() == 0
+    assert client.latency_latest() == []
+    assert client.latency_history("command") == []
+    assert client.latency_reset() == 0
+    histogram = as_map(client.execute_command("LATENCY", "HISTOGRAM", "event.add"))
+    assert as_map(histogram["event.add"])["calls"] >= 1
+
+
 def test_flushall_takes_all_entities_and_leaves_the_streams(client, stream):
     client.execute_command("EVENT.ADD", "e", stream, "*", "n", 2)
     assert client.flushall() is True

@@ -8,9 +8,6 @@ use crate::Request;
 /// So many bytes of a client's own text are repeated in an error.
 const ECHOED_BYTES_MAX: usize = 128;
 
-/// Commands of the specification that are not built yet.
-const NOT_BUILT: [&str; 2] = ["LATENCY", "SLOWLOG"];
-
 /// The request is refused, the connection goes on: reply `-ERR ` and this text, in Redis' words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
@@ -20,11 +17,6 @@ pub enum CommandError {
         name: String,
         /// The beginning of the arguments, each in quotes and followed by a space.
         args: String,
-    },
-    /// The command is planned, and this version does not have it.
-    NotBuilt {
-        /// The name as it was given.
-        name: String,
     },
     /// The command has no such subcommand.
     UnknownSubcommand {
@@ -62,9 +54,6 @@ impl CommandError {
     #[cold]
     pub(super) fn unknown_command(request: Request<'_>) -> Self {
         let name = request.get(0).unwrap_or_default();
-        if NOT_BUILT.iter().any(|planned| name.eq_ignore_ascii_case(planned.as_bytes())) {
-            return Self::NotBuilt { name: beginning(name, ECHOED_BYTES_MAX) };
-        }
         let mut args = String::new();
         for arg in request.iter().skip(1) {
             if args.len() >= ECHOED_BYTES_MAX {
@@ -75,7 +64,7 @@ impl CommandError {
             args.push_str(&beginning(arg, left_bytes));
             args.push_str("' ");
         }
-        Self::UnknownCommand { name: beginning(request.get(0).unwrap_or_default(), ECHOED_BYTES_MAX), args }
+        Self::UnknownCommand { name: beginning(name, ECHOED_BYTES_MAX), args }
     }
 
     #[cold]
@@ -94,7 +83,6 @@ impl fmt::Display for CommandError {
             Self::UnknownCommand { name, args } => {
                 write!(f, "unknown command '{name}', with args beginning with: {args}")
             }
-            Self::NotBuilt { name } => write!(f, "'{name}' is not available in this version"),
             // Redis names CLIENT HELP and its like here; what there is instead is COMMAND DOCS.
             Self::UnknownSubcommand { container, name } => {
                 write!(f, "unknown subcommand '{name}'. Try COMMAND DOCS {}.", container.to_ascii_uppercase())

@@ -4,6 +4,7 @@ mod acl;
 mod connection;
 mod feature;
 mod server;
+mod watching;
 
 use super::{Command, CommandId};
 
@@ -40,6 +41,8 @@ pub(super) const ROWS: [Command; CommandId::COUNT] = [
     server::INFO,
     server::CONFIG,
     server::MEMORY,
+    watching::SLOWLOG,
+    watching::LATENCY,
     server::DBSIZE,
     server::TIME,
     server::FLUSHALL,

@@ -80,6 +80,11 @@ impl Shard {
         time: ReadTime,
         out: &mut Rows,
     ) -> Result<(), Superseded> {
+        let body = self.body(stream.id, entity, hint);
+        if body.is_none_or(|body| stream.has(LayoutId(body.0.layout()))) {
+            answer(&stream.layout, body.as_ref(), query, time, out);
+            return Ok(());
+        }
         match self.readable(catalogue, stream, entity, hint)? {
             Readable::Nothing => answer::<Body<'_>>(&stream.layout, None, query, time, out),
             Readable::AsItIs(body) => answer(&stream.layout, Some(&body), query, time, out),

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use siphasher::sip::SipHasher13;
 use windrow_memory::{Edit, Key, Record};
+use windrow_window::words::LANES;
 use windrow_window::{Words, WordsMut};
 
 use crate::catalogue::StreamId;
@@ -44,8 +45,13 @@ impl Words for Body<'_> {
     }
 
     #[inline]
-    fn prefetch(&self, index: usize) {
-        self.0.prefetch(index);
+    fn fold_lanes<B: Copy>(
+        &self,
+        range: Range<usize>,
+        initial: [B; LANES],
+        fold: impl FnMut(B, u64) -> B,
+    ) -> [B; LANES] {
+        self.0.fold_lanes(range, initial, fold)
     }
 
     #[inline]

@@ -234,6 +234,14 @@ impl Shard {
         Hint { hash, place: self.store.prefetch_record(hash, lines) }
     }
 
+    /// Between the stages: starts to load more cache lines of the record, if stage two has found it.
+    #[inline]
+    pub fn prefetch_lines(&self, hint: Hint, lines: std::ops::Range<usize>) {
+        if let Some(place) = hint.place {
+            self.store.prefetch_lines(place, lines);
+        }
+    }
+
     /// Stage three of a batch, for an operation whose record stage two has brought: starts to load the cells that it will change.
     #[inline]
     pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
@@ -669,8 +677,7 @@ impl Shard {
     pub(crate) fn body(&self, stream: StreamId, entity: &[u8], hint: Hint) -> Option<Body<'_>> {
         let key = Key { hash: hint.hash, stream: stream.0, entity };
         debug_assert_eq!(key, self.hash_key.key(stream, entity), "the hint is of another entity");
-        let place = self.store.find_near(&key, hint.place)?;
-        Some(Body(self.store.record(place)))
+        self.store.record_near(&key, hint.place).map(Body)
     }
 
     /// A small step of upkeep, some tens of microseconds: reclaims dead entities and records of dropped streams among the next

@@ -87,7 +87,7 @@ pub(super) fn info(core: &mut Core, session: &mut Session, request: Request<'_>)
         return Flow::Done;
     };
     let time = ReadTime::now(stream.clock_ms(core.now_ms));
-    let read = Rc::new(PreparedRead { stream, what: ReadWhat::Entity });
+    let read = Rc::new(PreparedRead::new(stream, ReadWhat::Entity));
     read_one(core, session, &read, time, entity)
 }
 

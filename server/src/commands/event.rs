@@ -9,7 +9,7 @@ use windrow_protocol::{Request, reply};
 
 use super::{Flow, no_such_stream};
 use crate::connection::{ReplyTo, Session};
-use crate::shard::{Core, Job, JobKind, JobReply, StagedKind};
+use crate::shard::{Core, Job, JobKind, JobReply, JobTime, StagedKind};
 
 /// Index of the argument behind EVENT.MADD's stream.
 const MADD_HEADER_AT: usize = 2;
@@ -36,7 +36,7 @@ pub(super) fn add(core: &mut Core, session: &mut Session, request: Request<'_>) 
         let encoded = form::encode_add(core.staged.payload(), stream, entity, rest, core.now_ms, &key);
         if encoded.is_ok() {
             let (stream, reply_to) = (stream.id, session.local_reply());
-            let hash = core.find_ahead(owner, stream, entity);
+            let hash = core.hash(stream, entity);
             core.staged.push(session.id.index, reply_to, StagedKind::Add, hash);
         }
         encoded
@@ -102,6 +102,7 @@ pub(super) fn madd(
         next: 0,
         rows,
         command_bytes,
+        time: JobTime::default(),
     }));
     Flow::Job
 }
@@ -144,7 +145,7 @@ pub(super) fn madd_row(
         }
         let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms, &key);
         if encoded.is_ok() {
-            let hash = core.find_ahead(owner, stream.id, entity);
+            let hash = core.hash(stream.id, entity);
             core.staged.push(session.id.index, reply_to, StagedKind::Add, hash);
         }
         encoded

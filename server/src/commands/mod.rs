@@ -12,20 +12,24 @@ mod entity;
 mod event;
 mod gathering;
 mod info;
+mod latency;
 mod memory;
 mod save;
 mod server;
+mod slowlog;
 mod stream;
 mod window;
 
 use std::borrow::Cow;
 
+use quanta::Instant;
 use windrow_protocol::command::{self, CommandId, SubcommandId};
 use windrow_protocol::{Request, reply};
 
 use crate::connection::Session;
 use crate::shard::{Core, Job, JobKind};
 use crate::shared::Shared;
+use crate::timing::Arguments;
 
 pub(crate) use entity::write_entity_info;
 pub(crate) use gathering::{Answer, Asked, Gathering};
@@ -75,7 +79,7 @@ pub(crate) fn execute(core: &mut Core, session: &mut Session, request: Request<'
         return flow;
     }
     session.last_command = Some(resolved.command.id);
-    match resolved.command.id {
+    let flow = match resolved.command.id {
         CommandId::EventAdd => event::add(core, session, request),
         CommandId::WindowGet => window::get(core, session, request, command),
         CommandId::EventMadd => event::madd(core, session, request, command.len()),
@@ -84,8 +88,12 @@ pub(crate) fn execute(core: &mut Core, session: &mut Session, request: Request<'
         CommandId::WindowMget => window::mget(core, session, request, command),
         CommandId::WindowJoin => window::join(core, session, request, command),
         CommandId::WindowRange => window::range(core, session, request, command.len()),
-        id => run_at_once(core, session, request, id, resolved.subcommand.map(|sub| sub.id)),
+        id => return run_at_once(core, session, request, id, resolved.subcommand.map(|sub| sub.id)),
+    };
+    if flow == Flow::Done {
+        core.timer.staged(resolved.command.id);
     }
+    flow
 }
 
 fn run_at_once(
@@ -100,6 +108,7 @@ fn run_at_once(
     }
     core.pool_output(session);
     let before = session.output.end();
+    let began = Instant::now();
     let mut call = Call { core, session, request, subcommand };
     let flow = match id {
         CommandId::EventAdd
@@ -130,6 +139,8 @@ fn run_at_once(
         CommandId::Info => info::info(&mut call),
         CommandId::Config => config::config(&mut call),
         CommandId::Memory => memory::memory(&mut call),
+        CommandId::Slowlog => slowlog::slowlog(&mut call),
+        CommandId::Latency => latency::latency(&mut call),
         CommandId::Dbsize => server::dbsize(&mut call),
         CommandId::Time => server::time(&mut call),
         CommandId::Flushall => server::flushall(&mut call),
@@ -140,6 +151,10 @@ fn run_at_once(
     };
     if session.is_silent() {
         session.output.truncate(before);
+    }
+    // One that waits is noted when it is executed, and a WINDOW.TOP when the scan is over.
+    if matches!(flow, Flow::Done | Flow::Parked | Flow::Close) && session.top.is_none() {
+        core.note_command(&session.client, (id, subcommand), began.elapsed(), || Arguments::of(request));
     }
     flow
 }

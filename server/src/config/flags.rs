@@ -27,6 +27,7 @@ pub fn arguments() -> impl Iterator<Item = Arg> {
         Arg::new(setting.name)
             .long(setting.name)
             .value_name(setting.value_name)
+            .allow_negative_numbers(true)
             .help(format!("{} [default: {shown}]", setting.help))
     }))
 }
@@ -66,6 +67,14 @@ mod tests {
         let config = parse(&["serve", "--config", path.to_str().unwrap(), "--port", "2222"]).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!((config.port, config.timeout_s), (2222, 5));
+    }
+
+    #[test]
+    fn a_negative_threshold_turns_the_slow_log_off() {
+        let config = parse(&["serve", "--slowlog-log-slower-than", "-1", "--slowlog-max-len", "7"]).unwrap();
+        assert_eq!((config.slowlog_slower_than_us, config.slowlog_len_max), (-1, 7));
+        let error = parse(&["serve", "--slowlog-log-slower-than", "-2"]).unwrap_err();
+        assert!(error.contains("slowlog-log-slower-than: '-2' is not a whole number"), "{error}");
     }
 
     #[test]

@@ -103,6 +103,12 @@ pub struct Config {
     pub output_stall_s: u64,
     /// Lowest level that is logged.
     pub loglevel: String,
+    /// Commands that take so long are kept for SLOWLOG; 0: all, -1: none.
+    pub slowlog_slower_than_us: i64,
+    /// So many of them.
+    pub slowlog_len_max: usize,
+    /// What takes so long is kept for LATENCY; 0: nothing.
+    pub latency_threshold_ms: u64,
     /// A tick that takes longer is reported.
     pub watchdog_ms: u64,
 }
@@ -140,6 +146,9 @@ impl Default for Config {
             output_hard_bytes: 256 << 20,
             output_stall_s: 60,
             loglevel: "notice".to_owned(),
+            slowlog_slower_than_us: 10_000,
+            slowlog_len_max: 128,
+            latency_threshold_ms: 0,
             watchdog_ms: 2_000,
         }
     }
@@ -221,5 +230,7 @@ pub const IMAGES_KEPT_MIN: usize = 2;
 pub const IMAGES_KEPT_MAX: usize = 64;
 /// Segments of a shard that `log-max-bytes` leaves room for: one in use, a spare, and what two images hold.
 const LOG_SEGMENTS_MIN: u64 = 4;
+/// Most entries of SLOWLOG; their memory has a bound of its own.
+pub const SLOWLOG_LEN_MAX: usize = 1_000_000;
 /// Most shard threads: each pair of shards has rings, so memory for them grows with the square.
 pub const SHARDS_MAX: usize = 64;

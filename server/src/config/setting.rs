@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use windrow_window::duration;
 
-use super::{AppendFsync, Config, IMAGES_KEPT_MAX, IMAGES_KEPT_MIN, MaxmemoryPolicy, SHARDS_MAX, size};
+use super::{
+    AppendFsync, Config, IMAGES_KEPT_MAX, IMAGES_KEPT_MIN, MaxmemoryPolicy, SHARDS_MAX, SLOWLOG_LEN_MAX, size,
+};
 
 /// One setting: how it is named, explained, read and written as text.
 pub struct Setting {
@@ -392,6 +394,48 @@ pub static SETTINGS: &[Setting] = &[
             c.loglevel = lower;
             Ok(())
         },
+    },
+    Setting {
+        name: "slowlog-log-slower-than",
+        value_name: "MICROSECONDS",
+        help: "Keep commands that take at least so long for SLOWLOG GET; 0: every command, -1: none. Below 1000, commands are executed one by one, so that each can be timed, which costs throughput.",
+        section: "Watching",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.slowlog_slower_than_us.to_string(),
+        set: |c, text| match text.trim() {
+            "-1" => {
+                c.slowlog_slower_than_us = -1;
+                Ok(())
+            }
+            text => match number(text, 0, SECONDS_MAX * 1_000_000) {
+                Ok(us) => {
+                    c.slowlog_slower_than_us = us as i64;
+                    Ok(())
+                }
+                Err(reason) => Err(format!("{reason}, nor -1")),
+            },
+        },
+    },
+    Setting {
+        name: "slowlog-max-len",
+        value_name: "N",
+        help: "Entries of SLOWLOG at most, the newest; they take 16 MB at most.",
+        section: "Watching",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.slowlog_len_max.to_string(),
+        set: |c, text| number(text, 0, SLOWLOG_LEN_MAX as u64).map(|n| c.slowlog_len_max = n as usize),
+    },
+    Setting {
+        name: "latency-monitor-threshold",
+        value_name: "MILLISECONDS",
+        help: "Keep what takes at least so long (commands, ticks, syncs of the log, images) for LATENCY; 0: off.",
+        section: "Watching",
+        runtime: true,
+        kind: Kind::Number,
+        get: |c| c.latency_threshold_ms.to_string(),
+        set: |c, text| number(text, 0, SECONDS_MAX * 1000).map(|n| c.latency_threshold_ms = n),
     },
     Setting {
         name: "watchdog-period",

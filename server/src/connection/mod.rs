@@ -26,6 +26,7 @@ pub(crate) use table::ConnectionTable;
 use crate::commands::{Gathering, TopQuestion};
 use crate::config::Config;
 use crate::shard::Job;
+use crate::timing::TimedElsewhere;
 
 /// Names a connection of one shard; a later user of the same place has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub(crate) struct Session {
     pub(crate) gathering: Option<Box<Gathering>>,
     /// The WINDOW.TOP that is about to begin.
     pub(crate) top: Option<Box<TopQuestion>>,
+    /// Commands that are timed on their own and wait for other shards' answers.
+    pub(crate) timed: Vec<TimedElsewhere>,
     /// Commands executed.
     pub(crate) commands: u64,
     pub(crate) last_command: Option<CommandId>,
@@ -138,6 +141,7 @@ impl Session {
             job: None,
             gathering: None,
             top: None,
+            timed: Vec::new(),
             commands: 0,
             last_command: None,
             remote_writes: 0,
@@ -162,6 +166,12 @@ impl Session {
     #[inline]
     pub(crate) fn remote_reply(&mut self) -> ReplyTo {
         if self.is_silent() { ReplyTo::Nowhere } else { ReplyTo::Slot(self.slots.open()) }
+    }
+
+    /// Whether another shard's answer may be part of a command that is timed on its own.
+    #[inline]
+    pub(crate) fn awaits_timed_answers(&self) -> bool {
+        !self.timed.is_empty() || self.job.as_ref().is_some_and(|job| job.time.is_alone)
     }
 
     #[inline]

@@ -93,6 +93,11 @@ impl ReplySlots {
         self.push(Content::Waiting)
     }
 
+    /// The slot that was opened last, if it still waits.
+    pub(crate) fn last_opened(&self) -> Option<u64> {
+        self.slots.len().checked_sub(1).map(|behind_first| self.first + behind_first as u64)
+    }
+
     /// Opens `count` slots in front of all others, for replies that were meant to go straight to the output. Gives the number of
     /// the first.
     pub(crate) fn open_in_front(&mut self, count: usize) -> u64 {

@@ -5,6 +5,7 @@
 //! `replies`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use windrow_engine::Hint;
 use windrow_engine::catalogue::Stream;
@@ -33,6 +34,10 @@ pub(crate) struct Batch {
     reads: Vec<Read>,
     replies: Vec<u8>,
     answered: usize,
+    /// How long the owner took for all answers.
+    pub(crate) took: Duration,
+    /// And for each, where it timed them one by one.
+    pub(crate) took_each: Vec<Duration>,
 }
 
 /// One question: an operation to apply, or an entity to read.
@@ -74,6 +79,17 @@ pub(crate) enum ReadWhat {
     Entity,
 }
 
+impl ReadWhat {
+    /// Values that are asked: the more, the longer it takes.
+    pub(crate) fn values(&self) -> usize {
+        match self {
+            ReadWhat::Row(query) => query.features.len(),
+            ReadWhat::Pairs { from, to, .. } => (to - from) as usize,
+            ReadWhat::Entity => 1,
+        }
+    }
+}
+
 impl PartialEq for ReadWhat {
     fn eq(&self, other: &Self) -> bool {
         matches!((self, other), (ReadWhat::Row(a), ReadWhat::Row(b)) if Arc::ptr_eq(a, b))
@@ -81,6 +97,7 @@ impl PartialEq for ReadWhat {
 }
 
 /// A question as the owner sees it.
+#[derive(Clone, Copy)]
 pub(crate) enum Question<'a> {
     Write(&'a [u8]),
     Read { read: &'a Read, entity: &'a [u8], time: ReadTime },
@@ -172,16 +189,26 @@ impl Batch {
             let item = &mut self.items[index];
             let payload = &self.payload[start..item.payload_end as usize];
             start = item.payload_end as usize;
-            let question = match item.kind {
-                ItemKind::Write => Question::Write(payload),
-                ItemKind::Read { read, time } => {
-                    Question::Read { read: &self.reads[read as usize], entity: payload, time }
-                }
-            };
+            let question = question(item.kind, &self.reads, payload);
             item.position = answer(core, question, item.hint, &mut self.replies);
             item.reply_end = self.replies.len() as u32;
         }
         self.answered = self.items.len();
+    }
+
+    /// The items as questions, in order.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = (&Item, Question<'_>)> {
+        let mut start = 0;
+        self.items.iter().map(move |item| {
+            let payload = &self.payload[start..item.payload_end as usize];
+            start = item.payload_end as usize;
+            (item, question(item.kind, &self.reads, payload))
+        })
+    }
+
+    /// What the owner took for an item: its own time, or else the mean.
+    pub(crate) fn took_for(&self, index: usize) -> Duration {
+        self.took_each.get(index).copied().unwrap_or_else(|| self.took / self.items.len().max(1) as u32)
     }
 
     /// The items with their replies, in order.
@@ -214,7 +241,18 @@ impl Batch {
         self.reads.clear();
         self.replies.clear();
         self.answered = 0;
+        self.took = Duration::ZERO;
+        self.took_each.clear();
         self.payload.capacity() + self.replies.capacity() <= KEPT_BYTES_MAX
+    }
+}
+
+fn question<'a>(kind: ItemKind, reads: &'a [Read], payload: &'a [u8]) -> Question<'a> {
+    match kind {
+        ItemKind::Write => Question::Write(payload),
+        ItemKind::Read { read, time } => {
+            Question::Read { read: &reads[read as usize], entity: payload, time }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use windrow_engine::{
 use windrow_protocol::{Limits, Proto, reply};
 use windrow_window::{ReadTime, Rows};
 
-use super::peers::{LINES_OF_A_WRITE, Peers, lines_of_a_read};
+use super::peers::{LINES_OF_A_WRITE, Peers};
 use super::read_cache::ReadCache;
 use super::row::{write_pairs, write_row};
 use super::staged::{Item, Staged};
@@ -27,6 +27,7 @@ use crate::connection::{Session, input_limits};
 use crate::route::{Links, Question, ReadWhat};
 use crate::shard::staged::ItemKind;
 use crate::shared::Shared;
+use crate::timing::CommandTimer;
 
 /// The state of one shard that is not a socket.
 pub(crate) struct Core {
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     /// The clock, read once for every connection's turn.
     pub(crate) now_ms: i64,
     pub(crate) counters: Counters,
+    pub(crate) timer: CommandTimer,
     rows: Rows,
     scan: Scan,
 }
@@ -95,6 +97,7 @@ impl Core {
             pool: BufferPool::default(),
             now_ms: shared.clock.now_ms(),
             counters: Counters::default(),
+            timer: CommandTimer::new(&config),
             rows: Rows::default(),
             scan: Scan::default(),
             config,
@@ -121,6 +124,7 @@ impl Core {
             self.config_version = self.shared.config_version();
             self.config = self.shared.config();
             self.limits = input_limits(&self.config, true);
+            self.timer.configure(&self.config);
             self.apply_maxmemory();
         }
     }
@@ -483,19 +487,18 @@ impl Core {
         holds
     }
 
-    /// Stage one: the hash of an entity's record, which starts to be looked for.
+    /// Stage one: what finds the item's record starts to be loaded.
     #[inline]
-    pub(crate) fn find_ahead(&self, owner: usize, stream: StreamId, entity: &[u8]) -> u64 {
-        let peers = self.peers.as_ref().expect("data commands are served once the shard is loaded");
-        let hash = peers.hash(stream, entity);
-        match &self.engine {
-            Some(engine) if owner == self.id => engine.prefetch_index(hash),
-            _ => peers.prefetch_index(owner, hash),
+    pub(super) fn prefetch_index(&self, item: &Item) {
+        let (Some(engine), Some(peers)) = (&self.engine, &self.peers) else { return };
+        match &item.kind {
+            ItemKind::Read { owner, .. } if *owner != self.id => peers.prefetch_index(*owner, item.hint.hash),
+            ItemKind::Add | ItemKind::Read { .. } => engine.prefetch_index(item.hint.hash),
+            ItemKind::Literal => {}
         }
-        hash
     }
 
-    /// The hash alone, for another shard to look for.
+    /// What an entity's record is found by, on whichever shard.
     #[inline]
     pub(crate) fn hash(&self, stream: StreamId, entity: &[u8]) -> u64 {
         self.peers.as_ref().expect("data commands are served once the shard is loaded").hash(stream, entity)
@@ -513,25 +516,40 @@ impl Core {
         self.engine.as_ref().map_or(Hint::of(hash), |engine| engine.prefetch_record(hash, LINES_OF_A_WRITE))
     }
 
-    /// Stage two: the item's record starts to be loaded.
+    /// Stage two: where the item's record probably is, once what finds it is loaded.
     #[inline]
-    pub(super) fn prefetch(&self, item: &mut Item) {
+    pub(super) fn find(&self, item: &mut Item) {
         let (Some(engine), Some(peers)) = (&self.engine, &self.peers) else { return };
         match &item.kind {
-            ItemKind::Add => item.hint = engine.prefetch_record(item.hint.hash, LINES_OF_A_WRITE),
-            ItemKind::Read { read, owner, .. } => {
-                let lines = lines_of_a_read(&read.stream);
-                if *owner == self.id {
-                    item.hint = engine.prefetch_record(item.hint.hash, lines);
-                } else {
-                    peers.prefetch_record(*owner, item.hint.hash, lines);
-                }
+            ItemKind::Read { read, owner, .. } if *owner != self.id => {
+                peers.prefetch_record(*owner, item.hint.hash, read.lines);
             }
+            ItemKind::Add | ItemKind::Read { .. } => item.hint = engine.prefetch_record(item.hint.hash, 0),
             ItemKind::Literal => {}
         }
     }
 
-    /// Stage three: the cells that an operation will change.
+    /// Stage three: the first line of the record starts to be loaded.
+    #[inline]
+    pub(super) fn prefetch_first(&self, item: &Item) {
+        if let Some(engine) = &self.engine {
+            engine.prefetch_lines(item.hint, 0..1);
+        }
+    }
+
+    /// Stage four: the other lines.
+    #[inline]
+    pub(super) fn prefetch_rest(&self, item: &Item) {
+        let Some(engine) = &self.engine else { return };
+        let lines = match &item.kind {
+            ItemKind::Add => LINES_OF_A_WRITE,
+            ItemKind::Read { read, .. } => read.lines,
+            ItemKind::Literal => return,
+        };
+        engine.prefetch_lines(item.hint, 1..lines);
+    }
+
+    /// Stage five: the cells that an operation will change.
     #[inline]
     pub(super) fn prefetch_cells(&self, op: &[u8], hint: Hint) {
         if let Some(engine) = &self.engine {

@@ -8,6 +8,8 @@ use crate::connection::{Activity, Connection, State};
 
 /// Connections that one sweep for timeouts looks at.
 const SWEPT_MAX: u32 = 256;
+/// Rows of a command that is not done yet wait for each other up to so many bytes.
+const ROWS_HELD_BYTES_MAX: usize = 32 << 10;
 /// A connection that was idle for so long keeps no memory for replies in order.
 const SHRUNK_AFTER_S: u64 = 1;
 
@@ -45,7 +47,11 @@ impl ShardLoop {
         if session.output.is_gated() {
             gated.push(index);
         }
-        let sent_bytes = send(connection);
+        // The rest of a command over many rows comes in a later turn of this connection: fewer, longer writes.
+        let comes_more = session.job.is_some()
+            && connection.is_queued
+            && session.output.unsent_bytes() < ROWS_HELD_BYTES_MAX;
+        let sent_bytes = if comes_more { 0 } else { send(connection) };
         core.counters.output_bytes += sent_bytes as u64;
         let output_bytes = connection.output_bytes();
         if output_bytes as u64 > core.config.output_hard_bytes {

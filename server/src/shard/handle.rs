@@ -10,6 +10,7 @@ use windrow_memory::gate::Gate;
 
 use super::mailbox::{Mailbox, Message};
 use super::tick_time::LongestTick;
+use crate::timing::CommandTimes;
 
 /// A shard, seen from outside.
 pub(crate) struct ShardHandle {
@@ -38,6 +39,7 @@ pub(crate) struct ShardNumbers {
     pub(crate) evicted: AtomicU64,
     pub(crate) ticks: AtomicU64,
     pub(crate) longest_tick: LongestTick,
+    pub(crate) command_times: CommandTimes,
     /// Operations written to and durable in the log since the start.
     pub(crate) log_written: AtomicU64,
     pub(crate) log_durable: AtomicU64,
@@ -176,6 +178,7 @@ impl ShardNumbers {
             number.store(0, Relaxed);
         }
         self.longest_tick.reset();
+        self.command_times.reset();
     }
 }
 

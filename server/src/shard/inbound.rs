@@ -1,5 +1,7 @@
 //! Between shards: answering others' questions, and taking the answers to one's own.
 
+use quanta::Instant;
+
 use super::core::Core;
 use super::tick::ShardLoop;
 use crate::connection::ReplyTo;
@@ -34,11 +36,22 @@ impl ShardLoop {
                 }
                 let mut has_writes = false;
                 let core = &mut self.core;
+                let began = Instant::now();
+                let (mut last, is_each_timed) = (began, core.timer.is_each_timed());
+                let mut took_each = std::mem::take(&mut batch.took_each);
                 batch.answer_all(core, Core::prefetch_hash, |core, question, hint, out| {
                     let position = core.answer(question, hint, out);
                     has_writes |= position > 0;
+                    if is_each_timed {
+                        let now = Instant::now();
+                        took_each.push(now - last);
+                        last = now;
+                    }
                     position
                 });
+                batch.took_each = took_each;
+                batch.took = began.elapsed();
+                core.timer.note_group(batch.took, batch.len());
                 let position = core.reply_position(has_writes).unwrap_or(0);
                 core.links.hold_answer(asker, batch, position);
                 if core.group.is_full() {
@@ -54,13 +67,18 @@ impl ShardLoop {
         for shard in 0..self.core.shards {
             while let Some(batch) = self.core.links.next_answer(shard) {
                 any = true;
-                let Self { connections, touched, .. } = self;
-                for (item, reply) in batch.replies() {
+                let Self { core, connections, touched, .. } = self;
+                core.settle(batch.took, batch.len());
+                for (index, (item, reply)) in batch.replies().enumerate() {
                     let Some(connection) = connections.get(item.connection) else { continue };
                     connection.session.remote_writes -= u32::from(item.is_write());
                     if !connection.is_touched {
                         connection.is_touched = true;
                         touched.push(item.connection.index);
+                    }
+                    if connection.session.awaits_timed_answers() {
+                        let took = batch.took_for(index);
+                        core.note_answer(&mut connection.session, item.reply_to, took);
                     }
                     match item.reply_to {
                         ReplyTo::Slot(slot) => connection.session.slots.fill(slot, reply, 0),
@@ -69,7 +87,10 @@ impl ShardLoop {
                         ReplyTo::Output => unreachable!("another shard's answer has a slot"),
                     }
                 }
-                self.core.links.recycle(batch);
+                if core.timer.is_slow(batch.took) && !core.timer.is_each_alone() {
+                    core.note_batch(connections, &batch);
+                }
+                core.links.recycle(batch);
             }
         }
         if any {

@@ -5,13 +5,16 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use windrow_engine::Stream;
 use windrow_engine::madd::MaddHeader;
+use windrow_protocol::command::CommandId;
 use windrow_window::ReadTime;
 use windrow_window::range::RangePlan;
 
 use super::read_cache::PreparedRead;
+use crate::timing::ALONE_ROWS;
 
 /// Most rows that one command gets done in one turn.
 pub(crate) const ROWS_PER_TURN: usize = 256;
@@ -26,6 +29,29 @@ pub(crate) struct Job {
     pub(crate) rows: usize,
     /// Bytes of the command in the input.
     pub(crate) command_bytes: usize,
+    pub(crate) time: JobTime,
+}
+
+/// What a job took so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct JobTime {
+    /// Its slices are batches of their own, so that they can be timed.
+    pub(crate) is_alone: bool,
+    pub(crate) took: Duration,
+    /// Rows that other shards have not answered.
+    pub(crate) elsewhere: u32,
+}
+
+impl Job {
+    /// Rows of work in all.
+    pub(super) fn work(&self) -> usize {
+        self.rows * self.what.row_weight()
+    }
+
+    /// Whether it is large enough to be timed on its own.
+    pub(super) fn is_large(&self) -> bool {
+        self.work() >= ALONE_ROWS
+    }
 }
 
 /// The command.
@@ -41,6 +67,16 @@ pub(crate) enum JobKind {
 }
 
 impl JobKind {
+    /// The command that it is a job of.
+    pub(super) fn command(&self) -> CommandId {
+        match self {
+            JobKind::Add { .. } => CommandId::EventMadd,
+            JobKind::Get { .. } => CommandId::WindowMget,
+            JobKind::Join { .. } => CommandId::WindowJoin,
+            JobKind::Range { .. } => CommandId::WindowRange,
+        }
+    }
+
     /// Rows of work that one row of the job is.
     pub(crate) fn row_weight(&self) -> usize {
         match self {

@@ -15,6 +15,7 @@
 //! | `row` | what reads reply |
 //! | `top` | the scan of WINDOW.TOP, a slice a tick |
 //! | `pace` | how much work a tick takes on, and how often upkeep gets how long |
+//! | `timed` | commands whose time is known |
 //! | `tick_time` | the longest tick, and where it was spent |
 
 mod accept;
@@ -33,6 +34,7 @@ mod run_staged;
 mod staged;
 mod tick;
 mod tick_time;
+mod timed;
 mod top;
 mod turn;
 mod users;
@@ -40,7 +42,7 @@ mod users;
 pub(crate) use self::core::{Core, maxmemory_share};
 pub(crate) use accept::Listeners;
 pub(crate) use handle::{MemoryNumbers, NOT_IN_A_TICK, ShardHandle};
-pub(crate) use job::{Job, JobKind, JobReply, ROWS_PER_TURN};
+pub(crate) use job::{Job, JobKind, JobReply, JobTime, ROWS_PER_TURN};
 pub(crate) use mailbox::{Loaded, Message};
 pub(crate) use peers::Peers;
 pub(crate) use read_cache::PreparedRead;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use windrow_engine::Stream;
 use windrow_window::Query;
 
+use super::peers::lines_of_a_read;
 use crate::route::ReadWhat;
 
 /// Places of the cache.
@@ -21,6 +22,15 @@ const KEY_BYTES_MAX: usize = 4096;
 pub(crate) struct PreparedRead {
     pub(crate) stream: Arc<Stream>,
     pub(crate) what: ReadWhat,
+    /// Cache lines of a record that it may touch, the first of them.
+    pub(super) lines: usize,
+}
+
+impl PreparedRead {
+    pub(crate) fn new(stream: Arc<Stream>, what: ReadWhat) -> Self {
+        let lines = lines_of_a_read(&stream);
+        PreparedRead { stream, what, lines }
+    }
 }
 
 /// The parsed reads of one shard.
@@ -48,7 +58,7 @@ impl ReadCache {
     /// Makes a parsed read of a query, and keeps it where it will be asked again.
     pub(crate) fn keep(&mut self, key: Option<&[u8]>, stream: Arc<Stream>, query: Query) -> Rc<PreparedRead> {
         let is_timeless = query.is_timeless();
-        let read = Rc::new(PreparedRead { stream, what: ReadWhat::Row(Arc::new(query)) });
+        let read = Rc::new(PreparedRead::new(stream, ReadWhat::Row(Arc::new(query))));
         // A read AT a time is asked once; it would only push others out.
         if let (true, Some(key)) = (is_timeless, key) {
             self.put(key, &read);

@@ -9,28 +9,51 @@ use super::staged::{Item, ItemKind};
 use super::tick::ShardLoop;
 use crate::connection::{Connection, ReplyTo};
 use crate::shard::Core;
+use crate::timing::Stretches;
 
-/// So many items ahead of the one that is executed, records are prefetched.
-const RECORDS_AHEAD: usize = 16;
+/// Records are looked for in groups of so many, one group ahead of the one that is executed: so the waits for their addresses to be
+/// translated overlap, which a prefetch does not hide.
+const GROUP: usize = 8;
+/// So many items ahead of the one that is executed, the rest of a record's lines: fewer at once than the processor can wait for.
+const LINES_AHEAD: usize = 6;
 /// So many items ahead, the cells that an operation will change.
-const CELLS_AHEAD: usize = 6;
+const CELLS_AHEAD: usize = 4;
 
 impl ShardLoop {
     /// Executes what is staged.
     pub(super) fn run_staged(&mut self) {
-        if self.core.staged.is_empty() {
-            return;
+        if !self.core.staged.is_empty() {
+            self.run_batch(Some(Stretches::begin(&self.core.timer)));
         }
+    }
+
+    /// Executes what is staged: all of it is a command that is being timed.
+    pub(super) fn run_alone(&mut self) {
+        if !self.core.staged.is_empty() {
+            self.run_batch(None);
+        }
+    }
+
+    fn run_batch(&mut self, mut stretches: Option<Stretches>) {
         let mut staged = std::mem::take(&mut self.core.staged);
         let (items, payload) = staged.parts();
         let Self { core, connections, touched, scratch, .. } = self;
-        for item in items.iter_mut().take(RECORDS_AHEAD) {
-            core.prefetch(item);
-        }
+        items.iter().take(2 * GROUP).for_each(|item| core.prefetch_index(item));
+        find_group(core, &mut items[..], 0);
+        items.iter().take(LINES_AHEAD).for_each(|item| core.prefetch_rest(item));
         let mut start = 0;
         for index in 0..items.len() {
-            if let Some(later) = items.get_mut(index + RECORDS_AHEAD) {
-                core.prefetch(later);
+            if let Some(stretches) = &mut stretches
+                && stretches.end_before(index)
+            {
+                stretches.pass(index, &core.timer);
+            }
+            if index.is_multiple_of(GROUP) {
+                items.iter().skip(index + 2 * GROUP).take(GROUP).for_each(|item| core.prefetch_index(item));
+                find_group(core, items, index + GROUP);
+            }
+            if let Some(later) = items.get(index + LINES_AHEAD) {
+                core.prefetch_rest(later);
             }
             let ahead = index + CELLS_AHEAD;
             if let (Some(before), Some(later)) = (items.get(ahead - 1), items.get(ahead))
@@ -54,9 +77,26 @@ impl ShardLoop {
                 ask_owner(core, connection, &mut items[index..], bytes);
             }
         }
+        if let Some(mut stretches) = stretches {
+            stretches.pass(items.len(), &core.timer);
+            let (took, slow) = stretches.end();
+            core.settle(took, items.len());
+            for stretch in slow {
+                core.note_stretch(connections, (items, payload), stretch);
+            }
+        }
         staged.clear();
         self.core.staged = staged;
     }
+}
+
+/// Finds the records of the group that begins at `first`, and only then asks for them, one right after the other.
+#[inline]
+fn find_group(core: &Core, items: &mut [Item], first: usize) {
+    let end = items.len().min(first + GROUP);
+    let Some(group) = items.get_mut(first..end) else { return };
+    group.iter_mut().for_each(|item| core.find(item));
+    group.iter().for_each(|item| core.prefetch_first(item));
 }
 
 /// Executes one item; its reply goes to where it belongs.

@@ -152,6 +152,7 @@ impl ShardLoop {
         self.note_events(events);
         self.read_mail();
         self.core.refresh_config();
+        self.core.timer.begin_tick(self.time.phase_began());
         self.adopt_catalogue();
         self.adopt_users();
         self.accept();
@@ -278,6 +279,13 @@ impl ShardLoop {
 
     fn take_turns(&mut self) {
         if self.drain_since_ms.is_some() {
+            // No turn comes any more: rows that wait for more of them leave as they are.
+            while let Some(index) = self.ready.pop_front() {
+                if let Some(connection) = self.connections.at(index) {
+                    connection.is_queued = false;
+                }
+                self.touch(index);
+            }
             return;
         }
         let work_max = self.quota.work_max();
@@ -457,6 +465,7 @@ impl ShardLoop {
                 number.fetch_add(count, Relaxed);
             }
         }
-        self.time.end(&numbers.longest_tick);
+        let took = self.time.end(&numbers.longest_tick);
+        self.note_tick(took);
     }
 }

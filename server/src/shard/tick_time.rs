@@ -77,6 +77,12 @@ impl TickTime {
         self.since.duration_since(self.started)
     }
 
+    /// What a phase of the tick that is over took.
+    pub(super) fn spent_in(&self, phase: &str) -> Duration {
+        let phase = PHASES.iter().position(|name| *name == phase);
+        self.spent[phase.expect("it is one of PHASES")]
+    }
+
     /// The tick is over: keeps it if it is the longest. Gives its length.
     pub(super) fn end(&mut self, longest: &LongestTick) -> Duration {
         debug_assert_eq!(self.phase, PHASES.len() - 1, "every phase was passed");

@@ -4,10 +4,11 @@
 //! reply comes after that, so its next WINDOW.TOP is not refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use windrow_engine::top::{Best, Ranked, TopWalk};
+use windrow_protocol::command::CommandId;
 
 use super::mailbox::Message;
 use super::tick::ShardLoop;
@@ -31,6 +32,8 @@ pub(crate) struct TopScan {
     asker: usize,
     connection: ConnectionId,
     is_cancelled: AtomicBool,
+    /// What all shards' slices took.
+    took_ns: AtomicU64,
     /// Set as long as there is a scan.
     turn: Arc<AtomicBool>,
 }
@@ -56,7 +59,7 @@ enum Found {
 
 impl TopPart {
     fn new(scan: Arc<TopScan>) -> Self {
-        let TopQuestion { stream, query, k } = &scan.question;
+        let TopQuestion { stream, query, k, .. } = &scan.question;
         let walk = Box::new(TopWalk::new(Arc::clone(stream), Arc::clone(query), *k));
         Self { scan, found: Found::Walking(walk) }
     }
@@ -95,6 +98,7 @@ impl ShardLoop {
             asker: self.core.id,
             connection: id,
             is_cancelled: AtomicBool::new(false),
+            took_ns: AtomicU64::new(0),
             turn,
         });
         let shards = self.core.shards;
@@ -128,6 +132,9 @@ impl ShardLoop {
                     break;
                 }
             }
+            // The walk is what the phase begins with.
+            let took_ns = self.time.in_phase().as_nanos() as u64;
+            part.scan.took_ns.fetch_add(took_ns, Ordering::Relaxed);
             if walk.is_finished() {
                 let found = walk.take_found();
                 let position = self.core.reply_position(false).unwrap_or(0);
@@ -163,7 +170,10 @@ impl ShardLoop {
             return;
         }
         let TopAsked { connection: id, scan, best, .. } = self.top_asked.take().expect("it is there");
-        let stream = Arc::clone(&scan.question.stream);
+        let TopQuestion { stream, client, arguments, .. } = &scan.question;
+        let took = Duration::from_nanos(scan.took_ns.load(Ordering::Relaxed));
+        self.core.note_command(client, (CommandId::WindowTop, None), took, || arguments.clone());
+        let stream = Arc::clone(stream);
         drop(scan);
         let Some(connection) = self.connections.get(id) else { return };
         let mut reply = Vec::new();

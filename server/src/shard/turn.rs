@@ -1,6 +1,7 @@
 //! One connection's turn: read once, then parse and execute commands within bounds. What is left gets another turn in a
 //! later tick; the socket is not asked again whether there is something (mio reports changes, not states).
 
+use quanta::Instant;
 use windrow_protocol::{Limits, Parsed, ProtocolError, reply};
 
 use super::core::Core;
@@ -109,12 +110,30 @@ impl ShardLoop {
             connection.is_held_by_output = true;
             return Next::Message;
         }
+        if let Some(job) = &mut session.job {
+            job.time.is_alone |= core.timer.is_each_alone() || job.is_large();
+            if job.time.is_alone && !core.staged.is_empty() {
+                self.run_staged();
+                return Next::Go;
+            }
+        }
         if let Some(mut job) = session.job.take() {
             let request = connection.args.bind(connection.input.bytes());
             let rows_max = ROWS_PER_TURN.min(*left);
+            let (began, hops_before) = (job.time.is_alone.then(Instant::now), core.counters.hops);
             let (rows, turn) = commands::continue_job(core, session, &mut job, request, rows_max);
             *left = left.saturating_sub(rows);
+            if let Some(began) = began {
+                self.run_alone();
+                job.time.took += began.elapsed();
+                job.time.elsewhere += (self.core.counters.hops - hops_before) as u32;
+            }
+            let Self { core, connections, spare_args, .. } = self;
+            let Some(connection) = connections.at(index) else { return Next::Message };
+            let session = &mut connection.session;
             if turn == JobTurn::Finished {
+                let request = connection.args.bind(connection.input.bytes());
+                core.end_job(session, &job, request);
                 connection.input.consume(job.command_bytes);
                 let list = std::mem::take(&mut connection.args);
                 if spare_args.len() < SPARE_ARGS_MAX {
@@ -171,6 +190,8 @@ impl ShardLoop {
         if session.reply_mode == ReplyMode::SkipNext {
             session.reply_mode = ReplyMode::Skip;
         }
+        let began = core.timer.is_each_alone().then(Instant::now);
+        let hops_before = core.counters.hops;
         let flow = commands::execute(core, session, args.bind(input), &input[..consumed]);
         match flow {
             Flow::Done => {}
@@ -201,6 +222,12 @@ impl ShardLoop {
             Flow::Parked => session.state = State::Parked,
             Flow::Close => session.state = State::Closing,
         }
+        if let Some(began) = began {
+            self.time_command(index, began, hops_before);
+        }
+        let Self { core, connections, .. } = self;
+        let Some(connection) = connections.at(index) else { return Next::Message };
+        let session = &mut connection.session;
         connection.input.consume(consumed);
         session.count_command();
         // The command of a parked connection ends with its reply.

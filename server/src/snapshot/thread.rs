@@ -12,6 +12,7 @@ use super::write::{self, Loans};
 use crate::admin::Asker;
 use crate::shard::Message;
 use crate::shared::Shared;
+use crate::timing::LatencyEvent;
 
 /// How often it looks whether an image is due, or the server ends.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -84,6 +85,8 @@ fn write_one(shared: &Arc<Shared>, loans: &mut Loans) -> Result<(), String> {
         Err(reason) => tracing::error!("no image was written: {reason}"),
     }
     let done = outcome.as_ref().map(drop).map_err(String::clone);
+    let took = Duration::from_millis(shared.saving.progress.running_ms());
+    shared.note_latency(LatencyEvent::Snapshot, took);
     shared.saving.finish(outcome.map(|(entry, images)| (NewestImage::of(&entry), images)));
     done
 }

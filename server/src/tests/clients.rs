@@ -225,7 +225,6 @@ fn bad_input_is_answered_and_the_connection_goes_on() {
     client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1h@1m AGGREGATE count").assert_ok();
     for (words, part) in [
         ("FOO a b", "ERR unknown command 'FOO', with args beginning with: 'a' 'b' "),
-        ("SLOWLOG GET", "ERR 'SLOWLOG' is not available in this version"),
         ("STREAM.ALTER s SET TTL 9d BACKFILL", "BACKFILL stands once, behind ADD WINDOWS or ADD AGGREGATE"),
         (
             "STREAM.CREATE t WINDOWS 1h AGGREGATE count BACKFILL FROM nope",

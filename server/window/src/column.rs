@@ -376,32 +376,40 @@ pub fn words_of(slots: usize, bits: u32) -> usize {
     (slots * bits as usize).div_ceil(64)
 }
 
-/// The sum of a narrow column's slots `from..to`, a word (two or four slots) at a time.
+/// The sum of a column's slots `from..to`, a word (one, two or four slots) at a time.
 pub fn sum_packed<W: Words + ?Sized>(words: &W, base: usize, bits: u32, from: usize, to: usize) -> u128 {
-    if bits == 64 {
-        return words.fold(base + from..base + to, 0, |sum, word| sum + u128::from(word));
+    match bits {
+        _ if from >= to => 0,
+        64 => words.fold(base + from..base + to, 0, |sum, word| sum + u128::from(word)),
+        // Constants, so that nothing is divided.
+        32 => sum_narrow::<W, 32>(words, base, from, to),
+        _ => sum_narrow::<W, 16>(words, base, from, to),
     }
-    if from >= to {
-        return 0;
-    }
-    let lanes = 64 / bits as usize;
+}
+
+/// The sum of the slots `from..to`, at least one, of a column of 16 or 32 bits.
+#[inline]
+fn sum_narrow<W: Words + ?Sized, const BITS: usize>(words: &W, base: usize, from: usize, to: usize) -> u128 {
+    let lanes = 64 / BITS;
     let (first, last) = (from / lanes, (to - 1) / lanes);
     // What lies outside the slots, in the first word and in the last.
-    let head = u64::MAX << (from % lanes * bits as usize);
-    let tail = u64::MAX >> ((lanes - 1 - (to - 1) % lanes) * bits as usize);
-    let low_halves = if bits == 16 { 0x0000_ffff_0000_ffff } else { 0xffff_ffff };
+    let head = u64::MAX << (from % lanes * BITS);
+    let tail = u64::MAX >> ((lanes - 1 - (to - 1) % lanes) * BITS);
+    let low_halves = if BITS == 16 { 0x0000_ffff_0000_ffff } else { 0xffff_ffff };
     // Sums of the even lanes and of the odd ones: 32 bits each for 16-bit slots, and a column has fewer than 2¹⁶ words of those.
-    let pairs = |word: u64| (word & low_halves) + (word >> bits & low_halves);
+    let pairs = |word: u64| (word & low_halves) + (word >> BITS & low_halves);
+    // The two 32-bit sums in one word, where there are two.
+    let folded = |sums: u64| u128::from(if BITS == 16 { (sums & 0xffff_ffff) + (sums >> 32) } else { sums });
     if first == last {
-        return u128::from(folded(pairs(words.get(base + first) & head & tail), bits));
+        return folded(pairs(words.get(base + first) & head & tail));
     }
-    let mut total = u128::from(folded(pairs(words.get(base + first) & head), bits))
-        + u128::from(folded(pairs(words.get(base + last) & tail), bits));
+    let mut total =
+        folded(pairs(words.get(base + first) & head)) + folded(pairs(words.get(base + last) & tail));
     let mut from = first + 1;
     while from < last {
         let to = last.min(from + WORDS_SUMMED_MAX);
-        let sums = words.fold(base + from..base + to, 0u64, |sums, word| sums.wrapping_add(pairs(word)));
-        total += u128::from(folded(sums, bits));
+        total +=
+            folded(words.fold(base + from..base + to, 0u64, |sums, word| sums.wrapping_add(pairs(word))));
         from = to;
     }
     total
@@ -409,11 +417,6 @@ pub fn sum_packed<W: Words + ?Sized>(words: &W, base: usize, bits: u32, from: us
 
 /// So many words' pairs of 16-bit slots fit a sum of 32 bits.
 const WORDS_SUMMED_MAX: usize = 1 << 15;
-
-/// The two 32-bit sums in one word, where there are two.
-fn folded(sums: u64, bits: u32) -> u64 {
-    if bits == 16 { (sums & 0xffff_ffff) + (sums >> 32) } else { sums }
-}
 
 #[cfg(test)]
 mod tests {

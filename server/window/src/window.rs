@@ -8,10 +8,10 @@ use crate::heap::Heap;
 use crate::layout::Layout;
 use crate::moments::{Decayed, Moments, Spreading};
 use crate::query::{Feature, Query};
-use crate::read_time::ReadTime;
+use crate::read_time::{ReadTime, Window};
 use crate::sketch::{INLINE, Scratch, Sketch};
 use crate::value::Value;
-use crate::words::Words;
+use crate::words::{LANES, Words};
 
 /// Where rows are evaluated: made once, used again for every read, so that reads seldom allocate.
 #[derive(Debug, Default)]
@@ -32,16 +32,29 @@ pub fn evaluate<W: Words + ?Sized>(
     out: &mut Rows,
 ) {
     let live = body.filter(|words| is_live(layout, *words, time.clock));
+    // Features of one window mostly stand together.
+    let mut last: Option<(&Feature, Window, Buckets<'_, W>)> = None;
     let Rows { values, scratch, .. } = out;
-    values.extend(features.iter().map(|feature| match (time.window(layout, feature), live) {
-        (None, _) if !time.present => Value::Null,
-        (_, None) => empty(layout, feature.aggregate),
-        (None, Some(words)) => {
-            Lifetime { layout, words, aggregate: feature.aggregate }.value(feature.aggregate, time.t, scratch)
+    values.extend(features.iter().map(|feature| {
+        if let Some((of, window, buckets)) = &last
+            && (of.tier, of.length) == (feature.tier, feature.length)
+        {
+            return buckets.value(feature.aggregate, window.length_ms, window.t, scratch);
         }
-        (Some(window), Some(words)) => {
-            let buckets = Buckets::new(layout, words, window.tier, window.from, window.to);
-            buckets.value(feature.aggregate, window.length_ms, window.t, scratch)
+        match (time.window(layout, feature), live) {
+            (None, _) if !time.present => Value::Null,
+            (_, None) => empty(layout, feature.aggregate),
+            (None, Some(words)) => Lifetime { layout, words, aggregate: feature.aggregate }.value(
+                feature.aggregate,
+                time.t,
+                scratch,
+            ),
+            (Some(window), Some(words)) => {
+                let buckets = Buckets::new(layout, words, window.tier, window.from, window.to);
+                let value = buckets.value(feature.aggregate, window.length_ms, window.t, scratch);
+                last = Some((feature, window, buckets));
+                value
+            }
         }
     }));
 }
@@ -330,8 +343,27 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
     }
 
     fn sum_float(&self, partial: Partial) -> f64 {
-        // Not `sum()`: its neutral element is −0.
-        self.fold(partial, 0.0, |sum, word| sum + f64::from_bits(word))
+        let column = self.column(partial);
+        let base = self.ring.column_base(column);
+        let add = |sum: f64, word| sum + f64::from_bits(word);
+        // A bucket's lane is a matter of its index, not of where it stands: so the same buckets have the same sum to the last bit in a
+        // ring of any shape. Empty ones change none.
+        let lane_of = |slot| self.ring.bucket_in(self.words, slot) as usize % LANES;
+        let mut lanes = [0.0; LANES];
+        for (from, to) in self.runs {
+            if self.ring.shape.dense {
+                let first = lane_of(from);
+                lanes.rotate_left(first);
+                lanes = self.words.fold_lanes(base + from..base + to, lanes, add);
+                lanes.rotate_right(first);
+            } else {
+                for slot in from..to {
+                    let lane = &mut lanes[lane_of(slot)];
+                    *lane = add(*lane, self.words.get(base + slot));
+                }
+            }
+        }
+        (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
     }
 
     fn float_extreme(&self, partial: Partial) -> f64 {
@@ -376,13 +408,6 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
 
     fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch) {
         let (column, heap) = (self.column(partial), body::heap(self.layout, self.words));
-        // Blocks lie apart: they are all on their way before the first is waited for.
-        for slot in self.slots() {
-            let reference = self.ring.cell(self.words, column, slot) as u32;
-            if reference & INLINE == 0 {
-                heap.prefetch(self.words, reference);
-            }
-        }
         for slot in self.slots() {
             let reference = self.ring.cell(self.words, column, slot) as u32;
             merge_cell(heap, self.words, sketch, reference, scratch);

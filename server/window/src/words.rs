@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// Series that are folded side by side.
+pub const LANES: usize = 4;
+
 /// Read access to a record's 64-bit words.
 ///
 /// A reader on another core may see words that are not of one moment (they are checked afterwards, and thrown away). So whatever
@@ -17,10 +20,20 @@ pub trait Words {
     fn fold<B>(&self, range: Range<usize>, initial: B, mut fold: impl FnMut(B, u64) -> B) -> B {
         range.fold(initial, |so_far, index| fold(so_far, self.get(index)))
     }
-    /// Starts to load the word at `index`: a hint, of no other effect.
+    /// Folds the words of a range as [`LANES`] series, the first word into the first lane, each next one into the next, so that no step
+    /// waits for the one before it. Those that are not there are passed over.
     #[inline]
-    fn prefetch(&self, index: usize) {
-        let _ = index;
+    fn fold_lanes<B: Copy>(
+        &self,
+        range: Range<usize>,
+        initial: [B; LANES],
+        mut fold: impl FnMut(B, u64) -> B,
+    ) -> [B; LANES] {
+        let mut lanes = initial;
+        for (at, index) in range.enumerate() {
+            lanes[at % LANES] = fold(lanes[at % LANES], self.get(index));
+        }
+        lanes
     }
     /// Whether there are none.
     fn is_empty(&self) -> bool {

@@ -27,7 +27,7 @@ mod probe;
 mod segment;
 mod writer;
 
-pub(crate) use probe::{Found, Probe, prefetch, prefetch_candidate};
+pub(crate) use probe::{Found, Probe, prefetch, prefetch_candidate, prefetch_lines};
 pub(crate) use segment::Entry;
 pub(crate) use writer::IndexWriter;
 

@@ -10,7 +10,7 @@ use crate::{
     region::Region,
     sync::{AtomicU64, Ordering},
 };
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// What came of one look.
 pub(crate) enum Found<R> {
@@ -148,15 +148,21 @@ pub(crate) fn prefetch_candidate(
     hash: u64,
     lines: usize,
 ) -> Option<Handle> {
-    /// Words of a cache line.
-    const LINE_WORDS: usize = 8;
     let probe = Probe::start(region, root, hash);
     probe.glance(hash, |entry| {
-        for line in 0..lines {
-            region.prefetch(entry.handle(), line * LINE_WORDS);
-        }
+        prefetch_lines(region, entry.handle(), 0..lines);
         ControlFlow::Break(entry.handle())
     })
+}
+
+/// Starts to load some cache lines of what begins at `handle`.
+#[inline]
+pub(crate) fn prefetch_lines(region: &Region, handle: Handle, lines: Range<usize>) {
+    /// Words of a cache line.
+    const LINE_WORDS: usize = 8;
+    for line in lines {
+        region.prefetch(handle, line * LINE_WORDS);
+    }
 }
 
 const _: () = assert!(SEGMENT_WORDS.is_multiple_of(GRANULE_WORDS) && (DEPTH_MIN < super::DEPTH_MAX));

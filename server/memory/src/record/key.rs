@@ -38,13 +38,21 @@ impl Key<'_> {
     #[inline]
     pub(super) fn word(&self, index: usize) -> u64 {
         if index == 0 {
-            let start = &self.entity[..self.entity.len().min(WORD_BYTES - STREAM_BYTES)];
-            return u64::from(self.stream) | little_endian(start) << (8 * STREAM_BYTES);
+            let start = match self.entity.first_chunk::<{ WORD_BYTES - STREAM_BYTES }>() {
+                Some(start) => u64::from(u32::from_le_bytes(*start)),
+                None => little_endian(self.entity),
+            };
+            return u64::from(self.stream) | start << (8 * STREAM_BYTES);
         }
         let from = index * WORD_BYTES - STREAM_BYTES;
-        match self.entity.get(from..from + WORD_BYTES) {
-            Some(whole) => u64::from_le_bytes(whole.try_into().expect("eight bytes")),
-            None => little_endian(&self.entity[from..]),
+        let rest = &self.entity[from..];
+        match (rest.first_chunk::<WORD_BYTES>(), self.entity.last_chunk::<WORD_BYTES>()) {
+            (Some(whole), _) => u64::from_le_bytes(*whole),
+            // The end of a name of a word or more, without a copy of so many bytes as it happens to have.
+            (None, Some(last)) if !rest.is_empty() => {
+                u64::from_le_bytes(*last) >> (8 * (WORD_BYTES - rest.len()))
+            }
+            (None, _) => little_endian(rest),
         }
     }
 

@@ -130,6 +130,30 @@ impl<'a> Record<'a> {
         words.iter().fold(initial, |so_far, word| fold(so_far, word.load(order)))
     }
 
+    /// Folds the words of a range of the body as `N` series, the first word into the first, each next one into the next; those that are
+    /// not there are passed over.
+    #[inline]
+    pub fn fold_lanes<B: Copy, const N: usize>(
+        &self,
+        range: Range<usize>,
+        initial: [B; N],
+        mut fold: impl FnMut(B, u64) -> B,
+    ) -> [B; N] {
+        let order = order(Mistake::RecordWordNotAcquired, Ordering::Acquire);
+        let words = self.body.get(range).unwrap_or_default();
+        let (rounds, rest) = words.as_chunks::<N>();
+        let mut lanes = initial;
+        for round in rounds {
+            for (lane, word) in lanes.iter_mut().zip(round) {
+                *lane = fold(*lane, word.load(order));
+            }
+        }
+        for (lane, word) in lanes.iter_mut().zip(rest) {
+            *lane = fold(*lane, word.load(order));
+        }
+        lanes
+    }
+
     /// Starts to load the cache line of the word `index` of the body, if there is one: a hint, of no other effect.
     #[inline(always)]
     pub fn prefetch(&self, index: usize) {

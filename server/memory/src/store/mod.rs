@@ -119,6 +119,12 @@ impl Store {
         index::prefetch_candidate(&self.shared.region, &self.shared.root, hash, lines)
     }
 
+    /// Between the stages: starts to load more cache lines of what [`Store::prefetch_record`] found.
+    #[inline]
+    pub fn prefetch_lines(&self, hint: Handle, lines: std::ops::Range<usize>) {
+        index::prefetch_lines(&self.shared.region, hint, lines);
+    }
+
     /// Between the stages: what probably is the record, to [prefetch](Record::prefetch) what its head says will be wanted.
     /// `None` where there is no record, or its chunk is not [adopted](Store::with_image) yet.
     #[inline]
@@ -134,6 +140,13 @@ impl Store {
     pub fn find_near(&self, key: &Key<'_>, hint: Option<Handle>) -> Option<Handle> {
         let is_it = |handle: &Handle| self.peek(*handle).is_some_and(|record| record.is_of(key));
         hint.filter(is_it).or_else(|| self.find(key))
+    }
+
+    /// As [`Store::find_near`], to be read at once.
+    #[inline]
+    pub fn record_near(&self, key: &Key<'_>, hint: Option<Handle>) -> Option<Record<'_>> {
+        let near = hint.and_then(|handle| self.peek(handle)).filter(|record| record.is_of(key));
+        near.or_else(|| self.find(key).map(|handle| self.record(handle)))
     }
 
     /// The record of a key.

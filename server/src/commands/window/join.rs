@@ -17,7 +17,7 @@ use windrow_window::{Options, Query, ReadTime, StreamTime};
 use super::super::{Flow, event, is, no_such_stream, shown};
 use super::prepare::{query_of, text_behind};
 use crate::connection::Session;
-use crate::shard::{Core, Job, JobKind, PreparedRead};
+use crate::shard::{Core, Job, JobKind, JobTime, PreparedRead};
 
 /// Most pairs of one command: they are looked up before the first row is read.
 const PAIRS_MAX: usize = 16_384;
@@ -42,7 +42,8 @@ pub(in super::super) fn join(
             let rows = of_pair.len();
             let reply = event::open_rows(core, session, rows, rows);
             let what = JobKind::Join { reads, of_pair };
-            session.job = Some(Box::new(Job { what, reply, next: 0, rows, command_bytes: command.len() }));
+            let (command_bytes, time) = (command.len(), JobTime::default());
+            session.job = Some(Box::new(Job { what, reply, next: 0, rows, command_bytes, time }));
             Flow::Job
         }
         Err(error) => {

@@ -14,7 +14,7 @@ use super::refuse;
 use super::row::issue_row;
 use crate::connection::{ReplyTo, Session};
 use crate::route::ReadWhat;
-use crate::shard::{Core, Job, JobKind, PreparedRead, ROWS_PER_TURN};
+use crate::shard::{Core, Job, JobKind, JobTime, PreparedRead, ROWS_PER_TURN};
 
 /// `WINDOW.RANGE <entity> <stream> <aggregate> <from> <to> [BUCKET <dur>]`
 pub(in super::super) fn range(
@@ -49,7 +49,8 @@ pub(in super::super) fn range(
     let pieces = plan.pairs.div_ceil(ROWS_PER_TURN);
     let reply = event::open_rows(core, session, plan.pairs, pieces);
     let what = JobKind::Range { stream, plan: Arc::new(plan), time: ReadTime::now(clock) };
-    session.job = Some(Box::new(Job { what, reply, next: 0, rows: pieces, command_bytes }));
+    let time = JobTime::default();
+    session.job = Some(Box::new(Job { what, reply, next: 0, rows: pieces, command_bytes, time }));
     Flow::Job
 }
 
@@ -64,6 +65,6 @@ pub(in super::super) fn range_piece(
 ) -> bool {
     let (from, to) = (piece * ROWS_PER_TURN, ((piece + 1) * ROWS_PER_TURN).min(plan.pairs));
     let what = ReadWhat::Pairs { plan: Arc::clone(plan), from: from as u32, to: to as u32 };
-    let read = Rc::new(PreparedRead { stream: Arc::clone(stream), what });
+    let read = Rc::new(PreparedRead::new(Arc::clone(stream), what));
     issue_row(core, session, &read, time, entity, reply_to)
 }

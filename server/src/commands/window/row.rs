@@ -10,7 +10,7 @@ use windrow_window::timestamp::parse_int;
 use super::super::{Flow, event};
 use super::prepare::prepare;
 use crate::connection::{ReplyTo, Session};
-use crate::shard::{Core, Job, JobKind, PreparedRead, StagedKind};
+use crate::shard::{Core, Job, JobKind, JobTime, PreparedRead, StagedKind};
 
 /// `WINDOW.GET <entity> <stream> [options] [<feature> ...]`
 #[inline]
@@ -79,7 +79,8 @@ pub(in super::super) fn mget(
     };
     let reply = event::open_rows(core, session, count, count);
     let what = JobKind::Get { read, time };
-    session.job = Some(Box::new(Job { what, reply, next: 0, rows: count, command_bytes: command.len() }));
+    let (command_bytes, time) = (command.len(), JobTime::default());
+    session.job = Some(Box::new(Job { what, reply, next: 0, rows: count, command_bytes, time }));
     Flow::Job
 }
 
@@ -169,7 +170,7 @@ fn stage(
 ) {
     core.staged.payload().extend_from_slice(entity);
     let reply_to = reply_to.unwrap_or_else(|| session.local_reply());
-    let hash = core.find_ahead(owner, read.stream.id, entity);
+    let hash = core.hash(read.stream.id, entity);
     session.staged_elsewhere += u32::from(owner != core.id);
     let kind = StagedKind::Read { read: Rc::clone(read), proto: session.proto, time, owner };
     core.staged.push(session.id.index, reply_to, kind, hash);

@@ -9,7 +9,9 @@ use windrow_window::timestamp::parse_int;
 use windrow_window::{Options, Query};
 
 use super::super::{Call, Flow, no_such_stream, shown};
+use crate::connection::Client;
 use crate::shard::write_value;
+use crate::timing::Arguments;
 
 /// What a WINDOW.TOP asks.
 pub(crate) struct TopQuestion {
@@ -17,6 +19,9 @@ pub(crate) struct TopQuestion {
     /// Asks the one feature.
     pub(crate) query: Arc<Query>,
     pub(crate) k: usize,
+    /// Who asks, and how.
+    pub(crate) client: Arc<Client>,
+    pub(crate) arguments: Arguments,
 }
 
 /// `WINDOW.TOP <stream> <feature> <k>`
@@ -40,7 +45,13 @@ pub(in super::super) fn top(call: &mut Call<'_>) -> Flow {
     let Some(entities) = entities.filter(|k| (1..=TOP_MAX).contains(k)) else {
         return call.error(format_args!("ERR k is from 1 to {TOP_MAX}, not '{}'", shown(k)));
     };
-    call.session.top = Some(Box::new(TopQuestion { stream, query: Arc::new(query), k: entities }));
+    call.session.top = Some(Box::new(TopQuestion {
+        stream,
+        query: Arc::new(query),
+        k: entities,
+        client: Arc::clone(&call.session.client),
+        arguments: Arguments::of(request),
+    }));
     Flow::Parked
 }
 

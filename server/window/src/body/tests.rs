@@ -119,6 +119,31 @@ fn a_ring_takes_every_shape_and_keeps_what_it_holds() {
 }
 
 #[test]
+fn a_sum_of_floats_is_the_same_to_the_last_bit_whatever_shape_the_ring_has() {
+    const STREAM: &str = "FIELDS x FLOAT WINDOWS 60s@1s 7s@1s AGGREGATE sum(x)";
+    for start in 200..230 {
+        let (mut short, mut dense) = (Entity::new(STREAM), Entity::new(STREAM));
+        for second in start - 140..start - 70 {
+            dense.event(second * 1000, 0.3);
+        }
+        // Nine buckets, with gaps, none of whose values a binary fraction is.
+        for at in 0..9 {
+            let (ts, value) = ((start + at * 2 + at / 3) * 1000, ((start + at) as f64).sin() * 1e3);
+            short.event(ts, value);
+            dense.event(ts, value);
+        }
+        let is_dense = |entity: &Entity| super::held(&entity.layout, entity.words.as_slice())[0].is_dense;
+        assert!(is_dense(&dense) && !is_dense(&short), "the rings do not differ");
+        for t in start * 1000..(start + 30) * 1000 {
+            if t % 500 == 0 {
+                let features = "sum(x):60s sum(x):7s";
+                assert_eq!(short.read(features, t), dense.read(features, t), "start {start}, T {t}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_gap_longer_than_the_ring_leaves_nothing_behind() {
     for filled in [2, 60] {
         let mut entity = Entity::new("FIELDS x FLOAT WINDOWS 60s@1s AGGREGATE count sum(x) min(x)");
