@@ -112,7 +112,8 @@ pub struct TopWalk {
 
 impl TopWalk {
     /// A walk that has not begun. `query` asks one feature of the stream.
-    pub fn new(stream: Arc<Stream>, query: Arc<Query>, k: usize) -> Self {
+    /// `rows` is where features are evaluated.
+    pub fn new(stream: Arc<Stream>, query: Arc<Query>, k: usize, rows: Rows) -> Self {
         assert_eq!(query.features.len(), 1, "entities are ranked by one feature");
         Self {
             stream,
@@ -120,7 +121,7 @@ impl TopWalk {
             best: Best::new(k),
             cursor: Some(Cursor::START),
             scan: Scan::default(),
-            rows: Rows::default(),
+            rows,
             entity: Vec::new(),
         }
     }

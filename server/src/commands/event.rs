@@ -102,6 +102,7 @@ pub(super) fn madd(
         next: 0,
         rows,
         command_bytes,
+        is_output_clear: false,
         time: JobTime::default(),
     }));
     Flow::Job

@@ -506,6 +506,15 @@ impl Core {
 
     /// What ids and sources are made fingerprints with.
     #[inline]
+    /// Where rows are evaluated, keyed by the secret of the data directory.
+    pub(super) fn keyed_rows(&self) -> Rows {
+        Rows::keyed(self.hash_key().hash(StreamId(0), b"rows"))
+    }
+
+    pub(super) fn key_rows(&mut self) {
+        self.rows = self.keyed_rows();
+    }
+
     pub(crate) fn hash_key(&self) -> HashKey {
         self.peers.as_ref().expect("data commands are served once the shard is loaded").hash_key()
     }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::job::JobReply;
 use super::tick::ShardLoop;
 use crate::clock::uptime_ms;
 use crate::connection::{Activity, Connection, State};
@@ -47,10 +48,17 @@ impl ShardLoop {
         if session.output.is_gated() {
             gated.push(index);
         }
-        // The rest of a command over many rows comes in a later turn of this connection: fewer, longer writes.
-        let comes_more = session.job.is_some()
-            && connection.is_queued
+        // The rest of a command over many rows comes in a later turn of this connection: fewer, longer writes. Nothing else waits for
+        // it: not what stood before the rows, nor rows that go into a slot.
+        let may_hold = connection.is_queued
+            && !session.output.is_gated()
             && session.output.unsent_bytes() < ROWS_HELD_BYTES_MAX;
+        let comes_more = match session.job.as_deref_mut() {
+            Some(job) if job.reply == JobReply::Output => {
+                std::mem::replace(&mut job.is_output_clear, true) && may_hold
+            }
+            _ => false,
+        };
         let sent_bytes = if comes_more { 0 } else { send(connection) };
         core.counters.output_bytes += sent_bytes as u64;
         let output_bytes = connection.output_bytes();

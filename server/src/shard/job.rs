@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) rows: usize,
     /// Bytes of the command in the input.
     pub(crate) command_bytes: usize,
+    /// What stood in the output before its rows is on its way: rows may wait for more of them.
+    pub(crate) is_output_clear: bool,
     pub(crate) time: JobTime,
 }
 

@@ -23,6 +23,7 @@ impl ShardLoop {
                 Message::Loaded(loaded) => {
                     self.core.engine = Some(loaded.engine);
                     self.core.peers = Some(loaded.peers);
+                    self.core.key_rows();
                     self.core.group.start(loaded.log, loaded.poison);
                     if self.core.config.is_unlogged {
                         tracing::warn!("nothing is logged: what is acknowledged is lost with the process");

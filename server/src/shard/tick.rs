@@ -434,8 +434,12 @@ impl ShardLoop {
             return false;
         }
         let now_ms = uptime_ms();
-        let since_ms = *self.drain_since_ms.get_or_insert(now_ms);
         self.listeners = None;
+        let Some(since_ms) = self.drain_since_ms else {
+            // One more tick at least: it sends rows that waited for more of them.
+            self.drain_since_ms = Some(now_ms);
+            return false;
+        };
         let is_late = now_ms > since_ms + DRAIN_MS_MAX;
         let is_drained = is_late || (self.core.links.is_quiet() && self.gated.is_empty());
         if is_drained && !self.has_reported_drained {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use windrow_engine::top::{Best, Ranked, TopWalk};
 use windrow_protocol::command::CommandId;
+use windrow_window::Rows;
 
 use super::mailbox::Message;
 use super::tick::ShardLoop;
@@ -58,9 +59,9 @@ enum Found {
 }
 
 impl TopPart {
-    fn new(scan: Arc<TopScan>) -> Self {
+    fn new(scan: Arc<TopScan>, rows: Rows) -> Self {
         let TopQuestion { stream, query, k, .. } = &scan.question;
-        let walk = Box::new(TopWalk::new(Arc::clone(stream), Arc::clone(query), *k));
+        let walk = Box::new(TopWalk::new(Arc::clone(stream), Arc::clone(query), *k, rows));
         Self { scan, found: Found::Walking(walk) }
     }
 
@@ -112,7 +113,7 @@ impl ShardLoop {
     /// Takes part in a scan.
     pub(super) fn take_top(&mut self, scan: Arc<TopScan>) {
         debug_assert!(self.top.is_none(), "there is one scan at a time");
-        self.top = Some(TopPart::new(scan));
+        self.top = Some(TopPart::new(scan, self.core.keyed_rows()));
     }
 
     /// Goes on with this shard's part of a scan: one slice.

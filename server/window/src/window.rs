@@ -23,6 +23,15 @@ pub struct Rows {
     pub(crate) scratch: Scratch,
 }
 
+impl Rows {
+    /// Rows whose look-ups are keyed by a secret, so that nobody can choose values that are slow to count.
+    pub fn keyed(secret: u64) -> Self {
+        let mut rows = Self::default();
+        rows.scratch.key(secret);
+        rows
+    }
+}
+
 /// Evaluates every feature for one entity, in order, onto the values of `out`. `body` is `None` for an entity that is unknown.
 pub fn evaluate<W: Words + ?Sized>(
     layout: &Layout,

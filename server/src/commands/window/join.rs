@@ -43,7 +43,15 @@ pub(in super::super) fn join(
             let reply = event::open_rows(core, session, rows, rows);
             let what = JobKind::Join { reads, of_pair };
             let (command_bytes, time) = (command.len(), JobTime::default());
-            session.job = Some(Box::new(Job { what, reply, next: 0, rows, command_bytes, time }));
+            session.job = Some(Box::new(Job {
+                what,
+                reply,
+                next: 0,
+                rows,
+                command_bytes,
+                is_output_clear: false,
+                time,
+            }));
             Flow::Job
         }
         Err(error) => {

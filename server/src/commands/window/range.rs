@@ -50,7 +50,15 @@ pub(in super::super) fn range(
     let reply = event::open_rows(core, session, plan.pairs, pieces);
     let what = JobKind::Range { stream, plan: Arc::new(plan), time: ReadTime::now(clock) };
     let time = JobTime::default();
-    session.job = Some(Box::new(Job { what, reply, next: 0, rows: pieces, command_bytes, time }));
+    session.job = Some(Box::new(Job {
+        what,
+        reply,
+        next: 0,
+        rows: pieces,
+        command_bytes,
+        is_output_clear: false,
+        time,
+    }));
     Flow::Job
 }
 

@@ -80,7 +80,15 @@ pub(in super::super) fn mget(
     let reply = event::open_rows(core, session, count, count);
     let what = JobKind::Get { read, time };
     let (command_bytes, time) = (command.len(), JobTime::default());
-    session.job = Some(Box::new(Job { what, reply, next: 0, rows: count, command_bytes, time }));
+    session.job = Some(Box::new(Job {
+        what,
+        reply,
+        next: 0,
+        rows: count,
+        command_bytes,
+        is_output_clear: false,
+        time,
+    }));
     Flow::Job
 }
 

@@ -1,10 +1,11 @@
 //! The entries of a union while they are few: a hash table that is emptied at no cost.
 
 use super::distinct::RANK_BITS;
-use std::hash::{BuildHasher, RandomState};
 
 /// Places that a window begins with: more are taken as entries come, so that few entries touch few cache lines.
 const PLACES_MIN: usize = 256;
+/// The factor of a table without a secret: 2⁶⁴ divided by the golden ratio.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Times as many places when half of them are taken.
 const GROWTH: usize = 4;
 
@@ -18,24 +19,24 @@ pub(super) struct Entries {
     /// How many of the places are in use now: a power of two.
     size: usize,
     stamp: u32,
-    /// Odd, and nobody's choice: indices that are chosen with care collide no more than others (multiply-shift hashing, Dietzfelbinger,
-    /// Hagerup, Katajainen, Penttonen, 1997). What is found does not depend on it.
+    /// Odd, and a secret where strangers choose values: then indices that are chosen with care collide no more than others
+    /// (multiply-shift hashing, Dietzfelbinger, Hagerup, Katajainen, Penttonen, 1997). What is found does not depend on it.
     factor: u64,
 }
 
 impl Default for Entries {
     fn default() -> Self {
-        Self {
-            list: Vec::new(),
-            places: vec![0; PLACES_MIN],
-            size: PLACES_MIN,
-            stamp: 1,
-            factor: RandomState::new().hash_one(0u64) | 1,
-        }
+        Self { list: Vec::new(), places: vec![0; PLACES_MIN], size: PLACES_MIN, stamp: 1, factor: FACTOR }
     }
 }
 
 impl Entries {
+    /// Goes by this secret from now on.
+    pub(super) fn key(&mut self, secret: u64) {
+        self.clear();
+        self.factor = secret | 1;
+    }
+
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.size = PLACES_MIN;
@@ -120,6 +121,9 @@ mod tests {
         let mut entries = Entries::default();
         let mut state = 7u64;
         for round in 0..50 {
+            if round == 25 {
+                entries.key(0x1234_5678_9abc_def0);
+            }
             entries.clear();
             let mut largest = BTreeMap::new();
             for _ in 0..1 << (round % 13) {

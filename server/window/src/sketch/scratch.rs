@@ -21,6 +21,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Keys what is looked up by this secret, so that nobody can choose values that are slow to count. Results do not depend on it.
+    pub fn key(&mut self, secret: u64) {
+        self.union.key(secret);
+    }
+
     /// Forgets what was merged, and starts a window of `sketch`.
     pub fn begin(&mut self, sketch: Sketch) {
         self.sketch = Some(sketch);

@@ -34,6 +34,11 @@ pub(super) struct Union {
 }
 
 impl Union {
+    /// Keys what is looked up by this secret.
+    pub(super) fn key(&mut self, secret: u64) {
+        self.sparse.key(secret);
+    }
+
     pub(super) fn begin(&mut self, p: u8) {
         self.p = p;
         self.is_dense = false;
