@@ -2,9 +2,8 @@
 
 use crate::arrivals::Spacing;
 use crate::compare::Comparison;
-use crate::contender::{Contender, Programs, SERVER_CORE};
+use crate::contender::{Contender, Programs, server_core};
 use crate::control::Greeting;
-use crate::cpu;
 use crate::entities::Distribution;
 use crate::error::BenchError;
 use crate::run::{Background, Load, Server};
@@ -262,6 +261,7 @@ impl CompareArgs {
             fill: self.load.fill,
             load: self.load.load(None)?,
             programs: self.programs.programs(&self.windrow_args),
+            server_core: server_core(),
         })
     }
 }
@@ -433,6 +433,7 @@ impl SweepArgs {
             entities_max: self.entities_max,
             load: self.load.load(None)?,
             programs: self.programs.programs(&self.windrow_args),
+            server_core: server_core(),
         })
     }
 }
@@ -487,7 +488,7 @@ impl ScenarioArgs {
         }
         let words: Vec<String> = self.windrow_args.split_whitespace().map(str::to_owned).collect();
         let is_one_shard = words.windows(2).any(|pair| pair == ["--shards", "1"]);
-        let core = (is_one_shard && cpu::cores() >= 2).then_some(SERVER_CORE);
+        let core = server_core().filter(|_| is_one_shard);
         let programs = Programs {
             windrow_bin: self.windrow_bin.clone(),
             windrow_args: words,

@@ -113,7 +113,6 @@ fn run_file(args: &RunArgs, path: &Path) -> Result<Verdict, BenchError> {
 
 fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     let comparison = args.comparison().map_err(BenchError::Settings)?;
-    // Before the comparison, which leaves this thread fewer cores.
     let setup = comparison.describe();
     interrupt::end_servers_on_signals()?;
     let lines = compare::compare(&comparison)?;
@@ -172,8 +171,7 @@ fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
     let outcome = scenario::run(&plan)?;
     print!("{}", scenario::text(&outcome));
     write_json(args.json.as_deref(), &outcome)?;
-    let is_clean = outcome.attempts.iter().all(|attempt| attempt.summary.is_clean());
-    Ok(Verdict::of(is_clean, outcome.is_kept()))
+    Ok(Verdict::of(outcome.is_clean(), outcome.is_kept()))
 }
 
 fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {

@@ -2,7 +2,7 @@
 //! at the largest part at which the bounds are kept.
 
 use crate::acceptance::{self, Verdict};
-use crate::contender::{Contender, Programs, SERVER_CORE};
+use crate::contender::{Contender, Programs};
 use crate::control::Greeting;
 use crate::cpu;
 use crate::error::BenchError;
@@ -109,6 +109,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Every reply of the last run came and was right. Those before it, at higher rates, may have asked for too much: that is why there
+    /// is a last.
+    pub fn is_clean(&self) -> bool {
+        self.attempts.last().is_some_and(|attempt| attempt.summary.is_clean())
+    }
+
     /// Everything was kept in the last run.
     pub fn is_kept(&self) -> bool {
         self.attempts.last().is_some_and(Attempt::is_kept)
@@ -135,8 +141,8 @@ pub struct Plan {
 ///
 /// The server does not start, or refuses the streams or the fill.
 pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
-    if plan.core.is_some() {
-        cpu::pin_away_from(SERVER_CORE)?;
+    if let Some(core) = plan.core {
+        cpu::pin_away_from(core)?;
     }
     let process = plan.programs.start(Contender::Windrow, plan.core, &[])?;
     let server = Server {
@@ -205,6 +211,9 @@ pub fn text(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::{Machine, Measured, ProcessUse};
+    use crate::template::KeyFormat;
+    use crate::workload::{Mode, Workload};
     use clap::ValueEnum;
 
     #[test]
@@ -218,6 +227,22 @@ mod tests {
             assert!(file.request.iter().any(|request| request.accept.is_some()), "{}", file.title);
             assert_eq!(scenario.to_possible_value().unwrap().get_name(), file.title);
         }
+    }
+
+    #[test]
+    fn the_last_attempt_decides_whether_the_figures_count() {
+        let key = KeyFormat::new("user:", 12, 1).unwrap();
+        let workload = Workload::new(Target::Windrow, Mode::Events, &key).unwrap();
+        let generator = ProcessUse { cpu_s: 0.0, rss_bytes: 1 };
+        let machine = Machine { seconds: 1.0, server: None, generator };
+        let attempt = |scale: f64, unfinished: u64| {
+            let summary = Summary { unfinished, ..Summary::new(&Measured::new(1), &workload, machine) };
+            Attempt { scale, summary, verdicts: Vec::new() }
+        };
+        let outcome = |attempts: Vec<Attempt>| Outcome { title: String::new(), attempts, memory: None };
+        assert!(outcome(vec![attempt(1.0, 9), attempt(0.5, 0)]).is_clean());
+        assert!(!outcome(vec![attempt(1.0, 0), attempt(0.5, 9)]).is_clean());
+        assert!(!outcome(Vec::new()).is_clean());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The program itself: exit codes, and servers it starts.
 
 use crate::misbehaving::{Answer, Misbehaving};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -179,4 +180,50 @@ fn targets_of_nothing_and_of_too_many_keys_are_refused() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(complaint), "{line}: {text}");
     }
+}
+
+/// A sweep with the null responder in the place of Redis: `lines` of a shell script are run before it starts.
+fn sweep(name: &str, lines: &str, arguments: &str) -> (Output, String) {
+    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-{name}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let program = folder.join("redis");
+    let start = format!("exec {} null --listen 127.0.0.1:$2", env!("CARGO_BIN_EXE_windrow-bench"));
+    std::fs::write(
+        &program,
+        format!("#!/bin/sh\n{}\n{start}\n", lines.replace("FOLDER", &folder.to_string_lossy())),
+    )
+    .unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windrow-bench"));
+    command.args(["sweep", "--redis-bin"]).arg(&program);
+    command.arg("--csv").arg(folder.join("points.csv")).arg("--html").arg(folder.join("report.html"));
+    let output = command.args(arguments.split(' ')).output().unwrap();
+    let noted = std::fs::read_to_string(folder.join("noted")).unwrap_or_default();
+    let points = std::fs::read_to_string(folder.join("points.csv")).unwrap_or_default();
+    std::fs::remove_dir_all(&folder).unwrap();
+    (output, format!("{noted}{points}"))
+}
+
+#[test]
+fn servers_of_every_axis_of_a_sweep_run_on_the_servers_core() {
+    let lines = "grep Cpus_allowed_list /proc/self/status >> FOLDER/noted";
+    let (output, text) = sweep(
+        "cores",
+        lines,
+        "--contenders plain,plain --axes pipeline,entities --entities-max 10000 -m events --rounds 1 -c 1 -n 50 -e 100",
+    );
+    assert!(output.status.success(), "{output:?}");
+    let apart = std::thread::available_parallelism().unwrap().get() >= 2;
+    let cores: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Cpus_allowed_list:")).collect();
+    assert_eq!(cores.len(), 4, "two axes of two servers: {text}");
+    assert!(!apart || cores.iter().all(|core| core.trim() == "0"), "{text}");
+}
+
+#[test]
+fn a_sweep_reads_at_every_value_before_it_sends_events() {
+    let arguments = "--contenders null --axes pipeline -m events,reads --rounds 1 -c 1 -n 50 -e 100";
+    let (output, text) = sweep("order", "", arguments);
+    assert!(output.status.success(), "{output:?}");
+    let modes: Vec<&str> = text.lines().skip(1).map(|line| line.split(',').nth(2).unwrap()).collect();
+    assert_eq!(modes, [["reads"; 5], ["events"; 5]].concat(), "{text}");
 }
