@@ -470,18 +470,7 @@ impl ScenarioArgs {
     ///
     /// A time that is none.
     pub fn plan(&self) -> Result<ScenarioPlan, BenchError> {
-        let Some(mut file) = self.name.file()? else {
-            let mut line = vec!["targets".to_owned(), "--rows".to_owned(), "capacity,D2,D3".to_owned()];
-            line.extend(["--large-entities".to_owned(), self.entities.to_string()]);
-            line.extend(self.duration.map(|duration| format!("--duration={duration}")));
-            line.push(format!("--windrow-bin={}", self.windrow_bin.display()));
-            if let Scale::Fixed(scale) = self.scale {
-                line.push(format!("--open-loop-scale={scale}"));
-            }
-            let targets =
-                TargetsOnly::try_parse_from(line).map_err(|error| BenchError::Settings(error.to_string()))?;
-            return Ok(ScenarioPlan::Rows(targets.args.plan().map_err(BenchError::Settings)?));
-        };
+        let Some(mut file) = self.name.file()? else { return self.capacity().map(ScenarioPlan::Rows) };
         if let Some(duration) = self.duration {
             seconds("duration", duration).map_err(BenchError::Settings)?;
             file.load.duration = duration;
@@ -496,6 +485,39 @@ impl ScenarioArgs {
             redis_args: Vec::new(),
         };
         Ok(ScenarioPlan::File(scenario::Plan { file, scale: self.scale, programs, core }))
+    }
+
+    /// Capacity as rows of the targets.
+    fn capacity(&self) -> Result<Plan, BenchError> {
+        let Scale::Fixed(scale) = self.scale else {
+            return Err(BenchError::Settings(
+                "capacity has no --scale auto, since most of its rows have no rate; give a number".to_owned(),
+            ));
+        };
+        let mut line = vec!["targets".to_owned(), "--rows".to_owned(), "capacity,D2,D3".to_owned()];
+        line.extend(["--large-entities".to_owned(), self.entities.to_string()]);
+        line.extend(self.duration.map(|duration| format!("--duration={duration}")));
+        line.push(format!("--windrow-bin={}", self.windrow_bin.display()));
+        line.push(format!("--windrow-args={}", self.args_without_shards()?.join(" ")));
+        line.push(format!("--open-loop-scale={scale}"));
+        let targets =
+            TargetsOnly::try_parse_from(line).map_err(|error| BenchError::Settings(error.to_string()))?;
+        targets.args.plan().map_err(BenchError::Settings)
+    }
+
+    /// Windrow's arguments without `--shards 1`, which rows of the targets say themselves.
+    fn args_without_shards(&self) -> Result<Vec<&str>, BenchError> {
+        let mut words: Vec<&str> = self.windrow_args.split_whitespace().collect();
+        if let Some(at) = words.windows(2).position(|pair| pair == ["--shards", "1"]) {
+            words.drain(at..at + 2);
+        }
+        if words.iter().any(|word| word.starts_with("--shards")) {
+            return Err(BenchError::Settings(format!(
+                "capacity is measured with --shards 1, not with {:?}",
+                self.windrow_args
+            )));
+        }
+        Ok(words)
     }
 }
 
@@ -581,6 +603,28 @@ mod tests {
         let plan = args.plan().unwrap();
         assert_eq!((plan.rows, plan.rounds, plan.large_entities), (vec![Row::C1, Row::C8], 1, 5000));
         assert_eq!(plan.load.duration, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn capacity_takes_the_scale_and_the_arguments_it_is_given() {
+        let plan = |more: &[&str]| {
+            let line = [&["windrow-bench", "scenario", "capacity"], more].concat();
+            let Command::Scenario(args) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("no scenario")
+            };
+            args.plan().map(|plan| match plan {
+                ScenarioPlan::Rows(plan) => (plan.programs.windrow_args, plan.open_loop_scale),
+                ScenarioPlan::File(_) => panic!("a file"),
+            })
+        };
+        assert_eq!(plan(&[]).unwrap(), (Vec::new(), 1.0));
+        let given = plan(&["--scale", "0.5", "--windrow-args", "--maxmemory 9gb --shards 1"]).unwrap();
+        assert_eq!(given, (vec!["--maxmemory".to_owned(), "9gb".to_owned()], 0.5));
+        for (bad, expected) in
+            [(["--scale", "auto"], "auto"), (["--windrow-args", "--shards 2"], "--shards 1, not with")]
+        {
+            assert!(plan(&bad).unwrap_err().to_string().contains(expected), "{bad:?}");
+        }
     }
 
     #[test]

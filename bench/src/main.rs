@@ -9,6 +9,7 @@ use windrow_bench::cli::{
 };
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
+use windrow_bench::progress::say;
 use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
 use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, sweep, targets};
@@ -49,15 +50,15 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => {
-            eprintln!("windrow-bench: some replies were wrong or missing; the figures above do not count");
+            say("windrow-bench: some replies were wrong or missing; the figures above do not count");
             ExitCode::FAILURE
         }
         Ok(Verdict::Missed) => {
-            eprintln!("windrow-bench: every reply was right, and not every bound was kept");
+            say("windrow-bench: every reply was right, and not every bound was kept");
             ExitCode::from(MISSED_EXIT_CODE)
         }
         Err(error) => {
-            eprintln!("windrow-bench: {error}");
+            say(&format!("windrow-bench: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -121,15 +122,18 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     print!("{}", report::table(&lines));
     write_json(args.load.json.as_deref(), &lines)?;
     let complaints = report::complaints(&lines);
-    eprint!("{complaints}");
+    if !complaints.is_empty() {
+        say(complaints.trim_end());
+    }
     Ok(Verdict::of(complaints.is_empty(), true))
 }
 
 fn run_targets(args: &TargetsArgs) -> Result<Verdict, BenchError> {
-    run_rows(&args.plan().map_err(BenchError::Settings)?, args.json.as_deref())
+    let outcome = run_rows(&args.plan().map_err(BenchError::Settings)?, args.json.as_deref())?;
+    Ok(Verdict::of(outcome.is_clean(), true))
 }
 
-fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<Verdict, BenchError> {
+fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<targets::Outcome, BenchError> {
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
     let outcome = targets::run(plan)?;
@@ -137,9 +141,9 @@ fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<Verdict, BenchE
     print!("{}", targets::table(&outcome.findings));
     write_json(json, &outcome)?;
     for complaint in &outcome.complaints {
-        eprintln!("WRONG: {complaint}");
+        say(&format!("WRONG: {complaint}"));
     }
-    Ok(Verdict::of(outcome.complaints.is_empty(), true))
+    Ok(outcome)
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
@@ -164,7 +168,12 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
 
 fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
     let plan = match args.plan()? {
-        ScenarioPlan::Rows(plan) => return run_rows(&plan, args.json.as_deref()),
+        ScenarioPlan::Rows(plan) => {
+            let outcome = run_rows(&plan, args.json.as_deref())?;
+            let (is_clean, is_reached) = (outcome.is_clean(), outcome.is_reached());
+            print!("{}", scenario::verdict("capacity", plan.open_loop_scale, is_clean && is_reached));
+            return Ok(Verdict::of(is_clean, is_reached));
+        }
         ScenarioPlan::File(plan) => plan,
     };
     interrupt::end_servers_on_signals()?;

@@ -202,10 +202,15 @@ pub fn text(outcome: &Outcome) -> String {
     if let Some(memory) = &outcome.memory {
         text.push_str(&acceptance::lines(std::slice::from_ref(memory)));
     }
-    let verdict = if outcome.is_kept() { "ACCEPTED" } else { "NOT ACCEPTED" };
     let scale = outcome.attempts.last().map_or(0.0, |attempt| attempt.scale);
-    text.push_str(&format!("{verdict}: {} at {scale} of its rates\n", outcome.title));
+    text.push_str(&verdict(&outcome.title, scale, outcome.is_kept()));
     text
+}
+
+/// The last line: whether a scenario is accepted, and at which part of its rates.
+pub fn verdict(title: &str, scale: f64, is_kept: bool) -> String {
+    let verdict = if is_kept { "ACCEPTED" } else { "NOT ACCEPTED" };
+    format!("{verdict}: {title} at {scale} of its rates\n")
 }
 
 #[cfg(test)]
