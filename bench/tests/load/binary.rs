@@ -1,6 +1,7 @@
 //! The program itself: exit codes, and servers it starts.
 
 use crate::misbehaving::{Answer, Misbehaving};
+use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -148,7 +149,18 @@ fn children(generator: u32) -> Vec<u32> {
 
 #[test]
 fn an_interrupted_comparison_ends_its_servers_and_leaves_nothing_behind() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windrow-bench"));
+    interrupted(Signal::INT, 130);
+}
+
+#[test]
+fn a_comparison_whose_terminal_is_closed_ends_its_servers_too() {
+    interrupted(Signal::HUP, 129);
+}
+
+fn interrupted(signal: Signal, exit_code: i32) {
+    // These tests may themselves run where SIGHUP is ignored, which is inherited.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_windrow-bench")]);
     command.args(["compare", "--contenders", "null,null", "-m", "events", "-d", "600", "-c", "1"]);
     let mut generator = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -158,8 +170,8 @@ fn an_interrupted_comparison_ends_its_servers_and_leaves_nothing_behind() {
     }
     let servers = children(generator.id());
     let pid = rustix::process::Pid::from_child(&generator);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(generator.wait().unwrap().code(), Some(130));
+    rustix::process::kill_process(pid, signal).unwrap();
+    assert_eq!(generator.wait().unwrap().code(), Some(exit_code));
     assert_eq!(directories(generator.id()), Vec::<PathBuf>::new());
     for server in servers {
         let stat = std::fs::read_to_string(format!("/proc/{server}/cmdline")).unwrap_or_default();
@@ -180,6 +192,20 @@ fn targets_of_nothing_and_of_too_many_keys_are_refused() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(complaint), "{line}: {text}");
     }
+}
+
+#[test]
+fn a_sweep_goes_on_when_nobody_reads_what_it_says() {
+    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-closed", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windrow-bench"));
+    command.args("sweep --contenders null --axes pipeline -m events --rounds 1 -c 1 -n 50".split(' '));
+    let mut generator =
+        command.current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(generator.stderr.take());
+    assert_eq!(generator.wait().unwrap().code(), Some(0));
+    assert_eq!(directories(generator.id()), Vec::<PathBuf>::new());
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// A sweep with the null responder in the place of Redis: `lines` of a shell script are run before it starts.
