@@ -155,7 +155,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     run::create_streams(&server, &plan.file)?;
     say(&format!("{}: fill", plan.file.title));
     run::fill_file(&server, &plan.file)?;
-    let memory = memory(plan, cpu::resident_bytes(process.pid())?.saturating_sub(empty_bytes));
+    let grown_bytes = cpu::resident_bytes(process.pid())?.saturating_sub(empty_bytes);
+    let memory = memory(&server, &plan.file, grown_bytes)?;
     let mut outcome = Outcome { title: plan.file.title.clone(), attempts: Vec::new(), memory };
     let scales = match plan.scale {
         Scale::Fixed(scale) => vec![scale],
@@ -178,17 +179,11 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     Ok(outcome)
 }
 
-fn memory(plan: &Plan, bytes: u64) -> Option<Verdict> {
-    let bound = plan.file.memory.as_ref()?;
-    let count = plan.file.names[&bound.names].count;
-    #[expect(clippy::cast_precision_loss, reason = "memory and counts are below 2^53")]
-    let each = bytes as f64 / count as f64;
-    Some(Verdict {
-        request: format!("memory after the fill, for each of {count} {}", bound.names),
-        bound: format!("at most {:.0} bytes", bound.bytes_max),
-        measured: format!("{each:.0} bytes"),
-        is_kept: each <= bound.bytes_max,
-    })
+/// The bound of memory, held against the bytes that came since the server was empty.
+fn memory(server: &Server, file: &WorkloadFile, grown_bytes: u64) -> Result<Option<Verdict>, BenchError> {
+    let Some(bound) = &file.memory else { return Ok(None) };
+    let entities = run::count_entities(server, file, &bound.names)?;
+    Ok(Some(acceptance::judge_memory(bound, grown_bytes, entities)))
 }
 
 /// The outcome for a terminal.

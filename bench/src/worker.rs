@@ -143,27 +143,31 @@ struct Connection {
     replies_got: usize,
 }
 
-/// So many requests of a kind are kept to be sent again.
+/// So many requests of a kind are kept to be sent again, if they are small.
 const RECENT_MAX: usize = 1024;
+
+/// Bytes of requests of a kind that are kept; one request is kept however large it is.
+const RECENT_BYTES_MAX: usize = 16 << 20;
 
 /// Requests that were sent, all of one length.
 #[derive(Debug, Default)]
 struct Recent {
     bytes: Vec<u8>,
     count: usize,
-    /// Where the next one goes.
-    at: usize,
+    /// The oldest, once no more are kept: where the next one goes.
+    oldest: usize,
 }
 
 impl Recent {
     fn keep(&mut self, request: &[u8]) {
-        if self.count < RECENT_MAX {
+        let has_room = self.count < RECENT_MAX && self.bytes.len() + request.len() <= RECENT_BYTES_MAX;
+        if has_room || self.count == 0 {
             self.bytes.extend_from_slice(request);
             self.count += 1;
         } else {
-            self.bytes[self.at * request.len()..][..request.len()].copy_from_slice(request);
+            self.bytes[self.oldest * request.len()..][..request.len()].copy_from_slice(request);
+            self.oldest = (self.oldest + 1) % self.count;
         }
-        self.at = (self.at + 1) % RECENT_MAX;
     }
 
     fn any(&self, choice: &mut SmallRng) -> Option<&[u8]> {
@@ -194,7 +198,9 @@ impl<'a> Worker<'a> {
     /// # Errors
     ///
     /// The kernel refuses to poll one.
-    pub fn new(job: Job<'a>, clock: RunClock, streams: Vec<std::net::TcpStream>) -> Result<Self, BenchError> {
+    pub fn new(job: Job<'a>, streams: Vec<std::net::TcpStream>) -> Result<Self, BenchError> {
+        // Until the run begins, and with it the clock that all threads share.
+        let clock = RunClock::start();
         let poll = Poll::new().map_err(BenchError::io("poll"))?;
         let mut connections = Vec::with_capacity(streams.len());
         for (token, stream) in streams.into_iter().enumerate() {
@@ -220,12 +226,13 @@ impl<'a> Worker<'a> {
         Ok(Self { job, clock, poll, connections, in_flight: 0, sent: 0, cursor: 0, choice, recent, measured })
     }
 
-    /// Runs to the end of the job.
+    /// Runs to the end of the job, whose clock has just started.
     ///
     /// # Errors
     ///
     /// A connection broke, or what came back is no RESP.
-    pub fn run(mut self) -> Result<Measured, BenchError> {
+    pub fn run(mut self, clock: RunClock) -> Result<Measured, BenchError> {
+        self.clock = clock;
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_BYTES];
         let drain_ns = self.job.phases.drain_ns;
@@ -517,4 +524,27 @@ impl Connection {
 /// Nanoseconds of a duration; those beyond 584 years are cut.
 pub fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_to_be_sent_again_is_bounded_in_number_and_bytes() {
+        for (request_bytes, kept) in [(16, RECENT_MAX), (5 << 20, 3), (RECENT_BYTES_MAX + 1, 1)] {
+            let mut recent = Recent::default();
+            let sent = kept + kept / 2 + 1;
+            for n in 0..sent {
+                recent.keep(&vec![(n % 251) as u8; request_bytes]);
+            }
+            assert_eq!((recent.count, recent.bytes.len()), (kept, kept * request_bytes));
+            // The newest ones are there, the oldest made room.
+            let mut firsts: Vec<u8> = recent.bytes.chunks(request_bytes).map(|request| request[0]).collect();
+            let mut expected: Vec<u8> = (sent - kept..sent).map(|n| (n % 251) as u8).collect();
+            firsts.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(firsts, expected);
+        }
+    }
 }

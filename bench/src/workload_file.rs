@@ -2,7 +2,7 @@
 //! `bench/workloads` are the manual.
 
 use crate::arrivals::Spacing;
-use crate::entities::Distribution;
+use crate::entities::{Distribution, Order};
 use crate::error::BenchError;
 use crate::models::{NumberModel, Offsets, Texts, TimeModel};
 use crate::replies::Expect;
@@ -147,6 +147,8 @@ pub struct RequestPlan {
     pub accept: Option<Accept>,
     /// Of a fill: how many.
     pub requests: Option<u64>,
+    /// Of a fill: whether its entities are drawn, or come each in its turn.
+    pub order: Option<Order>,
 }
 
 fn one() -> usize {
@@ -344,6 +346,9 @@ impl WorkloadFile {
             }
             self.space(&request.entities, name)?;
         }
+        if let Some(request) = self.request.iter().find(|request| request.order.is_some()) {
+            return complain(format!("request {}: only a [[fill]] has an order", request.name));
+        }
         self.load()?;
         self.workload(&self.request)?;
         self.workload(&self.fill)?;
@@ -440,7 +445,7 @@ impl WorkloadFile {
                 .parse()
                 .map_err(|error| BenchError::Settings(format!("names.{name}.distribution: {error}")))?;
             formats.push(format);
-            spaces.push(Space { count: *count, distribution });
+            spaces.push(Space { count: *count, distribution, order: Order::Drawn });
         }
         let mut workload = Workload {
             requests: Vec::new(),
@@ -451,7 +456,15 @@ impl WorkloadFile {
         };
         let total_share: f64 = plans.iter().map(|request| request.share.unwrap_or(1.0)).sum();
         for plan in plans {
-            let request = self.request(plan, &formats, &mut workload)?;
+            let mut space = self.space(&plan.entities, &plan.name)?;
+            if plan.order == Some(Order::Sequential) {
+                // A space of its own: fields whose values are the same names do not take the entities' turns.
+                workload.spaces.push(Space { order: Order::Sequential, ..workload.spaces[space - 1] });
+                formats.push(formats[space].clone());
+                space = workload.spaces.len();
+            }
+            let template = Template::of_space(formats.clone(), space);
+            let request = self.request(plan, template, &mut workload)?;
             workload.requests.push(request);
             workload.shares.push(plan.share.unwrap_or(1.0) / total_share);
         }
@@ -473,10 +486,9 @@ impl WorkloadFile {
     fn request(
         &self,
         plan: &RequestPlan,
-        formats: &[KeyFormat],
+        mut template: Template,
         workload: &mut Workload,
     ) -> Result<Request, BenchError> {
-        let mut template = Template::of_space(formats.to_vec(), self.space(&plan.entities, &plan.name)?);
         if !plan.repeats {
             template.without_repeats();
         }
@@ -484,7 +496,8 @@ impl WorkloadFile {
         let time = if plan.time.is_in_order() {
             Piece::TimeMs { back_ms: 0 }
         } else {
-            workload.offsets.push(Offsets::new(&plan.time, self.load.seed)?);
+            let seed = self.seed_of(Salt::Offsets, workload.offsets.len());
+            workload.offsets.push(Offsets::new(&plan.time, seed)?);
             Piece::Moved(workload.offsets.len() - 1)
         };
         let rows = plan.rows;
@@ -516,12 +529,25 @@ impl WorkloadFile {
                 ValuePlan::Int { int } => (int, true),
                 ValuePlan::Float { float } => (float, false),
             };
-            let texts = Texts::numbers(field, model, is_int, self.load.seed)?;
+            let seed = self.seed_of(Salt::Texts, workload.texts.len());
+            let texts = Texts::numbers(field, model, is_int, seed)?;
             fields.push((field, Piece::Drawn { texts: workload.texts.len(), width: texts.width() }));
             workload.texts.push(texts);
         }
         Ok(fields)
     }
+
+    /// The seed of the n-th of what is drawn of one kind: no two of a workload have the same.
+    fn seed_of(&self, salt: Salt, n: usize) -> u64 {
+        self.load.seed.wrapping_mul(1_000_003).wrapping_add(((salt as u64) << 32) + n as u64)
+    }
+}
+
+/// Keeps the seeds of different kinds of draws apart; 0 is the spaces of names.
+#[derive(Clone, Copy)]
+enum Salt {
+    Texts = 1,
+    Offsets = 2,
 }
 
 /// Texts as arguments.
@@ -716,6 +742,41 @@ mod tests {
         for more in ["", "requests = 0", "requests = 10\nrate = 5"] {
             assert!(with(more).unwrap_err().to_string().contains("fill f"), "{more}");
         }
+    }
+
+    #[test]
+    fn a_sequential_fill_visits_each_entity_once_whatever_its_values_are() {
+        let fill = "[[fill]]\nname = 'f'\ncommand = 'madd'\nstream = 'rides'\nentities = 'rider'\nrows = 50\nrequests = 20\n\
+                    order = 'sequential'\nvalues.rider = { names = 'rider' }\n";
+        let request = "[[request]]\n        name = \"events\"";
+        let text = FILE.replace(request, &format!("{fill}{request}"));
+        let file = WorkloadFile::parse(&text).unwrap();
+        let workload = file.workload(&file.fill).unwrap();
+        let mut draws = crate::run::draws(&workload, &file.load().unwrap(), None, 0).unwrap();
+        let mut out = Vec::new();
+        for _ in 0..20 {
+            workload.requests[0].template.write(&mut out, &mut draws[0]);
+        }
+        let text = String::from_utf8(out).unwrap();
+        // Each row is the entity, the time and the value.
+        let words: Vec<&str> = text.split("\r\n").collect();
+        let entities = words.iter().zip(words.iter().skip(2)).filter(|(_, next)| next.len() == 13);
+        let found: Vec<String> = entities.map(|(entity, _)| (*entity).to_owned()).collect();
+        let expected: Vec<String> = (0..1000).map(|n| format!("r{n:03}")).collect();
+        assert_eq!(found, expected);
+        let drawn = FILE.replace("rate = 500", "rate = 500\norder = 'drawn'");
+        assert!(WorkloadFile::parse(&drawn).unwrap_err().to_string().contains("only a [[fill]]"));
+    }
+
+    #[test]
+    fn like_fields_do_not_have_like_values() {
+        let fields = "values.fare = { float = { from = 1.0, to = 9.0 } }\n values.tip = { float = { from = 1.0, to = 9.0 } }";
+        let text = FILE.replace("values.fare = { float = { from = 5.0, to = 5.0 } }", fields);
+        let mut texts =
+            WorkloadFile::parse(&text).and_then(|file| file.workload(&file.request)).unwrap().texts;
+        let (mut tip, mut fare) = (texts.pop().unwrap(), texts.pop().unwrap());
+        let same = (0..1000).filter(|_| fare.next() == tip.next()).count();
+        assert!(same < 100, "{same} of 1,000 are the same");
     }
 
     #[test]

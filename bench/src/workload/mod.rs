@@ -12,7 +12,7 @@ pub use mode::Mode;
 pub use script::LIBRARY as SCRIPT_LIBRARY;
 pub use windrow::{STREAM, STREAM_DEFINITION};
 
-use crate::entities::Distribution;
+use crate::entities::{Distribution, Order};
 use crate::error::BenchError;
 use crate::models::{Offsets, Texts};
 use crate::replies::Expect;
@@ -91,6 +91,8 @@ pub struct Space {
     pub count: u64,
     /// How often each occurs.
     pub distribution: Distribution,
+    /// Drawn by it, or each in its turn.
+    pub order: Order,
 }
 
 impl Workload {
