@@ -11,6 +11,7 @@ use crate::scenario::{self, Scale, Scenario};
 use crate::sweep::{self, Axis};
 use crate::targets::{Plan, Row};
 use crate::workload::{FILL_BUCKETS, Mode, Target};
+use crate::workload_file::WorkloadFile;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +24,12 @@ const OPEN_LOOP_PIPELINE: usize = 64;
 /// Keys, unless said otherwise.
 const KEY_PREFIX: &str = "user:";
 const KEY_BYTES: usize = 12;
+
+/// Times in seconds and the seed, unless said otherwise.
+const WARMUP_S: f64 = 2.0;
+const DURATION_S: f64 = 10.0;
+const DRAIN_S: f64 = 10.0;
+const SEED: u64 = 1;
 
 /// Longest wait for replies after each round of the targets.
 const TARGETS_DRAIN: Duration = Duration::from_secs(10);
@@ -74,21 +81,21 @@ pub struct LoadArgs {
     /// Length of a key in bytes.
     #[arg(long, default_value_t = KEY_BYTES)]
     key_size: usize,
-    /// Measured time in seconds.
-    #[arg(long, short = 'd', default_value_t = 10.0)]
-    duration: f64,
+    /// Measured time in seconds [default: 10, or as the workload file says].
+    #[arg(long, short = 'd')]
+    duration: Option<f64>,
     /// A count of requests, measured from the first, instead of a time.
     #[arg(long, short = 'n', conflicts_with = "duration", conflicts_with = "warmup")]
     requests: Option<u64>,
-    /// Time before the measuring, in seconds.
-    #[arg(long, default_value_t = 2.0)]
-    warmup: f64,
+    /// Time before the measuring, in seconds [default: 2, or as the workload file says].
+    #[arg(long)]
+    warmup: Option<f64>,
     /// Seconds of the warm-up in which the rate of an open loop rises to what it is.
     #[arg(long, default_value_t = 0.0, requires = "rate")]
     ramp: f64,
-    /// Longest wait for replies after the end, in seconds.
-    #[arg(long, default_value_t = 10.0)]
-    drain: f64,
+    /// Longest wait for replies after the end, in seconds [default: 10, or as the workload file says].
+    #[arg(long)]
+    drain: Option<f64>,
     /// Open loop: requests a second, all together. Latency counts from when a request was due, however late it
     /// could be sent. Without: closed loop.
     #[arg(long)]
@@ -102,9 +109,9 @@ pub struct LoadArgs {
     /// Connections of the background.
     #[arg(long, default_value_t = 10)]
     background_connections: usize,
-    /// Of every random choice.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Of every random choice [default: 1, or as the workload file says].
+    #[arg(long)]
+    seed: Option<u64>,
     /// Give each entity an event in every bucket before the measuring.
     #[arg(long)]
     fill: bool,
@@ -129,12 +136,12 @@ impl LoadArgs {
                 rate_per_s,
                 connections: self.background_connections,
             }),
-            warmup: seconds("warmup", self.warmup)?,
+            warmup: seconds("warmup", self.warmup.unwrap_or(WARMUP_S))?,
             ramp: seconds("ramp", self.ramp)?,
-            duration: seconds("duration", self.duration)?,
-            drain: seconds("drain", self.drain)?,
+            duration: seconds("duration", self.duration.unwrap_or(DURATION_S))?,
+            drain: seconds("drain", self.drain.unwrap_or(DRAIN_S))?,
             requests: self.requests,
-            seed: self.seed,
+            seed: self.seed.unwrap_or(SEED),
         })
     }
 }
@@ -177,11 +184,11 @@ pub struct RunArgs {
     #[arg(long, short = 'P')]
     pipeline: Option<usize>,
     /// Send what this file describes instead: streams, names, kinds of requests with rates, values and times (see bench/workloads).
-    #[arg(long, conflicts_with_all = ["mode", "pipeline", "connections", "threads", "entities", "distribution", "rate", "background", "fill", "requests"])]
+    #[arg(long, conflicts_with_all = ["mode", "pipeline", "connections", "threads", "entities", "distribution", "rate", "arrivals", "ramp", "background", "background_connections", "key_prefix", "key_size", "fill", "requests"])]
     pub workload: Option<PathBuf>,
     /// Multiplies all rates of the workload file.
-    #[arg(long, default_value_t = 1.0, requires = "workload")]
-    pub scale: f64,
+    #[arg(long, requires = "workload")]
+    pub scale: Option<f64>,
     /// Bind the generator to this core.
     #[arg(long)]
     pub core: Option<usize>,
@@ -198,6 +205,38 @@ impl RunArgs {
     /// A time that is none.
     pub fn plan(&self) -> Result<(Server, Mode, Load, bool), String> {
         Ok((self.server(), self.mode, self.load.load(self.pipeline)?, self.load.fill))
+    }
+
+    /// The workload file with what the command line changes of it, if one is named.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read or describes no workload, or what is to be changed makes no sense.
+    pub fn file(&self) -> Result<Option<WorkloadFile>, BenchError> {
+        let Some(path) = &self.workload else { return Ok(None) };
+        let mut file = WorkloadFile::read(path)?;
+        let LoadArgs { duration, warmup, drain, seed, .. } = &self.load;
+        let load = &mut file.load;
+        for (time, given) in
+            [(&mut load.duration, duration), (&mut load.warmup, warmup), (&mut load.drain, drain)]
+        {
+            *time = given.unwrap_or(*time);
+        }
+        load.seed = seed.unwrap_or(load.seed);
+        file.load()?;
+        if let Some(scale) = self.scale {
+            if !(scale.is_finite() && scale > 0.0) {
+                return Err(BenchError::Settings(format!("--scale {scale}: it must be above 0")));
+            }
+            if file.request.iter().all(|request| request.rate.is_none()) {
+                return Err(BenchError::Settings(format!(
+                    "--scale {scale}: {} is a closed loop, which has no rates to multiply",
+                    path.display()
+                )));
+            }
+            file.scale_rates(scale);
+        }
+        Ok(Some(file))
     }
 
     /// Whom to measure.
@@ -571,6 +610,40 @@ mod tests {
         let background = Background { mode: Mode::Pipelined(64), rate_per_s: 500.0, connections: 10 };
         assert_eq!(load.background, Some(background));
         assert_eq!((load.duration, load.warmup, fill), (Duration::from_millis(500), Duration::ZERO, true));
+    }
+
+    fn workload(name: &str, more: &str) -> Result<WorkloadFile, String> {
+        let path = format!("{}/workloads/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        let line = format!("windrow-bench run --workload {path} {more}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+        let Command::Run(args) = cli.command else { panic!("not a run") };
+        args.file().map(Option::unwrap).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn times_and_the_seed_of_a_workload_file_yield_to_those_given() {
+        let (file, given) =
+            (workload("fraud", "").unwrap(), "-d 2.5 --warmup 1.5 --drain 0.5 --seed 9 --scale 0.5");
+        let changed = workload("fraud", given).unwrap();
+        let load = &changed.load;
+        assert_eq!((load.duration, load.warmup, load.drain, load.seed), (2.5, 1.5, 0.5, 9));
+        assert_eq!(changed.request[0].rate, file.request[0].rate.map(|rate| rate / 2.0));
+        assert_eq!((file.load.duration, file.load.warmup, file.load.seed), (10.0, 3.0, 1));
+    }
+
+    #[test]
+    fn what_a_workload_file_has_no_place_for_is_refused() {
+        for more in ["--key-prefix k", "--key-size 20", "--background-connections 3", "-n 5", "--ramp 1"] {
+            assert!(workload("fraud", more).is_err(), "{more}");
+        }
+        for (name, more, expected) in [
+            ("fraud", "--scale 0", "above 0"),
+            ("fraud", "--warmup 0.5", "a ramp of 1s in a warm-up of 500ms"),
+            ("closed-loop", "--scale 2", "closed loop"),
+        ] {
+            let error = workload(name, more).unwrap_err();
+            assert!(error.contains(expected), "{more}: {error}");
+        }
     }
 
     #[test]

@@ -68,8 +68,8 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
     if let Some(core) = args.core {
         cpu::pin(core)?;
     }
-    if let Some(path) = &args.workload {
-        return run_file(args, path);
+    if let Some(file) = args.file()? {
+        return run_file(args, &file);
     }
     let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
     run::prepare(&server)?;
@@ -94,19 +94,14 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
     Ok(Verdict::of(summary.is_clean(), true))
 }
 
-fn run_file(args: &RunArgs, path: &Path) -> Result<Verdict, BenchError> {
-    let mut file = WorkloadFile::read(path)?;
-    if !(args.scale.is_finite() && args.scale > 0.0) {
-        return Err(BenchError::Settings(format!("--scale {}: it must be above 0", args.scale)));
-    }
-    file.scale_rates(args.scale);
+fn run_file(args: &RunArgs, file: &WorkloadFile) -> Result<Verdict, BenchError> {
     let server = args.server();
-    run::create_streams(&server, &file)?;
-    run::fill_file(&server, &file)?;
-    let summary = run::measure_file(&server, &file)?;
-    let title = format!("{} on {}, rates times {}", file.title, server.addr, args.scale);
-    print!("{}", report::summary(&title, &summary));
-    let verdicts = acceptance::judge(&file, &summary);
+    let memory = scenario::fill(&server, file)?;
+    let summary = run::measure_file(&server, file)?;
+    let scale = args.scale.map_or_else(String::new, |scale| format!(", rates times {scale}"));
+    print!("{}", report::summary(&format!("{} on {}{scale}", file.title, server.addr), &summary));
+    let mut verdicts = acceptance::judge(file, &summary);
+    verdicts.extend(memory);
     print!("{}", acceptance::lines(&verdicts));
     write_json(args.load.json.as_deref(), &summary)?;
     Ok(Verdict::of(summary.is_clean(), acceptance::all_kept(&verdicts)))

@@ -151,12 +151,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
         greeting: Greeting::default(),
         pid: Some(process.pid()),
     };
-    let empty_bytes = cpu::resident_bytes(process.pid())?;
-    run::create_streams(&server, &plan.file)?;
     say(&format!("{}: fill", plan.file.title));
-    run::fill_file(&server, &plan.file)?;
-    let grown_bytes = cpu::resident_bytes(process.pid())?.saturating_sub(empty_bytes);
-    let memory = memory(&server, &plan.file, grown_bytes)?;
+    let memory = fill(&server, &plan.file)?;
     let mut outcome = Outcome { title: plan.file.title.clone(), attempts: Vec::new(), memory };
     let scales = match plan.scale {
         Scale::Fixed(scale) => vec![scale],
@@ -179,9 +175,35 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     Ok(outcome)
 }
 
-/// The bound of memory, held against the bytes that came since the server was empty.
-fn memory(server: &Server, file: &WorkloadFile, grown_bytes: u64) -> Result<Option<Verdict>, BenchError> {
-    let Some(bound) = &file.memory else { return Ok(None) };
+/// Creates the streams of a file and fills them. Where the file bounds memory, the bound is held against the bytes that came since the
+/// server was empty.
+///
+/// # Errors
+///
+/// The server refuses; or there is a bound of memory, and the server's process is not known or it holds entities already.
+pub fn fill(server: &Server, file: &WorkloadFile) -> Result<Option<Verdict>, BenchError> {
+    let Some(bound) = &file.memory else {
+        run::create_streams(server, file)?;
+        run::fill_file(server, file)?;
+        return Ok(None);
+    };
+    let pid = server.pid.ok_or_else(|| {
+        BenchError::Settings(
+            "[memory] bounds the server's memory: name its process with --server-pid, or take the bound out of the file"
+                .to_owned(),
+        )
+    })?;
+    let empty_bytes = cpu::resident_bytes(pid)?;
+    run::create_streams(server, file)?;
+    let entities = run::count_entities(server, file, &bound.names)?;
+    if entities > 0 {
+        return Err(BenchError::Server(format!(
+            "[memory] bounds what comes since the server was empty, and it holds {entities} of {} already; start it anew",
+            bound.names
+        )));
+    }
+    run::fill_file(server, file)?;
+    let grown_bytes = cpu::resident_bytes(pid)?.saturating_sub(empty_bytes);
     let entities = run::count_entities(server, file, &bound.names)?;
     Ok(Some(acceptance::judge_memory(bound, grown_bytes, entities)))
 }

@@ -60,6 +60,36 @@ fn a_missed_bound_has_an_exit_code_of_its_own() {
 }
 
 #[test]
+fn a_bound_of_memory_is_judged_where_the_process_is_known_and_was_empty() {
+    const ENTITIES: [&[u8]; 3] =
+        [b"*2\r\n$8\r\nentities\r\n:0\r\n", b"*2\r\n$8\r\nentities\r\n:1\r\n", b"+OK\r\n"];
+    let path = workload("memory", "{ p99_ms = 60000 }");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}[memory]\nnames = 'e'\nbytes_max = 1e12\n")).unwrap();
+    let run = |first: usize, more: &str| {
+        // Before the run it is asked twice how many entities it holds; this process stands for it.
+        let server = Misbehaving::start(move |n| Answer::Reply(ENTITIES[(first + n as usize).min(2)]));
+        let output = windrow_bench(&format!(
+            "run --target null --addr {} --workload {}{more}",
+            server.addr,
+            path.display()
+        ));
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let known = format!(" --server-pid {}", std::process::id());
+    for (first, more, code, expected) in [
+        (0, &known[..], 0, "kept        memory after the fill"),
+        (1, &known, 1, "it holds 1 of e already"),
+        (0, "", 1, "--server-pid"),
+    ] {
+        let (found, text) = run(first, more);
+        assert!(found == Some(code) && text.contains(expected), "{found:?} {text}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn a_workload_file_that_is_wrong_is_refused_by_its_name_and_place() {
     let path = workload("wrong", "{ p98_ms = 1 }");
     let output = windrow_bench(&format!("run --workload {}", path.display()));
