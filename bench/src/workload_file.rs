@@ -1,6 +1,8 @@
 //! Workloads as TOML files: streams, names, kinds of requests with their rates, and what makes a run of them acceptable. The files in
 //! `bench/workloads` are the manual.
 
+mod unused;
+
 use crate::arrivals::Spacing;
 use crate::entities::{Distribution, Order};
 use crate::error::BenchError;
@@ -202,8 +204,8 @@ pub struct LoadPlan {
     pub threads: usize,
     /// Requests under way on a connection at most.
     pub pipeline: usize,
-    /// Poisson, or constant gaps.
-    pub arrivals: Arrival,
+    /// Of an open loop: Poisson, unless constant gaps are asked for.
+    pub arrivals: Option<Arrival>,
     /// Seconds before the measuring.
     pub warmup: f64,
     /// Of these, seconds in which rates rise to what they are.
@@ -232,7 +234,7 @@ impl Default for LoadPlan {
             connections: 50,
             threads: 1,
             pipeline: 64,
-            arrivals: Arrival::Poisson,
+            arrivals: None,
             warmup: 2.0,
             ramp: 0.0,
             duration: 10.0,
@@ -349,7 +351,9 @@ impl WorkloadFile {
         if let Some(request) = self.request.iter().find(|request| request.order.is_some()) {
             return complain(format!("request {}: only a [[fill]] has an order", request.name));
         }
+        unused::refuse(self)?;
         self.load()?;
+        self.schedule()?;
         self.workload(&self.request)?;
         self.workload(&self.fill)?;
         Ok(())
@@ -400,7 +404,7 @@ impl WorkloadFile {
     ///
     /// Fewer connections than threads.
     pub fn schedule(&self) -> Result<Schedule, BenchError> {
-        let spacing = match self.load.arrivals {
+        let spacing = match self.load.arrivals.unwrap_or_default() {
             Arrival::Poisson => Spacing::Poisson,
             Arrival::Constant => Spacing::Constant,
         };
@@ -665,7 +669,7 @@ mod tests {
         duplicate_share = 0.5
         values.fare = { float = { from = 5.0, to = 5.0 } }
         values.rider = { names = "rider" }
-        time = { late_share = 1.0, late_mean_ms = 0.0 }
+        time = { late_share = 1.0, late_mean_ms = 0.001 }
         [[request]]
         name = "reads"
         command = "get"
@@ -815,7 +819,7 @@ mod tests {
             ("connections = 3", "connections = 0", "each needs one"),
         ] {
             assert!(FILE.contains(old), "{old}");
-            let outcome = WorkloadFile::parse(&FILE.replace(old, new)).and_then(|file| file.schedule());
+            let outcome = WorkloadFile::parse(&FILE.replace(old, new));
             let error = outcome.expect_err(new).to_string();
             assert!(error.contains(expected), "{new}: {error}");
         }
