@@ -37,10 +37,16 @@ fn judge_kind(verdicts: &mut Vec<Verdict>, name: &str, accept: Accept, figures: 
     for (what, bound_ms, us) in bounds {
         let Some(bound_ms) = bound_ms else { continue };
         let is_measured = figures.requests_timed > 0;
+        #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+        let timed = grouped(figures.requests_timed as f64);
         verdicts.push(Verdict {
             request: name.to_owned(),
             bound: format!("{what} at most {}", time(bound_ms * 1000.0)),
-            measured: if is_measured { time(us) } else { "no request".to_owned() },
+            measured: if is_measured {
+                format!("{} of {timed} requests", time(us))
+            } else {
+                "no request".to_owned()
+            },
             is_kept: is_measured && us <= bound_ms * 1000.0,
         });
     }
@@ -113,7 +119,7 @@ mod tests {
         assert_eq!(verdicts.iter().map(|verdict| verdict.is_kept).collect::<Vec<_>>(), [true, false, false]);
         assert!(!all_kept(&verdicts) && all_kept(&verdicts[..1]));
         let text = lines(&verdicts);
-        assert!(text.contains("reads: p99 at most 3.00 ms; measured 2.90 ms"), "{text}");
+        assert!(text.contains("reads: p99 at most 3.00 ms; measured 2.90 ms of 1,000 requests"), "{text}");
         assert!(text.contains("MISSED      reads: at least 990/s; measured 950/s"), "{text}");
     }
 

@@ -123,7 +123,7 @@ impl Replayed {
         let at = self.draws & (self.drawn.len() - 1);
         let entity = self.drawn[at];
         // Each time through the table it is the turn of other positions.
-        let round = self.draws / self.drawn.len();
+        let round = self.draws >> self.drawn.len().trailing_zeros();
         if (at + round).is_multiple_of(REPLAYED_FOR_EACH_NEW) {
             self.drawn[at] = draw_zipf(&self.zipf, self.entities, &mut self.rng);
         }

@@ -149,6 +149,12 @@ impl Load {
                 self.ramp, self.warmup
             ));
         }
+        if self.requests.is_some() && !self.ramp.is_zero() {
+            return complain(format!(
+                "a ramp of {:?} for a count of requests, which are measured from the start",
+                self.ramp
+            ));
+        }
         if self.duration.is_zero() && self.requests.is_none() {
             return complain("a run of no duration measures nothing".to_owned());
         }
@@ -295,7 +301,7 @@ pub fn measure(server: &Server, mode: Mode, load: &Load) -> Result<Summary, Benc
 /// As [`measure`].
 pub fn measure_file(server: &Server, file: &WorkloadFile) -> Result<Summary, BenchError> {
     let load = file.load()?;
-    let workload = file.workload(&file.request)?;
+    let workload = file.workload(&file.request)?.answered_by(server.target);
     let title = format!("{} {}", file.title, server.addr);
     execute(server, &workload, &load, &file.schedule()?, None, &title)
 }
@@ -316,7 +322,7 @@ pub fn fill_file(server: &Server, file: &WorkloadFile) -> Result<(), BenchError>
             requests: plan.requests,
             ..file.load()?
         };
-        let workload = file.workload(std::slice::from_ref(plan))?;
+        let workload = file.workload(std::slice::from_ref(plan))?.answered_by(server.target);
         let title = format!("fill {} {}", plan.name, server.addr);
         let schedule = Schedule { groups: vec![load.connections], lanes: Vec::new() };
         let summary = execute(server, &workload, &load, &schedule, None, &title)?;
@@ -430,11 +436,13 @@ fn execute(
                 outcome
             }));
         }
-        let watched = watch(server, load, &clock, phases, &progress, title, || {
+        let mut bar = Progress::new(title, total(load, workload, phases));
+        let watched = watch(server, load, &clock, phases, &progress, &mut bar, || {
             // The count is there when the watcher is woken; a thread that panicked is not in it.
             ended.load(Ordering::Acquire) == load.threads
                 || threads.iter().all(thread::ScopedJoinHandle::is_finished)
         });
+        bar.finish();
         let mut measured = Measured::new(workload.requests.len());
         for thread in threads {
             let part =
@@ -527,6 +535,22 @@ fn share(all: u64, n: usize, parts: usize) -> u64 {
     all / parts + u64::from(n < all % parts)
 }
 
+/// What the bar goes up to: milliseconds, or with a count of requests the operations in these.
+fn total(load: &Load, workload: &Workload, phases: Phases) -> u64 {
+    let Some(requests) = load.requests else { return phases.end_ns / 1_000_000 };
+    let shares = workload.shares.iter().zip(&workload.requests);
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let each: f64 = shares.map(|(share, request)| share * request.operations as f64).sum();
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "for people"
+    )]
+    let operations = (requests as f64 * each).round() as u64;
+    operations
+}
+
 /// Shows how the run goes, and takes the CPU time of server and generator over the measured phase.
 fn watch(
     server: &Server,
@@ -534,11 +558,9 @@ fn watch(
     clock: &RunClock,
     phases: Phases,
     progress: &AtomicU64,
-    title: &str,
+    bar: &mut Progress,
     finished: impl Fn() -> bool,
 ) -> Result<(Option<ProcessUse>, ProcessUse), BenchError> {
-    let total = load.requests.unwrap_or(phases.end_ns / 1_000_000);
-    let mut bar = Progress::new(title, total);
     let look = || -> Result<(Option<ProcessUse>, ProcessUse), BenchError> {
         Ok((server.pid.map(cpu::process_use).transpose()?, cpu::process_use(std::process::id())?))
     };
@@ -550,7 +572,7 @@ fn watch(
             }
             let operations = progress.load(Ordering::Relaxed);
             bar.update(
-                if load.requests.is_some() { operations.min(total) } else { now_ns / 1_000_000 },
+                if load.requests.is_some() { operations } else { now_ns / 1_000_000 },
                 operations,
                 now_ns,
             );
@@ -561,7 +583,6 @@ fn watch(
     let (server_before, own_before) = look()?;
     look_until(phases.end_ns);
     let (server_after, own_after) = look()?;
-    bar.finish();
     let server = server_before.zip(server_after).map(|(before, after)| after.since(before));
     Ok((server, own_after.since(own_before)))
 }
@@ -590,6 +611,31 @@ mod tests {
             "*6\r\n$4\r\nname\r\n$8\r\nproducts\r\n$8\r\nentities\r\n:541000\r\n$5\r\nbytes\r\n:7\r\n";
         assert_eq!(entities_of_info(reply), Some(541_000));
         assert_eq!(entities_of_info("*0\r\n"), None);
+    }
+
+    #[test]
+    fn the_bar_of_a_count_goes_up_to_the_operations_in_it() {
+        let load = Load {
+            connections: 1,
+            pipeline: 1,
+            threads: 1,
+            entities: 1000,
+            distribution: Distribution::Uniform,
+            key_prefix: "user:".to_owned(),
+            key_bytes: 12,
+            rate: None,
+            background: None,
+            warmup: Duration::from_secs(1),
+            ramp: Duration::ZERO,
+            duration: Duration::from_secs(2),
+            drain: Duration::from_secs(1),
+            requests: Some(100),
+            seed: 1,
+        };
+        let workload = |mode| Workload::new(Target::Windrow, mode, &load.check().unwrap()).unwrap();
+        let total = |load: &Load, mode| total(load, &workload(mode), phases(load));
+        assert_eq!((total(&load, Mode::Madd(64)), total(&load, Mode::Mixed(0.3))), (6_400, 100));
+        assert_eq!(total(&Load { requests: None, ..load.clone() }, Mode::Madd(64)), 3_000);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct Phases {
     pub end_ns: u64,
     /// Sending ends after so many requests of this thread, if that is earlier.
     pub requests_max: u64,
-    /// Replies are waited for this long after the end.
+    /// Replies are waited for this long after the end; where a count is the only end, so long without any is one too.
     pub drain_ns: u64,
 }
 
@@ -143,6 +143,9 @@ struct Connection {
     replies_got: usize,
 }
 
+/// Where a count is the only end of a run, the server may be silent for the drain time, or this where that is shorter.
+const SILENCE_NS_MIN: u64 = 2_000_000_000;
+
 /// So many requests of a kind are kept to be sent again, if they are small.
 const RECENT_MAX: usize = 1024;
 
@@ -184,6 +187,8 @@ pub struct Worker<'a> {
     connections: Vec<Connection>,
     in_flight: usize,
     sent: u64,
+    /// When the server last sent something, or had nothing to answer.
+    heard_ns: u64,
     /// Where the search for a connection with room goes on.
     cursor: usize,
     choice: SmallRng,
@@ -223,14 +228,26 @@ impl<'a> Worker<'a> {
         let choice = SmallRng::seed_from_u64(job.seed);
         let measured = Measured::new(job.workload.requests.len());
         let recent = job.workload.requests.iter().map(|_| Recent::default()).collect();
-        Ok(Self { job, clock, poll, connections, in_flight: 0, sent: 0, cursor: 0, choice, recent, measured })
+        Ok(Self {
+            job,
+            clock,
+            poll,
+            connections,
+            in_flight: 0,
+            sent: 0,
+            heard_ns: 0,
+            cursor: 0,
+            choice,
+            recent,
+            measured,
+        })
     }
 
     /// Runs to the end of the job, whose clock has just started.
     ///
     /// # Errors
     ///
-    /// A connection broke, or what came back is no RESP.
+    /// A connection broke, what came back is no RESP, or nothing comes back that the rest of a count waits for.
     pub fn run(mut self, clock: RunClock) -> Result<Measured, BenchError> {
         self.clock = clock;
         let mut events = Events::with_capacity(EVENTS_MAX);
@@ -255,6 +272,8 @@ impl<'a> Worker<'a> {
                 }
             } else if backlog && now_ns > drain_until_ns(self.job.phases.end_ns) {
                 break;
+            } else {
+                self.check_silence(now_ns)?;
             }
             let timeout = self.sleep(now_ns, due);
             match self.poll.poll(&mut events, Some(timeout)) {
@@ -274,6 +293,20 @@ impl<'a> Worker<'a> {
         self.measured.finished_ns = self.clock.now_ns();
         self.account_unfinished();
         Ok(self.measured)
+    }
+
+    /// A run that only a count ends would wait for ever for a server that answers no more.
+    fn check_silence(&mut self, now_ns: u64) -> Result<(), BenchError> {
+        let Phases { end_ns, drain_ns, .. } = self.job.phases;
+        if self.in_flight == 0 {
+            self.heard_ns = now_ns;
+        }
+        let silence_ns_max = drain_ns.max(SILENCE_NS_MIN);
+        if end_ns < u64::MAX || now_ns <= self.heard_ns.saturating_add(silence_ns_max) {
+            return Ok(());
+        }
+        let waited_s = Duration::from_nanos(now_ns - self.heard_ns).as_secs_f64();
+        Err(BenchError::Silent { addr: self.job.addr.to_owned(), waited_s, in_flight: self.in_flight })
     }
 
     /// Requests that fall due now may still be sent.
@@ -405,6 +438,7 @@ impl<'a> Worker<'a> {
                 Err(error) => return Err(BenchError::io(format!("read from {}", self.job.addr))(error)),
             };
             let now_ns = self.clock.now_ns();
+            self.heard_ns = now_ns;
             if connection.partial.is_empty() {
                 let used = self.digest(at, &buffer[..count], now_ns)?;
                 self.connections[at].partial.extend_from_slice(&buffer[used..count]);

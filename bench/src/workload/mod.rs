@@ -173,6 +173,17 @@ impl Workload {
         Self { requests, shares: Vec::new(), spaces: Vec::new(), texts: Vec::new(), offsets: Vec::new() }
     }
 
+    /// The same for a server of this kind: the null responder knows no answer but +OK.
+    #[must_use]
+    pub fn answered_by(mut self, target: Target) -> Self {
+        if target == Target::Null {
+            for expect in self.requests.iter_mut().flat_map(|request| &mut request.expects) {
+                *expect = expect.of_null();
+            }
+        }
+        self
+    }
+
     /// The same with another workload's requests behind it, as background.
     #[must_use]
     pub fn with_background(mut self, background: Self) -> Self {
