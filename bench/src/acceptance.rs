@@ -2,7 +2,7 @@
 
 use crate::measure::{Figures, Summary};
 use crate::report::{grouped, time};
-use crate::workload_file::{Accept, WorkloadFile};
+use crate::workload_file::{Accept, MemoryBound, WorkloadFile};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -37,10 +37,16 @@ fn judge_kind(verdicts: &mut Vec<Verdict>, name: &str, accept: Accept, figures: 
     for (what, bound_ms, us) in bounds {
         let Some(bound_ms) = bound_ms else { continue };
         let is_measured = figures.requests_timed > 0;
+        #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+        let timed = grouped(figures.requests_timed as f64);
         verdicts.push(Verdict {
             request: name.to_owned(),
             bound: format!("{what} at most {}", time(bound_ms * 1000.0)),
-            measured: if is_measured { time(us) } else { "no request".to_owned() },
+            measured: if is_measured {
+                format!("{} of {timed} requests", time(us))
+            } else {
+                "no request".to_owned()
+            },
             is_kept: is_measured && us <= bound_ms * 1000.0,
         });
     }
@@ -51,6 +57,24 @@ fn judge_kind(verdicts: &mut Vec<Verdict>, name: &str, accept: Accept, figures: 
             measured: format!("{}/s", grouped(figures.rate_per_s)),
             is_kept: figures.rate_per_s >= asked * part,
         });
+    }
+}
+
+/// Holds the bound of memory against the bytes that came with so many entities: those that the server has, which are fewer
+/// than there are names where some were never drawn.
+pub fn judge_memory(bound: &MemoryBound, grown_bytes: u64, entities: u64) -> Verdict {
+    #[expect(clippy::cast_precision_loss, reason = "memory and counts are below 2^53")]
+    let (bytes, count) = (grown_bytes as f64, entities as f64);
+    let is_measured = entities > 0;
+    Verdict {
+        request: format!(
+            "memory after the fill, for each {} of the {} there are",
+            bound.names,
+            grouped(count)
+        ),
+        bound: format!("at most {:.0} bytes", bound.bytes_max),
+        measured: if is_measured { format!("{:.0} bytes", bytes / count) } else { "none".to_owned() },
+        is_kept: is_measured && bytes <= bound.bytes_max * count,
     }
 }
 
@@ -95,8 +119,20 @@ mod tests {
         assert_eq!(verdicts.iter().map(|verdict| verdict.is_kept).collect::<Vec<_>>(), [true, false, false]);
         assert!(!all_kept(&verdicts) && all_kept(&verdicts[..1]));
         let text = lines(&verdicts);
-        assert!(text.contains("reads: p99 at most 3.00 ms; measured 2.90 ms"), "{text}");
+        assert!(text.contains("reads: p99 at most 3.00 ms; measured 2.90 ms of 1,000 requests"), "{text}");
         assert!(text.contains("MISSED      reads: at least 990/s; measured 950/s"), "{text}");
+    }
+
+    #[test]
+    fn memory_is_shared_out_among_the_entities_there_are() {
+        let bound = MemoryBound { names: "product".to_owned(), bytes_max: 500.0 };
+        let verdict = judge_memory(&bound, 400_000_000, 540_000);
+        assert!(!verdict.is_kept, "{verdict:?}");
+        let text = lines(&[verdict]);
+        assert!(text.contains("each product of the 540,000 there are"), "{text}");
+        assert!(text.contains("at most 500 bytes; measured 741 bytes"), "{text}");
+        assert!(judge_memory(&bound, 400_000_000, 1_000_000).is_kept);
+        assert!(!judge_memory(&bound, 0, 0).is_kept);
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use crate::arrivals::Spacing;
 use crate::compare::Comparison;
-use crate::contender::{Contender, Programs, SERVER_CORE};
+use crate::contender::{Contender, Programs, server_core};
 use crate::control::Greeting;
-use crate::cpu;
 use crate::entities::Distribution;
 use crate::error::BenchError;
 use crate::run::{Background, Load, Server};
@@ -12,6 +11,7 @@ use crate::scenario::{self, Scale, Scenario};
 use crate::sweep::{self, Axis};
 use crate::targets::{Plan, Row};
 use crate::workload::{FILL_BUCKETS, Mode, Target};
+use crate::workload_file::WorkloadFile;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +24,12 @@ const OPEN_LOOP_PIPELINE: usize = 64;
 /// Keys, unless said otherwise.
 const KEY_PREFIX: &str = "user:";
 const KEY_BYTES: usize = 12;
+
+/// Times in seconds and the seed, unless said otherwise.
+const WARMUP_S: f64 = 2.0;
+const DURATION_S: f64 = 10.0;
+const DRAIN_S: f64 = 10.0;
+const SEED: u64 = 1;
 
 /// Longest wait for replies after each round of the targets.
 const TARGETS_DRAIN: Duration = Duration::from_secs(10);
@@ -75,21 +81,21 @@ pub struct LoadArgs {
     /// Length of a key in bytes.
     #[arg(long, default_value_t = KEY_BYTES)]
     key_size: usize,
-    /// Measured time in seconds.
-    #[arg(long, short = 'd', default_value_t = 10.0)]
-    duration: f64,
+    /// Measured time in seconds [default: 10, or as the workload file says].
+    #[arg(long, short = 'd')]
+    duration: Option<f64>,
     /// A count of requests, measured from the first, instead of a time.
     #[arg(long, short = 'n', conflicts_with = "duration", conflicts_with = "warmup")]
     requests: Option<u64>,
-    /// Time before the measuring, in seconds.
-    #[arg(long, default_value_t = 2.0)]
-    warmup: f64,
+    /// Time before the measuring, in seconds [default: 2, or as the workload file says].
+    #[arg(long)]
+    warmup: Option<f64>,
     /// Seconds of the warm-up in which the rate of an open loop rises to what it is.
     #[arg(long, default_value_t = 0.0, requires = "rate")]
     ramp: f64,
-    /// Longest wait for replies after the end, in seconds.
-    #[arg(long, default_value_t = 10.0)]
-    drain: f64,
+    /// Longest wait for replies after the end, in seconds [default: 10, or as the workload file says].
+    #[arg(long)]
+    drain: Option<f64>,
     /// Open loop: requests a second, all together. Latency counts from when a request was due, however late it
     /// could be sent. Without: closed loop.
     #[arg(long)]
@@ -103,9 +109,9 @@ pub struct LoadArgs {
     /// Connections of the background.
     #[arg(long, default_value_t = 10)]
     background_connections: usize,
-    /// Of every random choice.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Of every random choice [default: 1, or as the workload file says].
+    #[arg(long)]
+    seed: Option<u64>,
     /// Give each entity an event in every bucket before the measuring.
     #[arg(long)]
     fill: bool,
@@ -130,12 +136,12 @@ impl LoadArgs {
                 rate_per_s,
                 connections: self.background_connections,
             }),
-            warmup: seconds("warmup", self.warmup)?,
+            warmup: seconds("warmup", self.warmup.unwrap_or(WARMUP_S))?,
             ramp: seconds("ramp", self.ramp)?,
-            duration: seconds("duration", self.duration)?,
-            drain: seconds("drain", self.drain)?,
+            duration: seconds("duration", self.duration.unwrap_or(DURATION_S))?,
+            drain: seconds("drain", self.drain.unwrap_or(DRAIN_S))?,
             requests: self.requests,
-            seed: self.seed,
+            seed: self.seed.unwrap_or(SEED),
         })
     }
 }
@@ -178,11 +184,11 @@ pub struct RunArgs {
     #[arg(long, short = 'P')]
     pipeline: Option<usize>,
     /// Send what this file describes instead: streams, names, kinds of requests with rates, values and times (see bench/workloads).
-    #[arg(long, conflicts_with_all = ["mode", "pipeline", "connections", "threads", "entities", "distribution", "rate", "background", "fill", "requests"])]
+    #[arg(long, conflicts_with_all = ["mode", "pipeline", "connections", "threads", "entities", "distribution", "rate", "arrivals", "ramp", "background", "background_connections", "key_prefix", "key_size", "fill", "requests"])]
     pub workload: Option<PathBuf>,
     /// Multiplies all rates of the workload file.
-    #[arg(long, default_value_t = 1.0, requires = "workload")]
-    pub scale: f64,
+    #[arg(long, requires = "workload")]
+    pub scale: Option<f64>,
     /// Bind the generator to this core.
     #[arg(long)]
     pub core: Option<usize>,
@@ -199,6 +205,38 @@ impl RunArgs {
     /// A time that is none.
     pub fn plan(&self) -> Result<(Server, Mode, Load, bool), String> {
         Ok((self.server(), self.mode, self.load.load(self.pipeline)?, self.load.fill))
+    }
+
+    /// The workload file with what the command line changes of it, if one is named.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read or describes no workload, or what is to be changed makes no sense.
+    pub fn file(&self) -> Result<Option<WorkloadFile>, BenchError> {
+        let Some(path) = &self.workload else { return Ok(None) };
+        let mut file = WorkloadFile::read(path)?;
+        let LoadArgs { duration, warmup, drain, seed, .. } = &self.load;
+        let load = &mut file.load;
+        for (time, given) in
+            [(&mut load.duration, duration), (&mut load.warmup, warmup), (&mut load.drain, drain)]
+        {
+            *time = given.unwrap_or(*time);
+        }
+        load.seed = seed.unwrap_or(load.seed);
+        file.load()?;
+        if let Some(scale) = self.scale {
+            if !(scale.is_finite() && scale > 0.0) {
+                return Err(BenchError::Settings(format!("--scale {scale}: it must be above 0")));
+            }
+            if file.request.iter().all(|request| request.rate.is_none()) {
+                return Err(BenchError::Settings(format!(
+                    "--scale {scale}: {} is a closed loop, which has no rates to multiply",
+                    path.display()
+                )));
+            }
+            file.scale_rates(scale);
+        }
+        Ok(Some(file))
     }
 
     /// Whom to measure.
@@ -262,6 +300,7 @@ impl CompareArgs {
             fill: self.load.fill,
             load: self.load.load(None)?,
             programs: self.programs.programs(&self.windrow_args),
+            server_core: server_core(),
         })
     }
 }
@@ -433,6 +472,7 @@ impl SweepArgs {
             entities_max: self.entities_max,
             load: self.load.load(None)?,
             programs: self.programs.programs(&self.windrow_args),
+            server_core: server_core(),
         })
     }
 }
@@ -469,25 +509,14 @@ impl ScenarioArgs {
     ///
     /// A time that is none.
     pub fn plan(&self) -> Result<ScenarioPlan, BenchError> {
-        let Some(mut file) = self.name.file()? else {
-            let mut line = vec!["targets".to_owned(), "--rows".to_owned(), "capacity,D2,D3".to_owned()];
-            line.extend(["--large-entities".to_owned(), self.entities.to_string()]);
-            line.extend(self.duration.map(|duration| format!("--duration={duration}")));
-            line.push(format!("--windrow-bin={}", self.windrow_bin.display()));
-            if let Scale::Fixed(scale) = self.scale {
-                line.push(format!("--open-loop-scale={scale}"));
-            }
-            let targets =
-                TargetsOnly::try_parse_from(line).map_err(|error| BenchError::Settings(error.to_string()))?;
-            return Ok(ScenarioPlan::Rows(targets.args.plan().map_err(BenchError::Settings)?));
-        };
+        let Some(mut file) = self.name.file()? else { return self.capacity().map(ScenarioPlan::Rows) };
         if let Some(duration) = self.duration {
             seconds("duration", duration).map_err(BenchError::Settings)?;
             file.load.duration = duration;
         }
         let words: Vec<String> = self.windrow_args.split_whitespace().map(str::to_owned).collect();
         let is_one_shard = words.windows(2).any(|pair| pair == ["--shards", "1"]);
-        let core = (is_one_shard && cpu::cores() >= 2).then_some(SERVER_CORE);
+        let core = server_core().filter(|_| is_one_shard);
         let programs = Programs {
             windrow_bin: self.windrow_bin.clone(),
             windrow_args: words,
@@ -495,6 +524,39 @@ impl ScenarioArgs {
             redis_args: Vec::new(),
         };
         Ok(ScenarioPlan::File(scenario::Plan { file, scale: self.scale, programs, core }))
+    }
+
+    /// Capacity as rows of the targets.
+    fn capacity(&self) -> Result<Plan, BenchError> {
+        let Scale::Fixed(scale) = self.scale else {
+            return Err(BenchError::Settings(
+                "capacity has no --scale auto, since most of its rows have no rate; give a number".to_owned(),
+            ));
+        };
+        let mut line = vec!["targets".to_owned(), "--rows".to_owned(), "capacity,D2,D3".to_owned()];
+        line.extend(["--large-entities".to_owned(), self.entities.to_string()]);
+        line.extend(self.duration.map(|duration| format!("--duration={duration}")));
+        line.push(format!("--windrow-bin={}", self.windrow_bin.display()));
+        line.push(format!("--windrow-args={}", self.args_without_shards()?.join(" ")));
+        line.push(format!("--open-loop-scale={scale}"));
+        let targets =
+            TargetsOnly::try_parse_from(line).map_err(|error| BenchError::Settings(error.to_string()))?;
+        targets.args.plan().map_err(BenchError::Settings)
+    }
+
+    /// Windrow's arguments without `--shards 1`, which rows of the targets say themselves.
+    fn args_without_shards(&self) -> Result<Vec<&str>, BenchError> {
+        let mut words: Vec<&str> = self.windrow_args.split_whitespace().collect();
+        if let Some(at) = words.windows(2).position(|pair| pair == ["--shards", "1"]) {
+            words.drain(at..at + 2);
+        }
+        if words.iter().any(|word| word.starts_with("--shards")) {
+            return Err(BenchError::Settings(format!(
+                "capacity is measured with --shards 1, not with {:?}",
+                self.windrow_args
+            )));
+        }
+        Ok(words)
     }
 }
 
@@ -550,6 +612,40 @@ mod tests {
         assert_eq!((load.duration, load.warmup, fill), (Duration::from_millis(500), Duration::ZERO, true));
     }
 
+    fn workload(name: &str, more: &str) -> Result<WorkloadFile, String> {
+        let path = format!("{}/workloads/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        let line = format!("windrow-bench run --workload {path} {more}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+        let Command::Run(args) = cli.command else { panic!("not a run") };
+        args.file().map(Option::unwrap).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn times_and_the_seed_of_a_workload_file_yield_to_those_given() {
+        let (file, given) =
+            (workload("fraud", "").unwrap(), "-d 2.5 --warmup 1.5 --drain 0.5 --seed 9 --scale 0.5");
+        let changed = workload("fraud", given).unwrap();
+        let load = &changed.load;
+        assert_eq!((load.duration, load.warmup, load.drain, load.seed), (2.5, 1.5, 0.5, 9));
+        assert_eq!(changed.request[0].rate, file.request[0].rate.map(|rate| rate / 2.0));
+        assert_eq!((file.load.duration, file.load.warmup, file.load.seed), (10.0, 3.0, 1));
+    }
+
+    #[test]
+    fn what_a_workload_file_has_no_place_for_is_refused() {
+        for more in ["--key-prefix k", "--key-size 20", "--background-connections 3", "-n 5", "--ramp 1"] {
+            assert!(workload("fraud", more).is_err(), "{more}");
+        }
+        for (name, more, expected) in [
+            ("fraud", "--scale 0", "above 0"),
+            ("fraud", "--warmup 0.5", "a ramp of 1s in a warm-up of 500ms"),
+            ("closed-loop", "--scale 2", "closed loop"),
+        ] {
+            let error = workload(name, more).unwrap_err();
+            assert!(error.contains(expected), "{more}: {error}");
+        }
+    }
+
     #[test]
     fn a_closed_loop_has_a_pipeline_of_one_and_an_open_loop_room() {
         for (line, pipeline) in
@@ -580,6 +676,28 @@ mod tests {
         let plan = args.plan().unwrap();
         assert_eq!((plan.rows, plan.rounds, plan.large_entities), (vec![Row::C1, Row::C8], 1, 5000));
         assert_eq!(plan.load.duration, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn capacity_takes_the_scale_and_the_arguments_it_is_given() {
+        let plan = |more: &[&str]| {
+            let line = [&["windrow-bench", "scenario", "capacity"], more].concat();
+            let Command::Scenario(args) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("no scenario")
+            };
+            args.plan().map(|plan| match plan {
+                ScenarioPlan::Rows(plan) => (plan.programs.windrow_args, plan.open_loop_scale),
+                ScenarioPlan::File(_) => panic!("a file"),
+            })
+        };
+        assert_eq!(plan(&[]).unwrap(), (Vec::new(), 1.0));
+        let given = plan(&["--scale", "0.5", "--windrow-args", "--maxmemory 9gb --shards 1"]).unwrap();
+        assert_eq!(given, (vec!["--maxmemory".to_owned(), "9gb".to_owned()], 0.5));
+        for (bad, expected) in
+            [(["--scale", "auto"], "auto"), (["--windrow-args", "--shards 2"], "--shards 1, not with")]
+        {
+            assert!(plan(&bad).unwrap_err().to_string().contains(expected), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The same workload on several servers in one run: rounds A B A B …, medians, ratios.
 
-use crate::contender::{Contender, Programs, SERVER_CORE, missing, server};
+use crate::contender::{Contender, Programs, missing, server};
 use crate::cpu;
 use crate::error::BenchError;
 use crate::measure::{Latency, Summary};
@@ -28,6 +28,8 @@ pub struct Comparison {
     pub load: Load,
     /// What to start.
     pub programs: Programs,
+    /// The core that servers are bound to, and the generator stays off; none: all share what there is.
+    pub server_core: Option<usize>,
 }
 
 impl Comparison {
@@ -45,7 +47,10 @@ impl Comparison {
             load.key_bytes,
             self.rounds,
             load.duration,
-            if cpu::cores() >= 2 { "core 0, the generator elsewhere" } else { "the generator's core" },
+            self.server_core.map_or_else(
+                || "the generator's core".to_owned(),
+                |core| format!("core {core}, the generator elsewhere")
+            ),
             self.programs.windrow_args.join(" "),
             self.programs.redis_args.join(" ")
         )
@@ -117,10 +122,9 @@ pub(crate) type Running = Vec<(Contender, ServerProcess)>;
 
 /// Starts those who can take part, keeps the generator off their core, and fills them if that is asked for.
 pub(crate) fn start(comparison: &Comparison) -> Result<Running, BenchError> {
-    let server_core = (cpu::cores() >= 2).then_some(SERVER_CORE);
     let mut contenders = Vec::new();
     for &contender in &comparison.contenders {
-        let process = comparison.programs.start(contender, server_core, &[])?;
+        let process = comparison.programs.start(contender, comparison.server_core, &[])?;
         match missing(contender, &server(contender, &process))? {
             None => contenders.push((contender, process)),
             Some(why) if contenders.is_empty() => {
@@ -129,8 +133,8 @@ pub(crate) fn start(comparison: &Comparison) -> Result<Running, BenchError> {
             Some(why) => say(&format!("{} is left out: {why}", contender.title())),
         }
     }
-    if server_core.is_some() {
-        cpu::pin_away_from(SERVER_CORE)?;
+    if let Some(core) = comparison.server_core {
+        cpu::pin_away_from(core)?;
     }
     for (contender, process) in &contenders {
         let server = server(*contender, process);

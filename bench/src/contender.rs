@@ -1,6 +1,7 @@
 //! Who is measured, and how to start it.
 
 use crate::control::{Control, Greeting};
+use crate::cpu;
 use crate::error::BenchError;
 use crate::run::Server;
 use crate::server_process::ServerProcess;
@@ -10,6 +11,12 @@ use std::path::PathBuf;
 
 /// The core that servers share; the generator stays off it.
 pub const SERVER_CORE: usize = 0;
+
+/// The core for servers, where there is another for the generator. To be asked once, before the generator leaves it: from then on it
+/// looks like a core that is not there.
+pub fn server_core() -> Option<usize> {
+    (cpu::cores() >= 2).then_some(SERVER_CORE)
+}
 
 /// What takes part, in the order of each round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]

@@ -4,14 +4,18 @@ use crate::error::BenchError;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_distr::{Distribution as _, Zipf};
+use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-/// Zipf ranks are drawn once, so many of them, and replayed: drawing one costs more than all the rest of a
+/// Zipf ranks are drawn beforehand, so many of them, and replayed: drawing one costs more than all the rest of a
 /// request. A power of two, so that the position wraps with a mask.
 const RANKS: usize = 1 << 22;
+
+/// One of so many that are replayed is drawn anew, so that what is replayed is never the same twice, and names of
+/// small shares occur in the end. A power of two; what a draw costs is shared among as many.
+const REPLAYED_FOR_EACH_NEW: usize = 16;
 
 /// Spreads ranks over entities, so that hot ones are not neighbours: a prime, hence a permutation modulo any
 /// count of entities that is not its multiple.
@@ -75,6 +79,17 @@ impl fmt::Display for Distribution {
     }
 }
 
+/// In which order entities come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// As their distribution has it.
+    #[default]
+    Drawn,
+    /// One after the other, each in its turn.
+    Sequential,
+}
+
 /// Draws entity numbers below a count.
 #[derive(Clone, Debug)]
 pub struct EntitySource {
@@ -85,8 +100,35 @@ pub struct EntitySource {
 enum Kind {
     Uniform { rng: SmallRng, entities: u64 },
     HotSet { rng: SmallRng, entities: u64, hot: u64, share: f64 },
-    Replayed { drawn: Arc<[u32]>, at: usize, entities: u64 },
+    Replayed(Replayed),
     Sequential { next: u64, end: u64 },
+}
+
+/// Zipf's entities of one thread: a table that is replayed, and changes slowly meanwhile.
+#[derive(Clone, Debug)]
+struct Replayed {
+    /// As many as a power of two.
+    drawn: Vec<u32>,
+    /// The position is its remainder; how often the table was gone through is the rest.
+    draws: usize,
+    zipf: Zipf<f64>,
+    rng: SmallRng,
+    entities: u64,
+}
+
+impl Replayed {
+    #[inline]
+    fn next(&mut self) -> u64 {
+        self.draws = self.draws.wrapping_add(1);
+        let at = self.draws & (self.drawn.len() - 1);
+        let entity = self.drawn[at];
+        // Each time through the table it is the turn of other positions.
+        let round = self.draws >> self.drawn.len().trailing_zeros();
+        if (at + round).is_multiple_of(REPLAYED_FOR_EACH_NEW) {
+            self.drawn[at] = draw_zipf(&self.zipf, self.entities, &mut self.rng);
+        }
+        u64::from(entity)
+    }
 }
 
 impl EntitySource {
@@ -123,9 +165,16 @@ impl EntitySource {
                     .collect()
             }
             Distribution::Zipf { theta } => {
-                let drawn = zipf(entities, theta, &mut rng)?;
+                let zipf = zipf(entities, theta)?;
+                // Drawn once for all threads: they begin apart, and each changes its own.
+                let drawn: Vec<u32> =
+                    std::iter::repeat_with(|| draw_zipf(&zipf, entities, &mut rng)).take(RANKS).collect();
                 (0..threads)
-                    .map(|n| Kind::Replayed { drawn: drawn.clone(), at: n * (RANKS / threads), entities })
+                    .map(|n| {
+                        let draws = n * (RANKS / threads);
+                        let rng = SmallRng::seed_from_u64(rng.next_u64());
+                        Kind::Replayed(Replayed { drawn: drawn.clone(), draws, zipf, rng, entities })
+                    })
                     .collect()
             }
         };
@@ -151,10 +200,7 @@ impl EntitySource {
                 // Spread, so that hot ones are not neighbours.
                 rank * SPREAD % *entities
             }
-            Kind::Replayed { drawn, at, .. } => {
-                *at = (*at + 1) & (RANKS - 1);
-                u64::from(drawn[*at])
-            }
+            Kind::Replayed(replayed) => replayed.next(),
             Kind::Sequential { next, end } => {
                 let entity = *next;
                 *next = if entity + 1 >= *end { 0 } else { entity + 1 };
@@ -166,9 +212,8 @@ impl EntitySource {
     /// The next entity that is not among those `met`, which are fewer than there are; it is among them from now on.
     pub fn next_unlike(&mut self, met: &mut HashSet<u64>) -> u64 {
         let entities = match &self.kind {
-            Kind::Uniform { entities, .. }
-            | Kind::HotSet { entities, .. }
-            | Kind::Replayed { entities, .. } => *entities,
+            Kind::Uniform { entities, .. } | Kind::HotSet { entities, .. } => *entities,
+            Kind::Replayed(Replayed { entities, .. }) => *entities,
             Kind::Sequential { end, .. } => *end,
         };
         let mut entity = 0;
@@ -184,17 +229,19 @@ impl EntitySource {
     }
 }
 
-fn zipf(entities: u64, theta: f64, rng: &mut SmallRng) -> Result<Arc<[u32]>, BenchError> {
+fn zipf(entities: u64, theta: f64) -> Result<Zipf<f64>, BenchError> {
     #[expect(clippy::cast_precision_loss, reason = "entities are below 2^32")]
-    let zipf = Zipf::new(entities as f64, theta)
-        .map_err(|error| BenchError::Settings(format!("zipf:{theta} over {entities} entities: {error}")))?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "ranks are 1 to entities, below 2^32"
-    )]
-    let draw = || (((zipf.sample(rng) as u64 - 1) * SPREAD) % entities) as u32;
-    Ok(std::iter::repeat_with(draw).take(RANKS).collect())
+    Zipf::new(entities as f64, theta)
+        .map_err(|error| BenchError::Settings(format!("zipf:{theta} over {entities} entities: {error}")))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "ranks are 1 to entities, below 2^32"
+)]
+fn draw_zipf(zipf: &Zipf<f64>, entities: u64, rng: &mut SmallRng) -> u32 {
+    (((zipf.sample(rng) as u64 - 1) * SPREAD) % entities) as u32
 }
 
 #[cfg(test)]
@@ -245,6 +292,27 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_replayed_changes_everywhere_as_time_goes_on() {
+        const TABLE: usize = 1 << 10;
+        const ENTITIES: u64 = 1_000_000;
+        let mut rng = SmallRng::seed_from_u64(1);
+        let zipf = zipf(ENTITIES, 0.5).unwrap();
+        let drawn = (0..TABLE).map(|_| draw_zipf(&zipf, ENTITIES, &mut rng)).collect();
+        let mut replayed = Replayed { drawn, draws: 0, zipf, rng, entities: ENTITIES };
+        let mut round = || (0..TABLE).map(|_| replayed.next()).collect::<Vec<_>>();
+        let first = round();
+        let second = round();
+        let changed = first.iter().zip(&second).filter(|(a, b)| a != b).count();
+        assert!((TABLE / 32..=TABLE / 16).contains(&changed), "{changed} changed in one round");
+        for _ in 2..REPLAYED_FOR_EACH_NEW {
+            round();
+        }
+        let last = round();
+        let same = first.iter().zip(&last).filter(|(a, b)| a == b).count();
+        assert!(same < TABLE / 16, "{same} of {TABLE} never changed");
     }
 
     #[test]

@@ -25,6 +25,18 @@ pub enum BenchError {
         /// Requests whose replies will not come.
         in_flight: usize,
     },
+    /// The server keeps a count of requests from being sent.
+    #[error(
+        "{addr} sent nothing for {waited_s:.1} s with {in_flight} requests under way; if it needs longer, raise the drain time"
+    )]
+    Silent {
+        /// The server.
+        addr: String,
+        /// How long it was waited for.
+        waited_s: f64,
+        /// Requests whose replies did not come.
+        in_flight: usize,
+    },
     /// What came back is no RESP.
     #[error("the reply is no RESP: {0}")]
     Protocol(#[from] windrow_client::scan::ScanError),

@@ -9,6 +9,7 @@ use windrow_bench::cli::{
 };
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
+use windrow_bench::progress::say;
 use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
 use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, sweep, targets};
@@ -49,15 +50,15 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => {
-            eprintln!("windrow-bench: some replies were wrong or missing; the figures above do not count");
+            say("windrow-bench: some replies were wrong or missing; the figures above do not count");
             ExitCode::FAILURE
         }
         Ok(Verdict::Missed) => {
-            eprintln!("windrow-bench: every reply was right, and not every bound was kept");
+            say("windrow-bench: every reply was right, and not every bound was kept");
             ExitCode::from(MISSED_EXIT_CODE)
         }
         Err(error) => {
-            eprintln!("windrow-bench: {error}");
+            say(&format!("windrow-bench: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -67,8 +68,8 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
     if let Some(core) = args.core {
         cpu::pin(core)?;
     }
-    if let Some(path) = &args.workload {
-        return run_file(args, path);
+    if let Some(file) = args.file()? {
+        return run_file(args, &file);
     }
     let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
     run::prepare(&server)?;
@@ -93,19 +94,14 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
     Ok(Verdict::of(summary.is_clean(), true))
 }
 
-fn run_file(args: &RunArgs, path: &Path) -> Result<Verdict, BenchError> {
-    let mut file = WorkloadFile::read(path)?;
-    if !(args.scale.is_finite() && args.scale > 0.0) {
-        return Err(BenchError::Settings(format!("--scale {}: it must be above 0", args.scale)));
-    }
-    file.scale_rates(args.scale);
+fn run_file(args: &RunArgs, file: &WorkloadFile) -> Result<Verdict, BenchError> {
     let server = args.server();
-    run::create_streams(&server, &file)?;
-    run::fill_file(&server, &file)?;
-    let summary = run::measure_file(&server, &file)?;
-    let title = format!("{} on {}, rates times {}", file.title, server.addr, args.scale);
-    print!("{}", report::summary(&title, &summary));
-    let verdicts = acceptance::judge(&file, &summary);
+    let memory = scenario::fill(&server, file)?;
+    let summary = run::measure_file(&server, file)?;
+    let scale = args.scale.map_or_else(String::new, |scale| format!(", rates times {scale}"));
+    print!("{}", report::summary(&format!("{} on {}{scale}", file.title, server.addr), &summary));
+    let mut verdicts = acceptance::judge(file, &summary);
+    verdicts.extend(memory);
     print!("{}", acceptance::lines(&verdicts));
     write_json(args.load.json.as_deref(), &summary)?;
     Ok(Verdict::of(summary.is_clean(), acceptance::all_kept(&verdicts)))
@@ -113,7 +109,6 @@ fn run_file(args: &RunArgs, path: &Path) -> Result<Verdict, BenchError> {
 
 fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     let comparison = args.comparison().map_err(BenchError::Settings)?;
-    // Before the comparison, which leaves this thread fewer cores.
     let setup = comparison.describe();
     interrupt::end_servers_on_signals()?;
     let lines = compare::compare(&comparison)?;
@@ -122,15 +117,18 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     print!("{}", report::table(&lines));
     write_json(args.load.json.as_deref(), &lines)?;
     let complaints = report::complaints(&lines);
-    eprint!("{complaints}");
+    if !complaints.is_empty() {
+        say(complaints.trim_end());
+    }
     Ok(Verdict::of(complaints.is_empty(), true))
 }
 
 fn run_targets(args: &TargetsArgs) -> Result<Verdict, BenchError> {
-    run_rows(&args.plan().map_err(BenchError::Settings)?, args.json.as_deref())
+    let outcome = run_rows(&args.plan().map_err(BenchError::Settings)?, args.json.as_deref())?;
+    Ok(Verdict::of(outcome.is_clean(), true))
 }
 
-fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<Verdict, BenchError> {
+fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<targets::Outcome, BenchError> {
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
     let outcome = targets::run(plan)?;
@@ -138,9 +136,9 @@ fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<Verdict, BenchE
     print!("{}", targets::table(&outcome.findings));
     write_json(json, &outcome)?;
     for complaint in &outcome.complaints {
-        eprintln!("WRONG: {complaint}");
+        say(&format!("WRONG: {complaint}"));
     }
-    Ok(Verdict::of(outcome.complaints.is_empty(), true))
+    Ok(outcome)
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
@@ -165,15 +163,19 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
 
 fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
     let plan = match args.plan()? {
-        ScenarioPlan::Rows(plan) => return run_rows(&plan, args.json.as_deref()),
+        ScenarioPlan::Rows(plan) => {
+            let outcome = run_rows(&plan, args.json.as_deref())?;
+            let (is_clean, is_reached) = (outcome.is_clean(), outcome.is_reached());
+            print!("{}", scenario::verdict("capacity", plan.open_loop_scale, is_clean && is_reached));
+            return Ok(Verdict::of(is_clean, is_reached));
+        }
         ScenarioPlan::File(plan) => plan,
     };
     interrupt::end_servers_on_signals()?;
     let outcome = scenario::run(&plan)?;
     print!("{}", scenario::text(&outcome));
     write_json(args.json.as_deref(), &outcome)?;
-    let is_clean = outcome.attempts.iter().all(|attempt| attempt.summary.is_clean());
-    Ok(Verdict::of(is_clean, outcome.is_kept()))
+    Ok(Verdict::of(outcome.is_clean(), outcome.is_kept()))
 }
 
 fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {

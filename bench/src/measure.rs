@@ -86,7 +86,8 @@ pub struct Machine {
     pub seconds: f64,
     /// The server in that time, if its process is known.
     pub server: Option<ProcessUse>,
-    /// The generator in that time: near a whole core for each of its threads, it is the bottleneck.
+    /// The generator in that time: near a whole core for each of its threads, it is the bottleneck of a closed loop. An open loop may
+    /// poll without sleeping and takes whole cores anyway.
     pub generator: ProcessUse,
 }
 

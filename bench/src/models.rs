@@ -80,6 +80,20 @@ impl NumberModel {
         };
         value.clamp(from, to)
     }
+
+    /// Of an INT field: where all are alike, the ends are so too.
+    fn draw_int(&self, rng: &mut SmallRng) -> f64 {
+        if self.shape != Shape::Uniform {
+            return self.draw(rng);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "values are from 0 to VALUE_MAX"
+        )]
+        let (from, to) = (self.from.round_ties_even() as u32, self.to.round_ties_even() as u32);
+        f64::from(rng.random_range(from..=to))
+    }
 }
 
 /// Texts of one width that are replayed.
@@ -103,7 +117,8 @@ impl Texts {
         let width = format!("{:.decimals$}", model.to).len();
         let mut drawn = String::with_capacity(DRAWN * width);
         for _ in 0..DRAWN {
-            drawn.push_str(&format!("{:0width$.decimals$}", model.draw(&mut rng)));
+            let value = if is_int { model.draw_int(&mut rng) } else { model.draw(&mut rng) };
+            drawn.push_str(&format!("{value:0width$.decimals$}"));
         }
         assert_eq!(drawn.len(), DRAWN * width, "a value is wider than the largest");
         Ok(Self { drawn: drawn.into_bytes().into(), width, at: 0 })
@@ -250,6 +265,16 @@ mod tests {
         let mut texts = Texts::numbers("f", &model, true, 1).unwrap();
         assert_eq!(texts.width(), 1);
         assert!((0..100).all(|_| texts.next()[0].is_ascii_digit()));
+    }
+
+    #[test]
+    fn uniform_integers_are_as_often_at_the_ends_as_between() {
+        let values = values(NumberModel { from: 0.0, to: 3.0, shape: Shape::Uniform }, true);
+        for number in 0..=3 {
+            let share =
+                values.iter().filter(|value| **value == f64::from(number)).count() as f64 / DRAWN as f64;
+            assert!((share - 0.25).abs() < 0.01, "{number}: {share}");
+        }
     }
 
     #[test]

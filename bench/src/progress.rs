@@ -1,12 +1,13 @@
 //! How a run goes: lines on standard error, and a bar where that is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Says on standard error what is being done; it stays, unlike the bar.
 pub fn say(text: &str) {
-    eprintln!("{text}");
+    // Whoever read it may be gone; a panic for that would leave servers running.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A bar on a terminal; nothing elsewhere.

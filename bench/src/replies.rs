@@ -47,20 +47,21 @@ impl Outcomes {
         self.late += other.late;
     }
 
-    /// Counts the words of a reply; false: it holds something else.
-    fn count(&mut self, reply: &[u8]) -> bool {
+    /// The words of a reply; none: it holds something else.
+    fn of(reply: &[u8]) -> Option<Self> {
+        let mut outcomes = Self::default();
         for line in reply.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             match line.strip_suffix(b"\r").unwrap_or(line) {
-                b"+OK" => self.ok += 1,
-                b"+CLAMPED" => self.clamped += 1,
-                b"+SKEWED" => self.skewed += 1,
-                b"+DUPLICATE" => self.duplicate += 1,
-                b"+LATE" => self.late += 1,
+                b"+OK" => outcomes.ok += 1,
+                b"+CLAMPED" => outcomes.clamped += 1,
+                b"+SKEWED" => outcomes.skewed += 1,
+                b"+DUPLICATE" => outcomes.duplicate += 1,
+                b"+LATE" => outcomes.late += 1,
                 header if header.starts_with(b"*") => {}
-                _ => return false,
+                _ => return None,
             }
         }
-        true
+        Some(outcomes)
     }
 }
 
@@ -84,6 +85,18 @@ impl Expect {
     /// What became of that many events, whatever it is.
     pub fn outcomes(count: usize) -> Self {
         Self { outcomes: count as u64, ..Self::ok_array(count) }
+    }
+
+    /// What the null responder answers, which knows no arrays; what becomes of an event is counted still.
+    #[must_use]
+    pub fn of_null(&self) -> Self {
+        if self.outcomes > 0 { Self::outcome() } else { Self::ok() }
+    }
+
+    /// The words for what became of events, where there is one for each of them.
+    fn outcomes_in(&self, reply: &[u8]) -> Option<Outcomes> {
+        let has_right_type = self.outcomes > 0 && reply.first() == self.exact.first();
+        has_right_type.then(|| Outcomes::of(reply)).flatten().filter(|found| found.total() == self.outcomes)
     }
 
     /// Any reply of one of these RESP types.
@@ -171,8 +184,8 @@ fn scan(
     let reply = &buf[..found.bytes];
     if let Some(at) = found.first_error_at {
         verdicts.wrong(u64::from(found.errors), || line(&reply[at..]));
-    } else if expect.outcomes > 0 && verdicts.outcomes.count(reply) {
-        // Each of the words is a right one.
+    } else if let Some(outcomes) = expect.outcomes_in(reply) {
+        verdicts.outcomes.merge(outcomes);
     } else if !expect.exact.is_empty() {
         verdicts.wrong(1, || {
             format!("expected {:?}, got {:?}", shown(&expect.exact), difference(reply, &expect.exact))
@@ -314,5 +327,17 @@ mod tests {
         let expected = Outcomes { ok: 4, clamped: 1, skewed: 1, duplicate: 1, late: 1 };
         assert_eq!((verdicts.outcomes, verdicts.outcomes.total()), (expected, 8));
         assert_eq!((verdicts.errors, verdicts.first_error.as_deref()), (2, Some("-OOM x")));
+    }
+
+    #[test]
+    fn outcomes_that_are_too_few_or_too_many_are_wrong() {
+        for reply in [&b"*1\r\n+OK\r\n"[..], b"+OK\r\n", b"*3\r\n+OK\r\n+LATE\r\n+OK\r\n", b"*0\r\n"] {
+            let verdicts = take_all(reply, &[Expect::outcomes(2)]);
+            assert_eq!((verdicts.errors, verdicts.outcomes.total()), (1, 0), "{reply:?}");
+        }
+        assert_eq!(take_all(b"*1\r\n+OK\r\n", &[Expect::outcome()]).errors, 1);
+        let null = [Expect::outcomes(2).of_null(), Expect::kind(b"*").of_null()];
+        let verdicts = take_all(b"+OK\r\n+OK\r\n", &null);
+        assert_eq!((verdicts.errors, verdicts.outcomes.total()), (0, 1));
     }
 }

@@ -3,11 +3,11 @@
 use crate::arrivals::{Arrivals, Spacing};
 use crate::control::{Control, Greeting};
 use crate::cpu;
-use crate::entities::{Distribution, EntitySource};
+use crate::entities::{Distribution, EntitySource, Order};
 use crate::error::BenchError;
 use crate::measure::{Machine, Measured, ProcessUse, Summary};
 use crate::progress::Progress;
-use crate::template::{Draw, KeyFormat};
+use crate::template::{Draw, IDS, KeyFormat};
 use crate::worker::{Job, Lane, Pace, Phases, RunClock, Worker, ns};
 use crate::workload::{Mode, SCRIPT_LIBRARY, STREAM, STREAM_DEFINITION, Target, Workload};
 use crate::workload_file::WorkloadFile;
@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: usize = 60_000;
@@ -32,6 +32,9 @@ pub const SWEEP_UNDER_WAY: usize = SWEEP_CONNECTIONS * SWEEP_PIPELINE;
 
 /// How often the main thread looks at a run, unless its end wakes it.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
+
+/// A run's ids begin one further for each such time: no thread sends as many as 10 million events a second.
+const ID_NS: u128 = 100;
 
 /// The shape of the load.
 #[derive(Clone, Debug)]
@@ -146,6 +149,12 @@ impl Load {
                 self.ramp, self.warmup
             ));
         }
+        if self.requests.is_some() && !self.ramp.is_zero() {
+            return complain(format!(
+                "a ramp of {:?} for a count of requests, which are measured from the start",
+                self.ramp
+            ));
+        }
         if self.duration.is_zero() && self.requests.is_none() {
             return complain("a run of no duration measures nothing".to_owned());
         }
@@ -193,6 +202,33 @@ pub fn create_streams(server: &Server, file: &WorkloadFile) -> Result<(), BenchE
     Ok(())
 }
 
+/// How many entities of a space of names the server holds: in the stream that holds most of them.
+///
+/// # Errors
+///
+/// The server refuses, or its answer is not what STREAM.INFO gives.
+pub fn count_entities(server: &Server, file: &WorkloadFile, names: &str) -> Result<u64, BenchError> {
+    let mut control = Control::connect(&server.addr, &server.greeting)?;
+    let mut most = 0;
+    for plan in file.fill.iter().chain(&file.request).filter(|plan| plan.entities == names) {
+        let reply = control.expect(&["STREAM.INFO", &plan.stream])?;
+        let count = entities_of_info(&reply).ok_or_else(|| {
+            BenchError::Server(format!(
+                "STREAM.INFO {} does not say how many entities there are",
+                plan.stream
+            ))
+        })?;
+        most = most.max(count);
+    }
+    Ok(most)
+}
+
+/// The number of entities in the reply to STREAM.INFO.
+fn entities_of_info(reply: &str) -> Option<u64> {
+    let (_, number) = reply.split_once("$8\r\nentities\r\n:")?;
+    number.split_once("\r\n")?.0.parse().ok()
+}
+
 /// Gives each entity an event in each of its newest `buckets`.
 ///
 /// # Errors
@@ -229,7 +265,7 @@ fn sweep(server: &Server, workload: &Workload, load: &Load, title: &str) -> Resu
     };
     let sources = vec![EntitySource::sequential(0, load.entities)];
     let schedule = Schedule::of(&sweeping, workload);
-    let summary = execute(server, workload, &sweeping, &schedule, sources, title)?;
+    let summary = execute(server, workload, &sweeping, &schedule, Some(sources), title)?;
     if summary.is_clean() {
         return Ok(summary);
     }
@@ -253,7 +289,7 @@ pub fn measure(server: &Server, mode: Mode, load: &Load) -> Result<Summary, Benc
         &workload,
         load,
         &Schedule::of(load, &workload),
-        sources,
+        Some(sources),
         &format!("{mode} {}", server.addr),
     )
 }
@@ -265,9 +301,9 @@ pub fn measure(server: &Server, mode: Mode, load: &Load) -> Result<Summary, Benc
 /// As [`measure`].
 pub fn measure_file(server: &Server, file: &WorkloadFile) -> Result<Summary, BenchError> {
     let load = file.load()?;
-    let workload = file.workload(&file.request)?;
+    let workload = file.workload(&file.request)?.answered_by(server.target);
     let title = format!("{} {}", file.title, server.addr);
-    execute(server, &workload, &load, &file.schedule()?, no_entities(&load)?, &title)
+    execute(server, &workload, &load, &file.schedule()?, None, &title)
 }
 
 /// Sends what a workload file wants sent before its run.
@@ -286,20 +322,15 @@ pub fn fill_file(server: &Server, file: &WorkloadFile) -> Result<(), BenchError>
             requests: plan.requests,
             ..file.load()?
         };
-        let workload = file.workload(std::slice::from_ref(plan))?;
+        let workload = file.workload(std::slice::from_ref(plan))?.answered_by(server.target);
         let title = format!("fill {} {}", plan.name, server.addr);
         let schedule = Schedule { groups: vec![load.connections], lanes: Vec::new() };
-        let summary = execute(server, &workload, &load, &schedule, no_entities(&load)?, &title)?;
+        let summary = execute(server, &workload, &load, &schedule, None, &title)?;
         if !summary.is_clean() {
             return Err(unclean(&title, &summary));
         }
     }
     Ok(())
-}
-
-/// The entities of a file are names as all others are: a space that nobody draws from stands in front.
-fn no_entities(load: &Load) -> Result<Vec<EntitySource>, BenchError> {
-    EntitySource::for_threads(Distribution::Uniform, 1, load.threads, load.seed)
 }
 
 fn unclean(title: &str, summary: &Summary) -> BenchError {
@@ -354,56 +385,64 @@ fn execute(
     workload: &Workload,
     load: &Load,
     schedule: &Schedule,
-    sources: Vec<EntitySource>,
+    entities: Option<Vec<EntitySource>>,
     title: &str,
 ) -> Result<Summary, BenchError> {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let draws = draws(workload, load, entities, unix.as_nanos())?;
     let mut groups = Vec::with_capacity(schedule.groups.len());
     for &count in &schedule.groups {
         groups.push(share_out(connect(server, count)?, load.threads));
     }
     let progress = AtomicU64::new(0);
     let ended = AtomicUsize::new(0);
-    let clock = RunClock::start();
     let phases = phases(load);
+    let mut workers = Vec::with_capacity(load.threads);
+    for (n, draw) in draws.into_iter().enumerate() {
+        let seed = load.seed.wrapping_add(n as u64 + 1);
+        let (mut streams, mut ranges) = (Vec::new(), Vec::new());
+        for group in &mut groups {
+            let start = streams.len();
+            streams.append(&mut group[n]);
+            ranges.push(start..streams.len());
+        }
+        let pace = match lanes(load, schedule, &ranges, seed) {
+            lanes if lanes.is_empty() => Pace::Closed,
+            lanes => Pace::Open(lanes),
+        };
+        let requests_max = load.requests.map_or(u64::MAX, |all| share(all, n, load.threads));
+        let job = Job {
+            addr: &server.addr,
+            workload,
+            pipeline: load.pipeline,
+            pace,
+            phases: Phases { requests_max, ..phases },
+            draw,
+            seed,
+            progress: &progress,
+        };
+        workers.push(Worker::new(job, streams)?);
+    }
+    // The clock starts when everything is ready: what it took is no part of the run.
+    let clock = RunClock::start();
     thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (n, entities) in sources.into_iter().enumerate() {
-            let seed = load.seed.wrapping_add(n as u64 + 1);
-            let (mut streams, mut ranges) = (Vec::new(), Vec::new());
-            for group in &mut groups {
-                let start = streams.len();
-                streams.append(&mut group[n]);
-                ranges.push(start..streams.len());
-            }
-            let pace = match lanes(load, schedule, &ranges, seed) {
-                lanes if lanes.is_empty() => Pace::Closed,
-                lanes => Pace::Open(lanes),
-            };
-            let requests_max = load.requests.map_or(u64::MAX, |all| share(all, n, load.threads));
-            let job = Job {
-                addr: &server.addr,
-                workload,
-                pipeline: load.pipeline,
-                pace,
-                phases: Phases { requests_max, ..phases },
-                draw: draw(workload, load, entities, n)?,
-                seed,
-                progress: &progress,
-            };
-            let worker = Worker::new(job, clock, streams)?;
+        for worker in workers {
             let (watcher, ended) = (thread::current(), &ended);
             threads.push(scope.spawn(move || {
-                let outcome = worker.run();
+                let outcome = worker.run(clock);
                 ended.fetch_add(1, Ordering::Release);
                 watcher.unpark();
                 outcome
             }));
         }
-        let watched = watch(server, load, &clock, phases, &progress, title, || {
+        let mut bar = Progress::new(title, total(load, workload, phases));
+        let watched = watch(server, load, &clock, phases, &progress, &mut bar, || {
             // The count is there when the watcher is woken; a thread that panicked is not in it.
             ended.load(Ordering::Acquire) == load.threads
                 || threads.iter().all(thread::ScopedJoinHandle::is_finished)
         });
+        bar.finish();
         let mut measured = Measured::new(workload.requests.len());
         for thread in threads {
             let part =
@@ -417,17 +456,46 @@ fn execute(
     })
 }
 
-/// What the n-th thread draws from: the entities first, then what the workload has beside them.
-fn draw(workload: &Workload, load: &Load, entities: EntitySource, n: usize) -> Result<Draw, BenchError> {
-    let mut spaces = vec![entities];
+/// What each thread draws from: the entities first, then what the workload has beside them. Without entities, as in a
+/// workload file, whose entities are names as all others are, a space that nobody draws from stands in front.
+pub(crate) fn draws(
+    workload: &Workload,
+    load: &Load,
+    entities: Option<Vec<EntitySource>>,
+    unix_ns: u128,
+) -> Result<Vec<Draw>, BenchError> {
+    let nobodys = || vec![EntitySource::sequential(0, 1); load.threads];
+    let mut of_threads: Vec<Vec<EntitySource>> =
+        entities.unwrap_or_else(nobodys).into_iter().map(|entities| vec![entities]).collect();
     for (at, space) in workload.spaces.iter().enumerate() {
         let seed = load.seed.wrapping_mul(1_000_003).wrapping_add(at as u64);
-        let mut sources = EntitySource::for_threads(space.distribution, space.count, load.threads, seed)?;
-        spaces.push(sources.swap_remove(n));
+        let sources = match space.order {
+            Order::Drawn => EntitySource::for_threads(space.distribution, space.count, load.threads, seed)?,
+            Order::Sequential => {
+                let start = |n: usize| space.count / load.threads as u64 * n as u64;
+                (0..load.threads).map(|n| EntitySource::sequential(start(n), space.count)).collect()
+            }
+        };
+        for (spaces, source) in of_threads.iter_mut().zip(sources) {
+            spaces.push(source);
+        }
     }
-    let texts = workload.texts.iter().map(|texts| texts.for_thread(n, load.threads)).collect();
-    let offsets = workload.offsets.iter().map(|offsets| offsets.for_thread(n, load.threads)).collect();
-    Ok(Draw::with(spaces, texts, offsets, load.seed.wrapping_add(n as u64)))
+    let draw = |(n, spaces)| {
+        let texts = workload.texts.iter().map(|texts| texts.for_thread(n, load.threads)).collect();
+        let offsets = workload.offsets.iter().map(|offsets| offsets.for_thread(n, load.threads)).collect();
+        Draw::with(spaces, texts, offsets, load.seed.wrapping_add(n as u64)).with_ids_behind(first_id(
+            unix_ns,
+            n,
+            load.threads,
+        ))
+    };
+    Ok(of_threads.into_iter().enumerate().map(draw).collect())
+}
+
+/// Where the ids of a thread begin: threads far apart, and later runs behind what earlier ones can have sent.
+fn first_id(unix_ns: u128, n: usize, threads: usize) -> u64 {
+    let of_run = u64::try_from(unix_ns / ID_NS % u128::from(IDS)).expect("below the count of ids");
+    (of_run + IDS / threads as u64 * n as u64) % IDS
 }
 
 /// The schedules of one thread, whose connections of each group are `ranges`.
@@ -467,6 +535,22 @@ fn share(all: u64, n: usize, parts: usize) -> u64 {
     all / parts + u64::from(n < all % parts)
 }
 
+/// What the bar goes up to: milliseconds, or with a count of requests the operations in these.
+fn total(load: &Load, workload: &Workload, phases: Phases) -> u64 {
+    let Some(requests) = load.requests else { return phases.end_ns / 1_000_000 };
+    let shares = workload.shares.iter().zip(&workload.requests);
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let each: f64 = shares.map(|(share, request)| share * request.operations as f64).sum();
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "for people"
+    )]
+    let operations = (requests as f64 * each).round() as u64;
+    operations
+}
+
 /// Shows how the run goes, and takes the CPU time of server and generator over the measured phase.
 fn watch(
     server: &Server,
@@ -474,11 +558,9 @@ fn watch(
     clock: &RunClock,
     phases: Phases,
     progress: &AtomicU64,
-    title: &str,
+    bar: &mut Progress,
     finished: impl Fn() -> bool,
 ) -> Result<(Option<ProcessUse>, ProcessUse), BenchError> {
-    let total = load.requests.unwrap_or(phases.end_ns / 1_000_000);
-    let mut bar = Progress::new(title, total);
     let look = || -> Result<(Option<ProcessUse>, ProcessUse), BenchError> {
         Ok((server.pid.map(cpu::process_use).transpose()?, cpu::process_use(std::process::id())?))
     };
@@ -490,7 +572,7 @@ fn watch(
             }
             let operations = progress.load(Ordering::Relaxed);
             bar.update(
-                if load.requests.is_some() { operations.min(total) } else { now_ns / 1_000_000 },
+                if load.requests.is_some() { operations } else { now_ns / 1_000_000 },
                 operations,
                 now_ns,
             );
@@ -501,7 +583,6 @@ fn watch(
     let (server_before, own_before) = look()?;
     look_until(phases.end_ns);
     let (server_after, own_after) = look()?;
-    bar.finish();
     let server = server_before.zip(server_after).map(|(before, after)| after.since(before));
     Ok((server, own_after.since(own_before)))
 }
@@ -509,6 +590,53 @@ fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_threads_and_of_later_runs_do_not_meet() {
+        const SENT_MAX: u64 = 10_000_000;
+        let unix_ns = 1_700_000_000_000_000_000;
+        let firsts = [(unix_ns, 0), (unix_ns, 1), (unix_ns + 1_000_000_000, 0), (unix_ns + 1_000_000_000, 1)];
+        let firsts = firsts.map(|(unix_ns, n)| first_id(unix_ns, n, 2));
+        for (at, one) in firsts.iter().enumerate() {
+            for other in &firsts[..at] {
+                assert!(one.abs_diff(*other) >= SENT_MAX, "{one} and {other}");
+            }
+        }
+        assert_eq!(first_id(0, 0, 1), 0);
+    }
+
+    #[test]
+    fn the_server_says_how_many_entities_there_are() {
+        let reply =
+            "*6\r\n$4\r\nname\r\n$8\r\nproducts\r\n$8\r\nentities\r\n:541000\r\n$5\r\nbytes\r\n:7\r\n";
+        assert_eq!(entities_of_info(reply), Some(541_000));
+        assert_eq!(entities_of_info("*0\r\n"), None);
+    }
+
+    #[test]
+    fn the_bar_of_a_count_goes_up_to_the_operations_in_it() {
+        let load = Load {
+            connections: 1,
+            pipeline: 1,
+            threads: 1,
+            entities: 1000,
+            distribution: Distribution::Uniform,
+            key_prefix: "user:".to_owned(),
+            key_bytes: 12,
+            rate: None,
+            background: None,
+            warmup: Duration::from_secs(1),
+            ramp: Duration::ZERO,
+            duration: Duration::from_secs(2),
+            drain: Duration::from_secs(1),
+            requests: Some(100),
+            seed: 1,
+        };
+        let workload = |mode| Workload::new(Target::Windrow, mode, &load.check().unwrap()).unwrap();
+        let total = |load: &Load, mode| total(load, &workload(mode), phases(load));
+        assert_eq!((total(&load, Mode::Madd(64)), total(&load, Mode::Mixed(0.3))), (6_400, 100));
+        assert_eq!(total(&Load { requests: None, ..load.clone() }, Mode::Madd(64)), 3_000);
+    }
 
     #[test]
     fn shares_add_up() {

@@ -2,7 +2,7 @@
 //! at the largest part at which the bounds are kept.
 
 use crate::acceptance::{self, Verdict};
-use crate::contender::{Contender, Programs, SERVER_CORE};
+use crate::contender::{Contender, Programs};
 use crate::control::Greeting;
 use crate::cpu;
 use crate::error::BenchError;
@@ -109,6 +109,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Every reply of the last run came and was right. Those before it, at higher rates, may have asked for too much: that is why there
+    /// is a last.
+    pub fn is_clean(&self) -> bool {
+        self.attempts.last().is_some_and(|attempt| attempt.summary.is_clean())
+    }
+
     /// Everything was kept in the last run.
     pub fn is_kept(&self) -> bool {
         self.attempts.last().is_some_and(Attempt::is_kept)
@@ -135,8 +141,8 @@ pub struct Plan {
 ///
 /// The server does not start, or refuses the streams or the fill.
 pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
-    if plan.core.is_some() {
-        cpu::pin_away_from(SERVER_CORE)?;
+    if let Some(core) = plan.core {
+        cpu::pin_away_from(core)?;
     }
     let process = plan.programs.start(Contender::Windrow, plan.core, &[])?;
     let server = Server {
@@ -145,11 +151,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
         greeting: Greeting::default(),
         pid: Some(process.pid()),
     };
-    let empty_bytes = cpu::resident_bytes(process.pid())?;
-    run::create_streams(&server, &plan.file)?;
     say(&format!("{}: fill", plan.file.title));
-    run::fill_file(&server, &plan.file)?;
-    let memory = memory(plan, cpu::resident_bytes(process.pid())?.saturating_sub(empty_bytes));
+    let memory = fill(&server, &plan.file)?;
     let mut outcome = Outcome { title: plan.file.title.clone(), attempts: Vec::new(), memory };
     let scales = match plan.scale {
         Scale::Fixed(scale) => vec![scale],
@@ -172,17 +175,37 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     Ok(outcome)
 }
 
-fn memory(plan: &Plan, bytes: u64) -> Option<Verdict> {
-    let bound = plan.file.memory.as_ref()?;
-    let count = plan.file.names[&bound.names].count;
-    #[expect(clippy::cast_precision_loss, reason = "memory and counts are below 2^53")]
-    let each = bytes as f64 / count as f64;
-    Some(Verdict {
-        request: format!("memory after the fill, for each of {count} {}", bound.names),
-        bound: format!("at most {:.0} bytes", bound.bytes_max),
-        measured: format!("{each:.0} bytes"),
-        is_kept: each <= bound.bytes_max,
-    })
+/// Creates the streams of a file and fills them. Where the file bounds memory, the bound is held against the bytes that came since the
+/// server was empty.
+///
+/// # Errors
+///
+/// The server refuses; or there is a bound of memory, and the server's process is not known or it holds entities already.
+pub fn fill(server: &Server, file: &WorkloadFile) -> Result<Option<Verdict>, BenchError> {
+    let Some(bound) = &file.memory else {
+        run::create_streams(server, file)?;
+        run::fill_file(server, file)?;
+        return Ok(None);
+    };
+    let pid = server.pid.ok_or_else(|| {
+        BenchError::Settings(
+            "[memory] bounds the server's memory: name its process with --server-pid, or take the bound out of the file"
+                .to_owned(),
+        )
+    })?;
+    let empty_bytes = cpu::resident_bytes(pid)?;
+    run::create_streams(server, file)?;
+    let entities = run::count_entities(server, file, &bound.names)?;
+    if entities > 0 {
+        return Err(BenchError::Server(format!(
+            "[memory] bounds what comes since the server was empty, and it holds {entities} of {} already; start it anew",
+            bound.names
+        )));
+    }
+    run::fill_file(server, file)?;
+    let grown_bytes = cpu::resident_bytes(pid)?.saturating_sub(empty_bytes);
+    let entities = run::count_entities(server, file, &bound.names)?;
+    Ok(Some(acceptance::judge_memory(bound, grown_bytes, entities)))
 }
 
 /// The outcome for a terminal.
@@ -196,15 +219,23 @@ pub fn text(outcome: &Outcome) -> String {
     if let Some(memory) = &outcome.memory {
         text.push_str(&acceptance::lines(std::slice::from_ref(memory)));
     }
-    let verdict = if outcome.is_kept() { "ACCEPTED" } else { "NOT ACCEPTED" };
     let scale = outcome.attempts.last().map_or(0.0, |attempt| attempt.scale);
-    text.push_str(&format!("{verdict}: {} at {scale} of its rates\n", outcome.title));
+    text.push_str(&verdict(&outcome.title, scale, outcome.is_kept()));
     text
+}
+
+/// The last line: whether a scenario is accepted, and at which part of its rates.
+pub fn verdict(title: &str, scale: f64, is_kept: bool) -> String {
+    let verdict = if is_kept { "ACCEPTED" } else { "NOT ACCEPTED" };
+    format!("{verdict}: {title} at {scale} of its rates\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::{Machine, Measured, ProcessUse};
+    use crate::template::KeyFormat;
+    use crate::workload::{Mode, Workload};
     use clap::ValueEnum;
 
     #[test]
@@ -218,6 +249,22 @@ mod tests {
             assert!(file.request.iter().any(|request| request.accept.is_some()), "{}", file.title);
             assert_eq!(scenario.to_possible_value().unwrap().get_name(), file.title);
         }
+    }
+
+    #[test]
+    fn the_last_attempt_decides_whether_the_figures_count() {
+        let key = KeyFormat::new("user:", 12, 1).unwrap();
+        let workload = Workload::new(Target::Windrow, Mode::Events, &key).unwrap();
+        let generator = ProcessUse { cpu_s: 0.0, rss_bytes: 1 };
+        let machine = Machine { seconds: 1.0, server: None, generator };
+        let attempt = |scale: f64, unfinished: u64| {
+            let summary = Summary { unfinished, ..Summary::new(&Measured::new(1), &workload, machine) };
+            Attempt { scale, summary, verdicts: Vec::new() }
+        };
+        let outcome = |attempts: Vec<Attempt>| Outcome { title: String::new(), attempts, memory: None };
+        assert!(outcome(vec![attempt(1.0, 9), attempt(0.5, 0)]).is_clean());
+        assert!(!outcome(vec![attempt(1.0, 0), attempt(0.5, 9)]).is_clean());
+        assert!(!outcome(Vec::new()).is_clean());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a server to answer.
@@ -35,7 +35,24 @@ fn live() -> MutexGuard<'static, Vec<(u32, PathBuf)>> {
 /// stays locked until then: no further server starts.
 pub(crate) fn kill_all() -> impl Sized {
     let live = live();
-    for (pid, directory) in &*live {
+    kill(&live);
+    live
+}
+
+/// The same for a program that panics: where a panic aborts, nothing is dropped. If the list is locked, who holds it may be what
+/// panicked; then nothing is done, since waiting for it could be for ever.
+pub(crate) fn kill_all_in_panic() {
+    let mut live = match LIVE.try_lock() {
+        Ok(live) => live,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return,
+    };
+    kill(&live);
+    live.clear();
+}
+
+fn kill(live: &[(u32, PathBuf)]) {
+    for (pid, directory) in live {
         let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
         // Still our child, and running: else its id could be another's by now.
         if matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
@@ -44,7 +61,6 @@ pub(crate) fn kill_all() -> impl Sized {
         }
         let _ = fs::remove_dir_all(directory);
     }
-    live
 }
 
 /// A server of ours; it is stopped, and its directory removed, when this is dropped.
@@ -212,4 +228,25 @@ fn log_file(directory: &Path) -> Result<File, BenchError> {
 fn free_port() -> Result<u16, BenchError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(BenchError::io("find a free port"))?;
     Ok(listener.local_addr().map_err(BenchError::io("find a free port"))?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_the_servers_that_are_there_and_removes_their_directories() {
+        let directory = std::env::temp_dir().join(format!("windrow-bench-test-{}-panic", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let proc = PathBuf::from(format!("/proc/{}", child.id()));
+        live().push((child.id(), directory.clone()));
+        assert!(proc.exists());
+        kill_all_in_panic();
+        assert!(!proc.exists() && !directory.exists());
+        assert!(child.wait().is_err(), "it was waited for already");
+        // Held by whoever panicked: it does not wait.
+        let _held = live();
+        kill_all_in_panic();
+    }
 }

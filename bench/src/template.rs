@@ -53,7 +53,7 @@ pub enum Piece<'a> {
     },
     /// Milliseconds since 1970: now, moved by the next of the drawn offsets of this number.
     Moved(usize),
-    /// An id that no other event of the run has.
+    /// An id that no other event has, of this run or of another.
     Id,
 }
 
@@ -270,8 +270,8 @@ pub struct Draw {
     cents: u64,
 }
 
-/// Ids of one thread: more than it can send before the threads' ids meet.
-const IDS_PER_SALT: u64 = 1_000_000_000_000;
+/// How many ids there are; behind the last comes the first.
+pub const IDS: u64 = 10_u64.pow(ID_DIGITS as u32);
 
 impl Draw {
     /// Starts drawing; `salt` keeps the members of several threads apart.
@@ -282,7 +282,6 @@ impl Draw {
     /// Starts drawing from several spaces of names, texts and offsets.
     pub fn with(spaces: Vec<EntitySource>, texts: Vec<Texts>, offsets: Vec<Offsets>, salt: u64) -> Self {
         let seq = salt.wrapping_mul(7_919_191) % 10_u64.pow(8);
-        let id = salt % 10_000 * IDS_PER_SALT;
         let now_digits = [b'0'; TIME_DIGITS];
         Self {
             spaces,
@@ -293,9 +292,15 @@ impl Draw {
             now_ms: 0,
             now_digits,
             seq,
-            id,
+            id: 0,
             cents: 0,
         }
+    }
+
+    /// Its events' ids are those behind this one.
+    #[must_use]
+    pub fn with_ids_behind(self, id: u64) -> Self {
+        Self { id, ..self }
     }
 
     /// Sets the time that events happen at.

@@ -61,7 +61,7 @@ pub struct Phases {
     pub end_ns: u64,
     /// Sending ends after so many requests of this thread, if that is earlier.
     pub requests_max: u64,
-    /// Replies are waited for this long after the end.
+    /// Replies are waited for this long after the end; where a count is the only end, so long without any is one too.
     pub drain_ns: u64,
 }
 
@@ -143,27 +143,34 @@ struct Connection {
     replies_got: usize,
 }
 
-/// So many requests of a kind are kept to be sent again.
+/// Where a count is the only end of a run, the server may be silent for the drain time, or this where that is shorter.
+const SILENCE_NS_MIN: u64 = 2_000_000_000;
+
+/// So many requests of a kind are kept to be sent again, if they are small.
 const RECENT_MAX: usize = 1024;
+
+/// Bytes of requests of a kind that are kept; one request is kept however large it is.
+const RECENT_BYTES_MAX: usize = 16 << 20;
 
 /// Requests that were sent, all of one length.
 #[derive(Debug, Default)]
 struct Recent {
     bytes: Vec<u8>,
     count: usize,
-    /// Where the next one goes.
-    at: usize,
+    /// The oldest, once no more are kept: where the next one goes.
+    oldest: usize,
 }
 
 impl Recent {
     fn keep(&mut self, request: &[u8]) {
-        if self.count < RECENT_MAX {
+        let has_room = self.count < RECENT_MAX && self.bytes.len() + request.len() <= RECENT_BYTES_MAX;
+        if has_room || self.count == 0 {
             self.bytes.extend_from_slice(request);
             self.count += 1;
         } else {
-            self.bytes[self.at * request.len()..][..request.len()].copy_from_slice(request);
+            self.bytes[self.oldest * request.len()..][..request.len()].copy_from_slice(request);
+            self.oldest = (self.oldest + 1) % self.count;
         }
-        self.at = (self.at + 1) % RECENT_MAX;
     }
 
     fn any(&self, choice: &mut SmallRng) -> Option<&[u8]> {
@@ -180,6 +187,8 @@ pub struct Worker<'a> {
     connections: Vec<Connection>,
     in_flight: usize,
     sent: u64,
+    /// When the server last sent something, or had nothing to answer.
+    heard_ns: u64,
     /// Where the search for a connection with room goes on.
     cursor: usize,
     choice: SmallRng,
@@ -194,7 +203,9 @@ impl<'a> Worker<'a> {
     /// # Errors
     ///
     /// The kernel refuses to poll one.
-    pub fn new(job: Job<'a>, clock: RunClock, streams: Vec<std::net::TcpStream>) -> Result<Self, BenchError> {
+    pub fn new(job: Job<'a>, streams: Vec<std::net::TcpStream>) -> Result<Self, BenchError> {
+        // Until the run begins, and with it the clock that all threads share.
+        let clock = RunClock::start();
         let poll = Poll::new().map_err(BenchError::io("poll"))?;
         let mut connections = Vec::with_capacity(streams.len());
         for (token, stream) in streams.into_iter().enumerate() {
@@ -217,15 +228,28 @@ impl<'a> Worker<'a> {
         let choice = SmallRng::seed_from_u64(job.seed);
         let measured = Measured::new(job.workload.requests.len());
         let recent = job.workload.requests.iter().map(|_| Recent::default()).collect();
-        Ok(Self { job, clock, poll, connections, in_flight: 0, sent: 0, cursor: 0, choice, recent, measured })
+        Ok(Self {
+            job,
+            clock,
+            poll,
+            connections,
+            in_flight: 0,
+            sent: 0,
+            heard_ns: 0,
+            cursor: 0,
+            choice,
+            recent,
+            measured,
+        })
     }
 
-    /// Runs to the end of the job.
+    /// Runs to the end of the job, whose clock has just started.
     ///
     /// # Errors
     ///
-    /// A connection broke, or what came back is no RESP.
-    pub fn run(mut self) -> Result<Measured, BenchError> {
+    /// A connection broke, what came back is no RESP, or nothing comes back that the rest of a count waits for.
+    pub fn run(mut self, clock: RunClock) -> Result<Measured, BenchError> {
+        self.clock = clock;
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_BYTES];
         let drain_ns = self.job.phases.drain_ns;
@@ -248,6 +272,8 @@ impl<'a> Worker<'a> {
                 }
             } else if backlog && now_ns > drain_until_ns(self.job.phases.end_ns) {
                 break;
+            } else {
+                self.check_silence(now_ns)?;
             }
             let timeout = self.sleep(now_ns, due);
             match self.poll.poll(&mut events, Some(timeout)) {
@@ -267,6 +293,20 @@ impl<'a> Worker<'a> {
         self.measured.finished_ns = self.clock.now_ns();
         self.account_unfinished();
         Ok(self.measured)
+    }
+
+    /// A run that only a count ends would wait for ever for a server that answers no more.
+    fn check_silence(&mut self, now_ns: u64) -> Result<(), BenchError> {
+        let Phases { end_ns, drain_ns, .. } = self.job.phases;
+        if self.in_flight == 0 {
+            self.heard_ns = now_ns;
+        }
+        let silence_ns_max = drain_ns.max(SILENCE_NS_MIN);
+        if end_ns < u64::MAX || now_ns <= self.heard_ns.saturating_add(silence_ns_max) {
+            return Ok(());
+        }
+        let waited_s = Duration::from_nanos(now_ns - self.heard_ns).as_secs_f64();
+        Err(BenchError::Silent { addr: self.job.addr.to_owned(), waited_s, in_flight: self.in_flight })
     }
 
     /// Requests that fall due now may still be sent.
@@ -398,6 +438,7 @@ impl<'a> Worker<'a> {
                 Err(error) => return Err(BenchError::io(format!("read from {}", self.job.addr))(error)),
             };
             let now_ns = self.clock.now_ns();
+            self.heard_ns = now_ns;
             if connection.partial.is_empty() {
                 let used = self.digest(at, &buffer[..count], now_ns)?;
                 self.connections[at].partial.extend_from_slice(&buffer[used..count]);
@@ -517,4 +558,27 @@ impl Connection {
 /// Nanoseconds of a duration; those beyond 584 years are cut.
 pub fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_to_be_sent_again_is_bounded_in_number_and_bytes() {
+        for (request_bytes, kept) in [(16, RECENT_MAX), (5 << 20, 3), (RECENT_BYTES_MAX + 1, 1)] {
+            let mut recent = Recent::default();
+            let sent = kept + kept / 2 + 1;
+            for n in 0..sent {
+                recent.keep(&vec![(n % 251) as u8; request_bytes]);
+            }
+            assert_eq!((recent.count, recent.bytes.len()), (kept, kept * request_bytes));
+            // The newest ones are there, the oldest made room.
+            let mut firsts: Vec<u8> = recent.bytes.chunks(request_bytes).map(|request| request[0]).collect();
+            let mut expected: Vec<u8> = (sent - kept..sent).map(|n| (n % 251) as u8).collect();
+            firsts.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(firsts, expected);
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Workloads as TOML files: streams, names, kinds of requests with their rates, and what makes a run of them acceptable. The files in
 //! `bench/workloads` are the manual.
 
+mod unused;
+
 use crate::arrivals::Spacing;
-use crate::entities::Distribution;
+use crate::entities::{Distribution, Order};
 use crate::error::BenchError;
 use crate::models::{NumberModel, Offsets, Texts, TimeModel};
 use crate::replies::Expect;
@@ -147,6 +149,8 @@ pub struct RequestPlan {
     pub accept: Option<Accept>,
     /// Of a fill: how many.
     pub requests: Option<u64>,
+    /// Of a fill: whether its entities are drawn, or come each in its turn.
+    pub order: Option<Order>,
 }
 
 fn one() -> usize {
@@ -200,8 +204,8 @@ pub struct LoadPlan {
     pub threads: usize,
     /// Requests under way on a connection at most.
     pub pipeline: usize,
-    /// Poisson, or constant gaps.
-    pub arrivals: Arrival,
+    /// Of an open loop: Poisson, unless constant gaps are asked for.
+    pub arrivals: Option<Arrival>,
     /// Seconds before the measuring.
     pub warmup: f64,
     /// Of these, seconds in which rates rise to what they are.
@@ -230,7 +234,7 @@ impl Default for LoadPlan {
             connections: 50,
             threads: 1,
             pipeline: 64,
-            arrivals: Arrival::Poisson,
+            arrivals: None,
             warmup: 2.0,
             ramp: 0.0,
             duration: 10.0,
@@ -344,7 +348,12 @@ impl WorkloadFile {
             }
             self.space(&request.entities, name)?;
         }
+        if let Some(request) = self.request.iter().find(|request| request.order.is_some()) {
+            return complain(format!("request {}: only a [[fill]] has an order", request.name));
+        }
+        unused::refuse(self)?;
         self.load()?;
+        self.schedule()?;
         self.workload(&self.request)?;
         self.workload(&self.fill)?;
         Ok(())
@@ -395,7 +404,7 @@ impl WorkloadFile {
     ///
     /// Fewer connections than threads.
     pub fn schedule(&self) -> Result<Schedule, BenchError> {
-        let spacing = match self.load.arrivals {
+        let spacing = match self.load.arrivals.unwrap_or_default() {
             Arrival::Poisson => Spacing::Poisson,
             Arrival::Constant => Spacing::Constant,
         };
@@ -440,7 +449,7 @@ impl WorkloadFile {
                 .parse()
                 .map_err(|error| BenchError::Settings(format!("names.{name}.distribution: {error}")))?;
             formats.push(format);
-            spaces.push(Space { count: *count, distribution });
+            spaces.push(Space { count: *count, distribution, order: Order::Drawn });
         }
         let mut workload = Workload {
             requests: Vec::new(),
@@ -451,7 +460,15 @@ impl WorkloadFile {
         };
         let total_share: f64 = plans.iter().map(|request| request.share.unwrap_or(1.0)).sum();
         for plan in plans {
-            let request = self.request(plan, &formats, &mut workload)?;
+            let mut space = self.space(&plan.entities, &plan.name)?;
+            if plan.order == Some(Order::Sequential) {
+                // A space of its own: fields whose values are the same names do not take the entities' turns.
+                workload.spaces.push(Space { order: Order::Sequential, ..workload.spaces[space - 1] });
+                formats.push(formats[space].clone());
+                space = workload.spaces.len();
+            }
+            let template = Template::of_space(formats.clone(), space);
+            let request = self.request(plan, template, &mut workload)?;
             workload.requests.push(request);
             workload.shares.push(plan.share.unwrap_or(1.0) / total_share);
         }
@@ -473,10 +490,9 @@ impl WorkloadFile {
     fn request(
         &self,
         plan: &RequestPlan,
-        formats: &[KeyFormat],
+        mut template: Template,
         workload: &mut Workload,
     ) -> Result<Request, BenchError> {
-        let mut template = Template::of_space(formats.to_vec(), self.space(&plan.entities, &plan.name)?);
         if !plan.repeats {
             template.without_repeats();
         }
@@ -484,7 +500,8 @@ impl WorkloadFile {
         let time = if plan.time.is_in_order() {
             Piece::TimeMs { back_ms: 0 }
         } else {
-            workload.offsets.push(Offsets::new(&plan.time, self.load.seed)?);
+            let seed = self.seed_of(Salt::Offsets, workload.offsets.len());
+            workload.offsets.push(Offsets::new(&plan.time, seed)?);
             Piece::Moved(workload.offsets.len() - 1)
         };
         let rows = plan.rows;
@@ -516,12 +533,25 @@ impl WorkloadFile {
                 ValuePlan::Int { int } => (int, true),
                 ValuePlan::Float { float } => (float, false),
             };
-            let texts = Texts::numbers(field, model, is_int, self.load.seed)?;
+            let seed = self.seed_of(Salt::Texts, workload.texts.len());
+            let texts = Texts::numbers(field, model, is_int, seed)?;
             fields.push((field, Piece::Drawn { texts: workload.texts.len(), width: texts.width() }));
             workload.texts.push(texts);
         }
         Ok(fields)
     }
+
+    /// The seed of the n-th of what is drawn of one kind: no two of a workload have the same.
+    fn seed_of(&self, salt: Salt, n: usize) -> u64 {
+        self.load.seed.wrapping_mul(1_000_003).wrapping_add(((salt as u64) << 32) + n as u64)
+    }
+}
+
+/// Keeps the seeds of different kinds of draws apart; 0 is the spaces of names.
+#[derive(Clone, Copy)]
+enum Salt {
+    Texts = 1,
+    Offsets = 2,
 }
 
 /// Texts as arguments.
@@ -639,7 +669,7 @@ mod tests {
         duplicate_share = 0.5
         values.fare = { float = { from = 5.0, to = 5.0 } }
         values.rider = { names = "rider" }
-        time = { late_share = 1.0, late_mean_ms = 0.0 }
+        time = { late_share = 1.0, late_mean_ms = 0.001 }
         [[request]]
         name = "reads"
         command = "get"
@@ -719,6 +749,41 @@ mod tests {
     }
 
     #[test]
+    fn a_sequential_fill_visits_each_entity_once_whatever_its_values_are() {
+        let fill = "[[fill]]\nname = 'f'\ncommand = 'madd'\nstream = 'rides'\nentities = 'rider'\nrows = 50\nrequests = 20\n\
+                    order = 'sequential'\nvalues.rider = { names = 'rider' }\n";
+        let request = "[[request]]\n        name = \"events\"";
+        let text = FILE.replace(request, &format!("{fill}{request}"));
+        let file = WorkloadFile::parse(&text).unwrap();
+        let workload = file.workload(&file.fill).unwrap();
+        let mut draws = crate::run::draws(&workload, &file.load().unwrap(), None, 0).unwrap();
+        let mut out = Vec::new();
+        for _ in 0..20 {
+            workload.requests[0].template.write(&mut out, &mut draws[0]);
+        }
+        let text = String::from_utf8(out).unwrap();
+        // Each row is the entity, the time and the value.
+        let words: Vec<&str> = text.split("\r\n").collect();
+        let entities = words.iter().zip(words.iter().skip(2)).filter(|(_, next)| next.len() == 13);
+        let found: Vec<String> = entities.map(|(entity, _)| (*entity).to_owned()).collect();
+        let expected: Vec<String> = (0..1000).map(|n| format!("r{n:03}")).collect();
+        assert_eq!(found, expected);
+        let drawn = FILE.replace("rate = 500", "rate = 500\norder = 'drawn'");
+        assert!(WorkloadFile::parse(&drawn).unwrap_err().to_string().contains("only a [[fill]]"));
+    }
+
+    #[test]
+    fn like_fields_do_not_have_like_values() {
+        let fields = "values.fare = { float = { from = 1.0, to = 9.0 } }\n values.tip = { float = { from = 1.0, to = 9.0 } }";
+        let text = FILE.replace("values.fare = { float = { from = 5.0, to = 5.0 } }", fields);
+        let mut texts =
+            WorkloadFile::parse(&text).and_then(|file| file.workload(&file.request)).unwrap().texts;
+        let (mut tip, mut fare) = (texts.pop().unwrap(), texts.pop().unwrap());
+        let same = (0..1000).filter(|_| fare.next() == tip.next()).count();
+        assert!(same < 100, "{same} of 1,000 are the same");
+    }
+
+    #[test]
     fn every_file_that_comes_with_the_generator_is_right() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -754,7 +819,7 @@ mod tests {
             ("connections = 3", "connections = 0", "each needs one"),
         ] {
             assert!(FILE.contains(old), "{old}");
-            let outcome = WorkloadFile::parse(&FILE.replace(old, new)).and_then(|file| file.schedule());
+            let outcome = WorkloadFile::parse(&FILE.replace(old, new));
             let error = outcome.expect_err(new).to_string();
             assert!(error.contains(expected), "{new}: {error}");
         }

@@ -59,7 +59,7 @@ impl Axis {
             Self::Connections => "connections",
             Self::Entities => "entities, all buckets full",
             Self::Shards => "shards on one core",
-            Self::Rate => "requests a second",
+            Self::Rate => "requests a second asked for",
         }
     }
 
@@ -104,6 +104,8 @@ pub struct Plan {
     pub load: Load,
     /// The servers to start.
     pub programs: Programs,
+    /// The core that servers are bound to, and the generator stays off; none: all share what there is.
+    pub server_core: Option<usize>,
 }
 
 /// One contender at one value.
@@ -127,8 +129,10 @@ pub struct Point {
     pub rss_bytes: Option<f64>,
     /// Quantile and microseconds, of the first round.
     pub curve: Vec<(f64, f64)>,
-    /// Wrong or missing replies in all rounds.
+    /// Wrong replies in all rounds; in a closed loop, missing ones too.
     pub wrong: u64,
+    /// Requests of an open loop that had no reply when the wait for it ended, in all rounds: more was asked for than the server can do.
+    pub unanswered: u64,
 }
 
 /// All points, and how they were measured.
@@ -141,7 +145,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Every reply came and was right.
+    /// Every reply was right. One that an overloaded server still owed at the end is not wrong.
     pub fn is_clean(&self) -> bool {
         self.points.iter().all(|point| point.wrong == 0)
     }
@@ -179,34 +183,61 @@ fn comparison(plan: &Plan, contenders: &[Contender], shards: u64) -> Comparison 
         fill: true,
         load: plan.load.clone(),
         programs,
+        server_core: plan.server_core,
     }
+}
+
+/// Reads before what changes the data: later on, the buckets that were filled are older than the window, and events have made the
+/// peers' entries longer.
+fn reads_first(modes: &[Mode]) -> Vec<Mode> {
+    let mut modes = modes.to_vec();
+    modes.sort_by_key(|mode| match mode {
+        Mode::Reads | Mode::Mget(_) | Mode::Get => 0,
+        Mode::Mixed(_) => 1,
+        Mode::Events | Mode::Pipelined(_) | Mode::Madd(_) | Mode::Set | Mode::PipelinedSet(_) => 2,
+    });
+    modes
 }
 
 /// The servers stay, the load changes.
 fn sweep_load(plan: &Plan, axis: Axis, outcome: &mut Outcome) -> Result<(), BenchError> {
     let mut comparison = comparison(plan, &plan.contenders, 1);
     let running = compare::start(&comparison)?;
-    for &value in axis.values() {
-        let size = usize::try_from(value).unwrap_or(usize::MAX);
-        let mut pipeline = PIPELINE;
-        let load = &mut comparison.load;
-        match axis {
-            Axis::Pipeline => pipeline = size,
-            Axis::Connections => load.connections = size.max(load.threads),
-            Axis::Rate => {
-                #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^53")]
-                let rate = value as f64;
-                load.rate = Some((rate, Spacing::Poisson));
-                pipeline = OPEN_LOOP_PIPELINE;
+    for mode in reads_first(&plan.modes) {
+        for &value in axis.values() {
+            let size = usize::try_from(value).unwrap_or(usize::MAX);
+            let mut pipeline = PIPELINE;
+            let load = &mut comparison.load;
+            match axis {
+                Axis::Pipeline => pipeline = size,
+                Axis::Connections => load.connections = size.max(load.threads),
+                Axis::Rate => {
+                    #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^53")]
+                    let rate = value as f64;
+                    load.rate = Some((rate, Spacing::Poisson));
+                    pipeline = OPEN_LOOP_PIPELINE;
+                }
+                Axis::Entities | Axis::Shards => unreachable!("these need other servers"),
             }
-            Axis::Entities | Axis::Shards => unreachable!("these need other servers"),
-        }
-        for &mode in &plan.modes {
-            say(&format!("{axis} {value}: {mode}"));
-            let line = compare::line(&comparison, &running, mode, pipeline)?;
-            outcome.points.extend(line.results.iter().map(|result| point(axis, value, mode, result)));
+            measure(&comparison, &running, (axis, value), mode, pipeline, outcome)?;
         }
     }
+    Ok(())
+}
+
+/// One value of an axis in one mode: a point for each contender.
+fn measure(
+    comparison: &Comparison,
+    running: &compare::Running,
+    (axis, value): (Axis, u64),
+    mode: Mode,
+    pipeline: usize,
+    outcome: &mut Outcome,
+) -> Result<(), BenchError> {
+    say(&format!("{axis} {value}: {mode}"));
+    let line = compare::line(comparison, running, mode, pipeline)?;
+    let is_open = comparison.load.rate.is_some();
+    outcome.points.extend(line.results.iter().map(|result| point(axis, value, mode, is_open, result)));
     Ok(())
 }
 
@@ -224,17 +255,17 @@ fn sweep_servers(plan: &Plan, axis: Axis, outcome: &mut Outcome) -> Result<(), B
             comparison
         };
         let running = compare::start(&comparison)?;
-        for &mode in &plan.modes {
-            say(&format!("{axis} {value}: {mode}"));
-            let line = compare::line(&comparison, &running, mode, PIPELINE)?;
-            outcome.points.extend(line.results.iter().map(|result| point(axis, value, mode, result)));
+        for mode in reads_first(&plan.modes) {
+            measure(&comparison, &running, (axis, value), mode, PIPELINE, outcome)?;
         }
     }
     Ok(())
 }
 
-fn point(axis: Axis, value: u64, mode: Mode, result: &ContenderResult) -> Point {
-    let wrong = result.rounds.iter().map(|round| round.errors + round.unfinished).sum();
+fn point(axis: Axis, value: u64, mode: Mode, is_open: bool, result: &ContenderResult) -> Point {
+    let errors: u64 = result.rounds.iter().map(|round| round.errors).sum();
+    let unfinished: u64 = result.rounds.iter().map(|round| round.unfinished).sum();
+    let (wrong, unanswered) = if is_open { (errors, unfinished) } else { (errors + unfinished, 0) };
     Point {
         axis,
         value,
@@ -246,6 +277,7 @@ fn point(axis: Axis, value: u64, mode: Mode, result: &ContenderResult) -> Point 
         rss_bytes: result.median.rss_bytes,
         curve: result.rounds.first().map(|round| round.total.curve.clone()).unwrap_or_default(),
         wrong,
+        unanswered,
     }
 }
 
@@ -272,9 +304,52 @@ pub(crate) fn example() -> Outcome {
                     rss_bytes: Some(1e9),
                     curve: vec![(0.0, us / 2.0), (0.5, us), (0.75, 2.0 * us), (0.875, 3.0 * us)],
                     wrong: 0,
+                    unanswered: 0,
                 });
             }
         }
     }
     Outcome { setup: "50 connections <here> & there".to_owned(), points }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Medians;
+    use crate::measure::{Machine, Measured, ProcessUse, Summary};
+    use crate::template::KeyFormat;
+    use crate::workload::{Target, Workload};
+
+    #[test]
+    fn reads_come_before_what_changes_the_data() {
+        let modes = [Mode::Events, Mode::Mixed(0.5), Mode::Mget(9), Mode::Madd(64), Mode::Reads, Mode::Get];
+        let expected =
+            [Mode::Mget(9), Mode::Reads, Mode::Get, Mode::Mixed(0.5), Mode::Events, Mode::Madd(64)];
+        assert_eq!(reads_first(&modes), expected);
+    }
+
+    #[test]
+    fn an_overload_is_told_apart_from_wrong_replies() {
+        let key = KeyFormat::new("user:", 12, 1).unwrap();
+        let workload = Workload::new(Target::Windrow, Mode::Events, &key).unwrap();
+        let idle = ProcessUse { cpu_s: 0.0, rss_bytes: 1 };
+        let machine = Machine { seconds: 1.0, server: None, generator: idle };
+        let summary = Summary::new(&Measured::new(1), &workload, machine);
+        let result = ContenderResult {
+            contender: Contender::Zset,
+            rounds: vec![
+                Summary { unfinished: 7, ..summary.clone() },
+                Summary { unfinished: 3, errors: 1, ..summary },
+            ],
+            median: Medians::default(),
+            rate_ratio: None,
+            cpu_ratio: None,
+        };
+        let open = point(Axis::Rate, 5, Mode::Events, true, &result);
+        assert_eq!((open.wrong, open.unanswered), (1, 10));
+        let closed = point(Axis::Pipeline, 5, Mode::Events, false, &result);
+        assert_eq!((closed.wrong, closed.unanswered), (11, 0));
+        let outcome = |point: Point| Outcome { setup: String::new(), points: vec![point] };
+        assert!(outcome(Point { wrong: 0, ..open.clone() }).is_clean() && !outcome(open).is_clean());
+    }
 }

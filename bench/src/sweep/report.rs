@@ -25,9 +25,7 @@ pub fn html(outcome: &Outcome) -> Result<String, BenchError> {
         escaped(&outcome.setup)
     );
     if !outcome.is_clean() {
-        text.push_str(
-            "<p class=\"wrong\">Some replies were wrong or missing: these figures do not count.</p>\n",
-        );
+        text.push_str("<p class=\"wrong\">Some replies were wrong: these figures do not count.</p>\n");
     }
     for axis in axes(outcome) {
         section(&mut text, outcome, axis)?;
@@ -105,19 +103,28 @@ fn plots(axis: Axis, points: &[&Point]) -> Result<Vec<Plot>, BenchError> {
     let x = |point: &Point| point.value as f64;
     if axis == Axis::Rate {
         for (name, title, number) in [
-            ("p50", "Latency p50 against the rate", (|point| point.latency.p50_us) as fn(&Point) -> f64),
-            ("p99", "Latency p99 against the rate", |point| point.latency.p99_us),
-            ("p999", "Latency p99.9 against the rate", |point| point.latency.p999_us),
+            (
+                "p50",
+                "Latency p50 against the rate asked for",
+                (|point| point.latency.p50_us) as fn(&Point) -> f64,
+            ),
+            ("p99", "Latency p99 against the rate asked for", |point| point.latency.p99_us),
+            ("p999", "Latency p99.9 against the rate asked for", |point| point.latency.p999_us),
         ] {
             let lines = series(points, |point| vec![(x(point), number(point))]);
             add(name, chart(title, "latency", time).svg(&lines)?);
         }
+        let reached = series(points, |point| vec![(x(point), point.rate_per_s)]);
+        add(
+            "reached",
+            chart("Operations a second that were answered", "operations / s", short).svg(&reached)?,
+        );
         // Where the slowest contender is still measured within its means.
         let mut values: Vec<u64> = points.iter().map(|point| point.value).collect();
         values.sort_unstable();
         values.dedup();
         let middle = values[values.len() / 2];
-        let title = format!("Latency by percentile at {} requests a second", short(middle as f64));
+        let title = format!("Latency by percentile at {} requests a second asked for", short(middle as f64));
         let chart = Chart {
             title: &title,
             x_title: "percentile",
@@ -175,7 +182,7 @@ fn table(text: &mut String, axis: Axis, points: &[&Point]) {
     let _ = writeln!(
         text,
         "<table><tr><th>{}</th><th>server</th><th>operations / s</th><th>per CPU-second</th><th>p50</th><th>p99</th>\
-         <th>p99.9</th><th>max</th><th>RSS MiB</th></tr>",
+         <th>p99.9</th><th>max</th><th>RSS MiB</th><th>unanswered</th></tr>",
         axis.title()
     );
     for point in points {
@@ -183,7 +190,7 @@ fn table(text: &mut String, axis: Axis, points: &[&Point]) {
         let wrong = if point.wrong > 0 { " class=\"wrong\"" } else { "" };
         let _ = writeln!(
             text,
-            "<tr{wrong}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr{wrong}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             short(point.value as f64),
             point.contender.title(),
             grouped(point.rate_per_s),
@@ -193,6 +200,7 @@ fn table(text: &mut String, axis: Axis, points: &[&Point]) {
             time(latency.p999_us),
             time(latency.max_us),
             point.rss_bytes.map_or_else(String::new, |bytes| grouped(bytes / 1_048_576.0)),
+            point.unanswered,
         );
     }
     text.push_str("</table>\n");
@@ -210,10 +218,14 @@ mod tests {
     fn the_report_needs_nothing_else_and_shows_every_axis_and_contender() {
         let outcome = super::super::example();
         let html = html(&outcome).unwrap();
-        assert_eq!(html.matches("<svg").count(), 3 + 4, "three plots of the pipeline, four of the rate");
-        for needed in
-            ["Redis sorted set", "Latency by percentile at 20k", "&lt;here&gt; &amp; there", "</html>"]
-        {
+        assert_eq!(html.matches("<svg").count(), 3 + 5, "three plots of the pipeline, five of the rate");
+        for needed in [
+            "Redis sorted set",
+            "requests a second asked for",
+            "Latency by percentile at 20k",
+            "&lt;here&gt; &amp; there",
+            "</html>",
+        ] {
             assert!(html.contains(needed), "{needed}");
         }
         assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("href="));
@@ -232,6 +244,7 @@ mod tests {
             "rate-events-p50.svg",
             "rate-events-p99.svg",
             "rate-events-p999.svg",
+            "rate-events-reached.svg",
             "rate-events-percentiles.svg",
         ];
         assert_eq!(names, expected);
@@ -244,5 +257,13 @@ mod tests {
         let mut outcome = super::super::example();
         outcome.points[0].wrong = 1;
         assert!(html(&outcome).unwrap().contains("do not count"));
+    }
+
+    #[test]
+    fn what_an_overload_left_unanswered_is_shown_and_does_not_spoil_the_rest() {
+        let mut outcome = super::super::example();
+        outcome.points[0].unanswered = 4321;
+        let html = html(&outcome).unwrap();
+        assert!(html.contains("<td>4321</td></tr>") && !html.contains("do not count"));
     }
 }

@@ -26,6 +26,7 @@ pub fn csv(outcome: &Outcome) -> Result<String, BenchError> {
         "max_us",
         "rss_bytes",
         "wrong",
+        "unanswered",
     ];
     writer.write_record(header).map_err(|error| failed(&error))?;
     for point in &outcome.points {
@@ -48,7 +49,7 @@ pub fn csv(outcome: &Outcome) -> Result<String, BenchError> {
             latency.max_us,
         ];
         record.extend(percentiles.map(|us| format!("{us:.1}")));
-        record.extend([optional(point.rss_bytes), point.wrong.to_string()]);
+        record.extend([optional(point.rss_bytes), point.wrong.to_string(), point.unanswered.to_string()]);
         writer.write_record(&record).map_err(|error| failed(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
@@ -64,7 +65,7 @@ mod tests {
         let outcome = super::super::example();
         let text = csv(&outcome).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
-        assert_eq!(reader.headers().unwrap().len(), 14);
+        assert_eq!(reader.headers().unwrap().len(), 15);
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();
         assert_eq!(records.len(), outcome.points.len());
         let first = ["pipeline", "1", "events", "Windrow", "4000", "8000", "0.2"];

@@ -64,6 +64,18 @@ pub struct Outcome {
     pub complaints: Vec<String>,
 }
 
+impl Outcome {
+    /// Every reply came and was right.
+    pub fn is_clean(&self) -> bool {
+        self.complaints.is_empty()
+    }
+
+    /// Every target was measured, and reached.
+    pub fn is_reached(&self) -> bool {
+        self.findings.iter().all(|finding| finding.bound.is_none() || finding.reached == Some(true))
+    }
+}
+
 impl Plan {
     /// What is done, in a sentence for above the table.
     pub fn describe(&self) -> String {
@@ -187,4 +199,29 @@ pub fn table(findings: &[Finding]) -> String {
         count(false)
     ));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spread::Spread;
+
+    #[test]
+    fn what_is_missed_or_was_not_measured_is_not_reached() {
+        let finding = |measured: Option<f64>, bound| {
+            let measured = measured.and_then(|number| Spread::of(&[number]));
+            Finding::value(Row::Capacity, "bytes", Unit::Bytes, measured, bound)
+        };
+        let bound = Some(Bound::AtMost(10.0));
+        for (measured, bound, expected) in [
+            (Some(9.0), bound, true),
+            (Some(11.0), bound, false),
+            (None, bound, false),
+            (Some(11.0), None, true),
+        ] {
+            let findings = vec![finding(Some(1.0), Some(Bound::AtLeast(1.0))), finding(measured, bound)];
+            let outcome = Outcome { setup: String::new(), findings, complaints: Vec::new() };
+            assert_eq!(outcome.is_reached(), expected, "{measured:?} against {bound:?}");
+        }
+    }
 }

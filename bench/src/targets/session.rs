@@ -1,7 +1,7 @@
 //! Servers of a run of the targets: started on their core, filled, and measured in turns.
 
 use super::{Finding, Plan, Row};
-use crate::contender::{Contender, SERVER_CORE, missing, server};
+use crate::contender::{Contender, missing, server, server_core};
 use crate::control::Control;
 use crate::cpu;
 use crate::error::BenchError;
@@ -74,9 +74,9 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Takes the generator off the servers' core, if there is another.
     pub fn new(plan: &'a Plan) -> Result<Self, BenchError> {
-        let core = (cpu::cores() >= 2).then_some(SERVER_CORE);
-        if core.is_some() {
-            cpu::pin_away_from(SERVER_CORE)?;
+        let core = server_core();
+        if let Some(core) = core {
+            cpu::pin_away_from(core)?;
         }
         Ok(Self { plan, findings: Vec::new(), complaints: Vec::new(), core, started: Instant::now() })
     }

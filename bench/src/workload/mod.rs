@@ -12,7 +12,7 @@ pub use mode::Mode;
 pub use script::LIBRARY as SCRIPT_LIBRARY;
 pub use windrow::{STREAM, STREAM_DEFINITION};
 
-use crate::entities::Distribution;
+use crate::entities::{Distribution, Order};
 use crate::error::BenchError;
 use crate::models::{Offsets, Texts};
 use crate::replies::Expect;
@@ -91,6 +91,8 @@ pub struct Space {
     pub count: u64,
     /// How often each occurs.
     pub distribution: Distribution,
+    /// Drawn by it, or each in its turn.
+    pub order: Order,
 }
 
 impl Workload {
@@ -169,6 +171,17 @@ impl Workload {
 
     fn of_all(requests: Vec<Request>) -> Self {
         Self { requests, shares: Vec::new(), spaces: Vec::new(), texts: Vec::new(), offsets: Vec::new() }
+    }
+
+    /// The same for a server of this kind: the null responder knows no answer but +OK.
+    #[must_use]
+    pub fn answered_by(mut self, target: Target) -> Self {
+        if target == Target::Null {
+            for expect in self.requests.iter_mut().flat_map(|request| &mut request.expects) {
+                *expect = expect.of_null();
+            }
+        }
+        self
     }
 
     /// The same with another workload's requests behind it, as background.

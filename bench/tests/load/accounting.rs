@@ -74,6 +74,7 @@ fn requests_due_in_a_stall_are_charged_for_it(connections: usize, pipeline: usiz
     assert_eq!((summary.total.requests_timed, server.commands()), (1000, 1000));
     assert!(summary.is_clean());
     let stall_us = 400_000.0;
+    assert!(summary.total.latency.p50_us < stall_us, "p50 {}", summary.total.latency.p50_us);
     assert!(summary.total.latency.max_us >= stall_us, "max {}", summary.total.latency.max_us);
     // Of the 400, 100 waited three quarters of the stall or longer: 10 % of all, ten times what p99 leaves out.
     assert!(summary.total.latency.p99_us >= stall_us * 0.75, "p99 {}", summary.total.latency.p99_us);
@@ -101,6 +102,17 @@ fn requests_without_a_reply_are_missed_and_charged_what_they_waited() {
     assert!(!summary.is_clean());
     // The oldest fell due after half a second, and waited to the end of the drain.
     assert!(summary.total.latency.max_us >= 700_000.0, "max {}", summary.total.latency.max_us);
+}
+
+#[test]
+fn a_count_of_requests_that_the_server_stops_answering_ends_with_an_error() {
+    for rate in [None, Some((10_000.0, Spacing::Constant))] {
+        let server = Misbehaving::start(|n| if n < 50 { OK } else { Answer::Nothing });
+        let drain = Duration::from_millis(200);
+        let load = Load { drain, rate, requests: Some(1000), ..load() };
+        let outcome = measure(&server, Mode::Events, &load);
+        assert!(matches!(outcome, Err(BenchError::Silent { in_flight: 1, .. })), "{outcome:?}");
+    }
 }
 
 #[test]
@@ -144,6 +156,7 @@ fn a_background_runs_beside_and_is_told_apart() {
 
 #[test]
 fn settings_that_make_no_sense_are_refused() {
+    const SECOND: Duration = Duration::from_secs(1);
     let server = Misbehaving::start(|_| OK);
     for bad in [
         Load { connections: 0, ..load() },
@@ -154,6 +167,7 @@ fn settings_that_make_no_sense_are_refused() {
         Load { rate: Some((0.0, Spacing::Constant)), ..load() },
         Load { duration: Duration::ZERO, ..load() },
         Load { background: Some(BACKGROUND), ..load() },
+        Load { requests: Some(10), warmup: SECOND, ramp: SECOND, ..load() },
     ] {
         assert!(matches!(measure(&server, Mode::Events, &bad), Err(BenchError::Settings(_))), "{bad:?}");
     }
@@ -177,6 +191,8 @@ fn a_stall_of_100_ms_every_second_shows_in_p99_and_in_the_longest() {
     assert_eq!(summary.total.requests_timed, 2000);
     let latency = summary.total.latency;
     assert!(latency.max_us >= 100_000.0, "max {}", latency.max_us);
+    // Nine in ten fell due outside.
+    assert!(latency.p50_us < 100_000.0, "p50 {}", latency.p50_us);
     // Two times 50 requests waited for half of it or longer: 5 % of all.
     assert!(latency.p99_us >= 50_000.0, "p99 {}", latency.p99_us);
 }

@@ -1,6 +1,8 @@
 //! The program itself: exit codes, and servers it starts.
 
 use crate::misbehaving::{Answer, Misbehaving};
+use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -55,6 +57,36 @@ fn a_missed_bound_has_an_exit_code_of_its_own() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("MISSED      events: p99"));
+}
+
+#[test]
+fn a_bound_of_memory_is_judged_where_the_process_is_known_and_was_empty() {
+    const ENTITIES: [&[u8]; 3] =
+        [b"*2\r\n$8\r\nentities\r\n:0\r\n", b"*2\r\n$8\r\nentities\r\n:1\r\n", b"+OK\r\n"];
+    let path = workload("memory", "{ p99_ms = 60000 }");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}[memory]\nnames = 'e'\nbytes_max = 1e12\n")).unwrap();
+    let run = |first: usize, more: &str| {
+        // Before the run it is asked twice how many entities it holds; this process stands for it.
+        let server = Misbehaving::start(move |n| Answer::Reply(ENTITIES[(first + n as usize).min(2)]));
+        let output = windrow_bench(&format!(
+            "run --target null --addr {} --workload {}{more}",
+            server.addr,
+            path.display()
+        ));
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let known = format!(" --server-pid {}", std::process::id());
+    for (first, more, code, expected) in [
+        (0, &known[..], 0, "kept        memory after the fill"),
+        (1, &known, 1, "it holds 1 of e already"),
+        (0, "", 1, "--server-pid"),
+    ] {
+        let (found, text) = run(first, more);
+        assert!(found == Some(code) && text.contains(expected), "{found:?} {text}");
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]
@@ -147,7 +179,18 @@ fn children(generator: u32) -> Vec<u32> {
 
 #[test]
 fn an_interrupted_comparison_ends_its_servers_and_leaves_nothing_behind() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windrow-bench"));
+    interrupted(Signal::INT, 130);
+}
+
+#[test]
+fn a_comparison_whose_terminal_is_closed_ends_its_servers_too() {
+    interrupted(Signal::HUP, 129);
+}
+
+fn interrupted(signal: Signal, exit_code: i32) {
+    // These tests may themselves run where SIGHUP is ignored, which is inherited.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_windrow-bench")]);
     command.args(["compare", "--contenders", "null,null", "-m", "events", "-d", "600", "-c", "1"]);
     let mut generator = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -157,8 +200,8 @@ fn an_interrupted_comparison_ends_its_servers_and_leaves_nothing_behind() {
     }
     let servers = children(generator.id());
     let pid = rustix::process::Pid::from_child(&generator);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(generator.wait().unwrap().code(), Some(130));
+    rustix::process::kill_process(pid, signal).unwrap();
+    assert_eq!(generator.wait().unwrap().code(), Some(exit_code));
     assert_eq!(directories(generator.id()), Vec::<PathBuf>::new());
     for server in servers {
         let stat = std::fs::read_to_string(format!("/proc/{server}/cmdline")).unwrap_or_default();
@@ -179,4 +222,64 @@ fn targets_of_nothing_and_of_too_many_keys_are_refused() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(complaint), "{line}: {text}");
     }
+}
+
+#[test]
+fn a_sweep_goes_on_when_nobody_reads_what_it_says() {
+    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-closed", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windrow-bench"));
+    command.args("sweep --contenders null --axes pipeline -m events --rounds 1 -c 1 -n 50".split(' '));
+    let mut generator =
+        command.current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(generator.stderr.take());
+    assert_eq!(generator.wait().unwrap().code(), Some(0));
+    assert_eq!(directories(generator.id()), Vec::<PathBuf>::new());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A sweep with the null responder in the place of Redis: `lines` of a shell script are run before it starts.
+fn sweep(name: &str, lines: &str, arguments: &str) -> (Output, String) {
+    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-{name}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let program = folder.join("redis");
+    let start = format!("exec {} null --listen 127.0.0.1:$2", env!("CARGO_BIN_EXE_windrow-bench"));
+    std::fs::write(
+        &program,
+        format!("#!/bin/sh\n{}\n{start}\n", lines.replace("FOLDER", &folder.to_string_lossy())),
+    )
+    .unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windrow-bench"));
+    command.args(["sweep", "--redis-bin"]).arg(&program);
+    command.arg("--csv").arg(folder.join("points.csv")).arg("--html").arg(folder.join("report.html"));
+    let output = command.args(arguments.split(' ')).output().unwrap();
+    let noted = std::fs::read_to_string(folder.join("noted")).unwrap_or_default();
+    let points = std::fs::read_to_string(folder.join("points.csv")).unwrap_or_default();
+    std::fs::remove_dir_all(&folder).unwrap();
+    (output, format!("{noted}{points}"))
+}
+
+#[test]
+fn servers_of_every_axis_of_a_sweep_run_on_the_servers_core() {
+    let lines = "grep Cpus_allowed_list /proc/self/status >> FOLDER/noted";
+    let (output, text) = sweep(
+        "cores",
+        lines,
+        "--contenders plain,plain --axes pipeline,entities --entities-max 10000 -m events --rounds 1 -c 1 -n 50 -e 100",
+    );
+    assert!(output.status.success(), "{output:?}");
+    let apart = std::thread::available_parallelism().unwrap().get() >= 2;
+    let cores: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Cpus_allowed_list:")).collect();
+    assert_eq!(cores.len(), 4, "two axes of two servers: {text}");
+    assert!(!apart || cores.iter().all(|core| core.trim() == "0"), "{text}");
+}
+
+#[test]
+fn a_sweep_reads_at_every_value_before_it_sends_events() {
+    let arguments = "--contenders null --axes pipeline -m events,reads --rounds 1 -c 1 -n 50 -e 100";
+    let (output, text) = sweep("order", "", arguments);
+    assert!(output.status.success(), "{output:?}");
+    let modes: Vec<&str> = text.lines().skip(1).map(|line| line.split(',').nth(2).unwrap()).collect();
+    assert_eq!(modes, [["reads"; 5], ["events"; 5]].concat(), "{text}");
 }
