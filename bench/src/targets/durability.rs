@@ -183,6 +183,15 @@ fn measure_snapshot(session: &mut Session<'_>, member: &Member, load: &Load) -> 
     Ok(())
 }
 
+/// Why the last snapshot came to nothing, if it did and none is being taken, by what INFO says.
+fn save_failure(info: &str) -> Option<&str> {
+    let field =
+        |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let is_over =
+        field("rdb_bgsave_in_progress") == Some("0") && field("rdb_last_bgsave_status") == Some("err");
+    is_over.then(|| field("image_failure").unwrap_or("INFO does not say why"))
+}
+
 /// Runs `body` while a snapshot is taken, over and over until it ends; waits for the last.
 fn while_saving<T>(
     member: &Member,
@@ -199,6 +208,9 @@ fn while_saving<T>(
                 member.ask(&["BGSAVE"])?;
                 let saves = member.info("rdb_saves")?;
                 while member.info("rdb_saves")? == saves {
+                    if let Some(failure) = save_failure(&member.ask(&["INFO", "persistence"])?) {
+                        return Err(BenchError::Server(format!("BGSAVE failed: {failure}")));
+                    }
                     if started.elapsed() > WAIT_MAX {
                         return Err(BenchError::Server(format!("BGSAVE is not done after {WAIT_MAX:?}")));
                     }
@@ -357,4 +369,21 @@ fn forget_cache(directory: &Path) -> Result<(), BenchError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::save_failure;
+
+    #[test]
+    fn a_snapshot_that_failed_is_not_waited_for() {
+        let info = |running, status| {
+            format!(
+                "rdb_bgsave_in_progress:{running}\r\nrdb_last_bgsave_status:{status}\r\nimage_failure:the disk is full\r\n"
+            )
+        };
+        assert_eq!(save_failure(&info(0, "err")), Some("the disk is full"));
+        assert_eq!(save_failure(&info(1, "err")), None, "the next one is under way");
+        assert_eq!(save_failure(&info(0, "ok")), None);
+    }
 }
