@@ -372,7 +372,9 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
                 }
             }
         }
-        (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+        let sum = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+        // A lane may leave the range where the sum in order, oldest first, does not.
+        if sum.is_finite() { sum } else { self.fold(partial, 0.0, add) }
     }
 
     fn float_extreme(&self, partial: Partial) -> f64 {
