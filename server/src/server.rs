@@ -16,6 +16,7 @@ use mio::{Poll, Waker};
 use socket2::{Domain, Protocol, Socket, Type};
 use windrow_durability::{CatalogueStore, catalogue};
 use windrow_engine::Catalogue;
+use windrow_memory::Populator;
 use windrow_storage::disk::RealDisk;
 use windrow_storage::{DataDir, Disk, Idle, LogSyncer, Recovery, ShardLog, StorageError, StorageOptions};
 
@@ -384,14 +385,6 @@ fn administer(
     (messages, save_requests): (Receiver<AdminMessage>, Receiver<SaveRequest>),
 ) -> Result<Option<Left>, ServerError> {
     let loaded = loader::load(shared, recovery)?;
-    {
-        let (shared, populators) = (Arc::clone(shared), loaded.populators);
-        spawn("populate".to_owned(), move || populate::run(&shared, populators))?;
-    }
-    {
-        let (shared, adopters) = (Arc::clone(shared), loaded.adopters);
-        spawn("adopt".to_owned(), move || adoption::run(&shared, adopters))?;
-    }
     let mut sync_threads = Vec::new();
     for (syncer, signal) in loaded.syncers.into_iter().zip(signals) {
         let (shared, signal) = (Arc::clone(shared), Arc::clone(signal));
@@ -421,7 +414,16 @@ fn administer(
     admin.bound_at_start().map_err(ServerError::StreamOfFile)?;
     // Data commands are served by all shards or by none.
     admin.wait_until_loaded();
-    shared.measure_startup();
+    // While nobody makes memory of chunks: those on their way would count as what the start took.
+    shared.measure_startup(loaded.populators.iter().map(Populator::committed_bytes).sum());
+    {
+        let (shared, populators) = (Arc::clone(shared), loaded.populators);
+        spawn("populate".to_owned(), move || populate::run(&shared, populators))?;
+    }
+    {
+        let (shared, adopters) = (Arc::clone(shared), loaded.adopters);
+        spawn("adopt".to_owned(), move || adoption::run(&shared, adopters))?;
+    }
     shared.loading.finish();
     shared.wake_all();
     tracing::info!("ready to accept connections on port {}", shared.port);

@@ -225,14 +225,10 @@ impl Shared {
         self.wake_all();
     }
 
-    /// Notes what the process takes beside its records.
-    pub(crate) fn measure_startup(&self) {
-        let records: u64 = self
-            .shards
-            .iter()
-            .map(|shard| shard.numbers.memory.committed_bytes.load(Ordering::Relaxed))
-            .sum();
-        self.startup_bytes.store(resident_bytes().saturating_sub(records), Ordering::Relaxed);
+    /// Notes what the process takes beside `record_bytes` of chunks.
+    pub(crate) fn measure_startup(&self, record_bytes: usize) {
+        let bytes = resident_bytes().saturating_sub(record_bytes as u64);
+        self.startup_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Something beside the shards took so long: LATENCY may want to know.

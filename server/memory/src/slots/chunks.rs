@@ -233,6 +233,11 @@ pub struct Populator {
 }
 
 impl Populator {
+    /// What the store's chunks take of memory now: those in use, those that are free, and those populated ahead of use.
+    pub fn committed_bytes(&self) -> usize {
+        self.region.committed_count() * CHUNK_BYTES
+    }
+
     /// Populates at most one chunk; true if there was one to do. The helper calls this for every store in turn until all
     /// say false, then rests for a millisecond or so.
     ///
