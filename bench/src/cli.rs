@@ -286,7 +286,7 @@ impl CompareArgs {
     /// # Errors
     ///
     /// A time that is none.
-    pub fn comparison(&self) -> Result<Comparison, String> {
+    pub fn comparison(&self) -> Result<Comparison, BenchError> {
         let pipelines = match (&self.pipeline[..], self.load.rate) {
             ([], Some(_)) => vec![OPEN_LOOP_PIPELINE],
             ([], None) => vec![1, 16, 64],
@@ -298,9 +298,9 @@ impl CompareArgs {
             pipelines,
             rounds: self.rounds,
             fill: self.load.fill,
-            load: self.load.load(None)?,
+            load: self.load.load(None).map_err(BenchError::Settings)?,
             programs: self.programs.programs(&self.windrow_args),
-            server_core: server_core(),
+            server_core: server_core()?,
         })
     }
 }
@@ -389,7 +389,8 @@ impl TargetsArgs {
     /// # Errors
     ///
     /// A time that is none.
-    pub fn plan(&self) -> Result<Plan, String> {
+    pub fn plan(&self) -> Result<Plan, BenchError> {
+        let seconds = |name, number| seconds(name, number).map_err(BenchError::Settings);
         Ok(Plan {
             rows: if self.rows.is_empty() { Row::QUICK.to_vec() } else { self.rows.clone() },
             rounds: self.rounds,
@@ -415,6 +416,7 @@ impl TargetsArgs {
             idle_connections: self.idle_connections,
             open_loop_scale: self.open_loop_scale,
             programs: self.programs.programs(&self.windrow_args),
+            server_core: server_core()?,
         })
     }
 }
@@ -463,16 +465,16 @@ impl SweepArgs {
     /// # Errors
     ///
     /// A time that is none.
-    pub fn plan(&self) -> Result<sweep::Plan, String> {
+    pub fn plan(&self) -> Result<sweep::Plan, BenchError> {
         Ok(sweep::Plan {
             axes: self.axes.clone(),
             contenders: self.contenders.clone(),
             modes: self.mode.clone(),
             rounds: self.rounds,
             entities_max: self.entities_max,
-            load: self.load.load(None)?,
+            load: self.load.load(None).map_err(BenchError::Settings)?,
             programs: self.programs.programs(&self.windrow_args),
-            server_core: server_core(),
+            server_core: server_core()?,
         })
     }
 }
@@ -494,7 +496,7 @@ pub struct ScenarioArgs {
     /// The Windrow binary.
     #[arg(long, default_value = "windrow")]
     windrow_bin: PathBuf,
-    /// Further arguments of Windrow, split at spaces. With one shard, it is bound to core 0.
+    /// Further arguments of Windrow, split at spaces. With one shard, it is bound to one core.
     #[arg(long, default_value = "--shards 1", allow_hyphen_values = true)]
     windrow_args: String,
     /// Write the results to this file as JSON.
@@ -516,7 +518,7 @@ impl ScenarioArgs {
         }
         let words: Vec<String> = self.windrow_args.split_whitespace().map(str::to_owned).collect();
         let is_one_shard = words.windows(2).any(|pair| pair == ["--shards", "1"]);
-        let core = server_core().filter(|_| is_one_shard);
+        let core = server_core()?.filter(|_| is_one_shard);
         let programs = Programs {
             windrow_bin: self.windrow_bin.clone(),
             windrow_args: words,
@@ -541,7 +543,7 @@ impl ScenarioArgs {
         line.push(format!("--open-loop-scale={scale}"));
         let targets =
             TargetsOnly::try_parse_from(line).map_err(|error| BenchError::Settings(error.to_string()))?;
-        targets.args.plan().map_err(BenchError::Settings)
+        targets.args.plan()
     }
 
     /// Windrow's arguments without `--shards 1`, which rows of the targets say themselves.
@@ -581,6 +583,9 @@ pub struct NullArgs {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:7380")]
     pub listen: SocketAddr,
+    /// Microseconds that each command takes it, one after the other: a server whose capacity is known, to hold a load generator against.
+    #[arg(long, default_value_t = 0)]
+    pub service_us: u64,
 }
 
 #[cfg(test)]

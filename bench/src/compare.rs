@@ -1,13 +1,15 @@
 //! The same workload on several servers in one run: rounds A B A B …, medians, ratios.
 
-use crate::contender::{Contender, Programs, missing, server};
+use crate::contender::{Contender, Programs, SHARED_CORE, missing, server};
 use crate::cpu;
 use crate::error::BenchError;
 use crate::measure::{Latency, Summary};
+use crate::open_files;
 use crate::progress::say;
-use crate::run::{self, Load};
+use crate::run::{self, Load, Server};
 use crate::server_process::ServerProcess;
 use crate::spread::{Spread, median};
+use crate::turns::in_turns;
 use crate::workload::{FILL_BUCKETS, Mode};
 use serde::Serialize;
 
@@ -47,14 +49,19 @@ impl Comparison {
             load.key_bytes,
             self.rounds,
             load.duration,
-            self.server_core.map_or_else(
-                || "the generator's core".to_owned(),
-                |core| format!("core {core}, the generator elsewhere")
-            ),
+            place(self.server_core),
             self.programs.windrow_args.join(" "),
             self.programs.redis_args.join(" ")
         )
     }
+}
+
+/// Where servers run, in words.
+pub(crate) fn place(server_core: Option<usize>) -> String {
+    server_core.map_or_else(
+        || "the generator's core, the only one".to_owned(),
+        |core| format!("core {core}, the generator elsewhere"),
+    )
 }
 
 /// One line of the result.
@@ -83,6 +90,13 @@ pub struct ContenderResult {
     pub cpu_ratio: Option<Spread>,
 }
 
+impl ContenderResult {
+    /// In some round it did not keep up with the rate asked for: medians of its latencies are the least they are.
+    pub fn is_overloaded(&self) -> bool {
+        self.rounds.iter().any(|round| round.overload.is_some())
+    }
+}
+
 /// Medians over rounds, each number for itself.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Medians {
@@ -107,27 +121,41 @@ pub fn compare(comparison: &Comparison) -> Result<Vec<Line>, BenchError> {
             "a comparison needs at least one round and one contender".to_owned(),
         ));
     }
-    let contenders = start(comparison)?;
+    let running = start(comparison, comparison.load.connections)?;
     let mut lines = Vec::new();
     for &mode in &comparison.modes {
         for &pipeline in &comparison.pipelines {
-            lines.push(line(comparison, &contenders, mode, pipeline)?);
+            lines.push(line(comparison, &running.servers, mode, pipeline)?);
         }
     }
     Ok(lines)
 }
 
 /// Contenders that run.
-pub(crate) type Running = Vec<(Contender, ServerProcess)>;
+pub(crate) struct Running {
+    /// Whom to measure, in the order of each round.
+    pub servers: Vec<(Contender, Server)>,
+    /// They end with it.
+    _processes: Vec<ServerProcess>,
+}
 
-/// Starts those who can take part, keeps the generator off their core, and fills them if that is asked for.
-pub(crate) fn start(comparison: &Comparison) -> Result<Running, BenchError> {
-    let mut contenders = Vec::new();
+/// Starts those who can take part, keeps the generator off their core, and fills them if that is asked for. They are allowed so many
+/// connections.
+pub(crate) fn start(comparison: &Comparison, connections_max: usize) -> Result<Running, BenchError> {
+    if comparison.server_core.is_none() {
+        say(SHARED_CORE);
+    }
+    open_files::allow(connections_max)?;
+    let (mut servers, mut processes) = (Vec::new(), Vec::new());
     for &contender in &comparison.contenders {
         let process = comparison.programs.start(contender, comparison.server_core, &[])?;
-        match missing(contender, &server(contender, &process))? {
-            None => contenders.push((contender, process)),
-            Some(why) if contenders.is_empty() => {
+        let server = server(contender, &process);
+        match missing(contender, &server)? {
+            None => {
+                servers.push((contender, server));
+                processes.push(process);
+            }
+            Some(why) if servers.is_empty() => {
                 return Err(BenchError::Settings(format!("{}: {why}", contender.title())));
             }
             Some(why) => say(&format!("{} is left out: {why}", contender.title())),
@@ -136,34 +164,58 @@ pub(crate) fn start(comparison: &Comparison) -> Result<Running, BenchError> {
     if let Some(core) = comparison.server_core {
         cpu::pin_away_from(core)?;
     }
-    for (contender, process) in &contenders {
-        let server = server(*contender, process);
-        run::prepare(&server)?;
+    for (contender, server) in &servers {
+        run::prepare(server)?;
         let fills = comparison.fill && *contender != Contender::Null;
         if let Some(mode) = comparison.modes.iter().find_map(|mode| contender.mode(*mode)).filter(|_| fills) {
-            run::fill(&server, mode, &comparison.load, FILL_BUCKETS)?;
+            run::fill(server, mode, &comparison.load, FILL_BUCKETS)?;
         }
     }
-    Ok(contenders)
+    Ok(Running { servers, _processes: processes })
 }
 
-/// One line: the rounds of every contender in turns.
-pub(crate) fn line(
+/// One line: the rounds of every contender in turns. Nobody is measured while another still works off what it was asked.
+///
+/// # Errors
+///
+/// A run fails.
+pub fn line(
     comparison: &Comparison,
-    contenders: &[(Contender, ServerProcess)],
+    servers: &[(Contender, Server)],
     mode: Mode,
     pipeline: usize,
 ) -> Result<Line, BenchError> {
-    let mut rounds: Vec<(Contender, Vec<Summary>)> =
-        contenders.iter().map(|(contender, _)| (*contender, Vec::new())).collect();
-    for round in 0..comparison.rounds {
-        for ((contender, process), (_, summaries)) in contenders.iter().zip(&mut rounds) {
-            let Some(mode) = contender.mode(mode) else { continue };
-            let seed = comparison.load.seed.wrapping_add(round as u64);
-            let load = Load { pipeline, seed, ..comparison.load.clone() };
-            summaries.push(run::measure(&server(*contender, process), mode, &load)?);
+    let contenders: Vec<Contender> = servers.iter().map(|(contender, _)| *contender).collect();
+    line_of(comparison, &contenders, mode, pipeline, |at, mode, load| {
+        let (contender, server) = &servers[at];
+        let summary = run::measure(server, mode, load)?;
+        if summary.unfinished > 0 && !run::settle(server)? {
+            say(&format!(
+                "{} is still busy with what it was asked; who comes next is measured beside that",
+                contender.title()
+            ));
         }
-    }
+        Ok(summary)
+    })
+}
+
+/// The same; `measure` is told which contender, its form of the mode, and the load.
+fn line_of(
+    comparison: &Comparison,
+    contenders: &[Contender],
+    mode: Mode,
+    pipeline: usize,
+    mut measure: impl FnMut(usize, Mode, &Load) -> Result<Summary, BenchError>,
+) -> Result<Line, BenchError> {
+    let able = contenders.iter().enumerate();
+    let able: Vec<_> = able.filter_map(|(at, of)| Some((at, *of, of.mode(mode)?))).collect();
+    let rounds = in_turns(comparison.rounds, able.len(), |round, entrant| {
+        let (at, _, mode) = able[entrant];
+        // A round's draws are the same for everybody.
+        let seed = comparison.load.seed.wrapping_add(round as u64);
+        measure(at, mode, &Load { pipeline, seed, ..comparison.load.clone() })
+    })?;
+    let rounds = able.iter().map(|(_, contender, _)| *contender).zip(rounds).collect();
     Ok(Line { mode: mode.to_string(), pipeline, results: results(rounds) })
 }
 
@@ -216,9 +268,11 @@ impl Medians {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{Cli, Command};
     use crate::measure::{Machine, Measured, ProcessUse};
     use crate::template::KeyFormat;
     use crate::workload::{Target, Workload};
+    use clap::Parser;
 
     fn summary(operations: u64, cpu_s: f64) -> Summary {
         let key = KeyFormat::new("user:", 12, 1).unwrap();
@@ -241,6 +295,44 @@ mod tests {
         assert_eq!(results[0].median.rate_per_s, 900.0);
         assert_eq!(results[1].rate_ratio, Some(Spread { median: 10.0, min: 9.0, max: 10.0 }));
         assert_eq!(results[1].cpu_ratio, Some(Spread { median: 10.0, min: 10.0, max: 18.0 }));
+    }
+
+    fn comparison(rounds: usize) -> Comparison {
+        let cli = ["windrow-bench", "compare", "--rounds", &rounds.to_string(), "--seed", "7"];
+        let Command::Compare(args) = Cli::try_parse_from(cli).unwrap().command else {
+            panic!("not a comparison")
+        };
+        args.comparison().unwrap()
+    }
+
+    #[test]
+    fn a_line_is_measured_in_turns_with_the_same_draws_in_a_round_and_by_who_can() {
+        let contenders = [Contender::Windrow, Contender::Plain, Contender::Zset];
+        let mut order = Vec::new();
+        let planted = |at: usize, mode: Mode, load: &Load| {
+            order.push((contenders[at].title(), mode.to_string(), load.pipeline, load.seed));
+            // Windrow 600, 700, 800; SET 300, 350, 400; the sorted set 60, 70, 80.
+            let round = load.seed - 7;
+            Ok(summary([600, 300, 60][at] + round * [100, 50, 10][at], 1.0))
+        };
+        let line = line_of(&comparison(3), &contenders, Mode::Events, 16, planted).unwrap();
+        let round = |seed| {
+            [("Windrow", "events"), ("Redis SET/GET", "set"), ("Redis sorted set", "events")]
+                .map(|(title, mode)| (title, mode.to_owned(), 16, seed))
+        };
+        assert_eq!(order, [round(7), round(8), round(9)].concat());
+        let medians: Vec<f64> = line.results.iter().map(|result| result.median.rate_per_s).collect();
+        assert_eq!(medians, [700.0, 350.0, 70.0]);
+        let ratios: Vec<_> = line.results.iter().map(|of| of.rate_ratio.map(|ratio| ratio.median)).collect();
+        assert_eq!(ratios, [None, Some(2.0), Some(10.0)]);
+        // SET has no form of MADD: it does not take part, and nobody takes its turn.
+        let mut took_part = Vec::new();
+        let planted = |at: usize, _: Mode, _: &Load| {
+            took_part.push(at);
+            Ok(summary(1, 1.0))
+        };
+        let line = line_of(&comparison(2), &contenders, Mode::Madd(8), 1, planted).unwrap();
+        assert_eq!((took_part, line.results.len()), (vec![0, 2, 0, 2], 2));
     }
 
     #[test]

@@ -9,13 +9,23 @@ use crate::workload::{Mode, Target};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// The core that servers share; the generator stays off it.
-pub const SERVER_CORE: usize = 0;
+/// What a user must know where there is one core for all.
+pub(crate) const SHARED_CORE: &str = "there is only one core that this process may use: servers and the generator share it, and take \
+    time from each other; no figure is a server's alone";
 
-/// The core for servers, where there is another for the generator. To be asked once, before the generator leaves it: from then on it
-/// looks like a core that is not there.
-pub fn server_core() -> Option<usize> {
-    (cpu::cores() >= 2).then_some(SERVER_CORE)
+/// The core for servers, where there is another for the generator: the first that this process may use. To be asked once, before the
+/// generator leaves it: from then on it looks like a core that is not there.
+///
+/// # Errors
+///
+/// The system does not say which cores there are.
+pub fn server_core() -> Result<Option<usize>, BenchError> {
+    Ok(core_apart(&cpu::allowed()?))
+}
+
+/// The first, if there is a second.
+fn core_apart(allowed: &[usize]) -> Option<usize> {
+    allowed.first().copied().filter(|_| allowed.len() >= 2)
 }
 
 /// What takes part, in the order of each round.
@@ -169,6 +179,20 @@ pub fn missing(contender: Contender, server: &Server) -> Result<Option<String>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_have_the_first_core_that_is_allowed_if_there_is_another() {
+        for (allowed, expected) in [
+            (&[0, 1][..], Some(0)),
+            (&[2, 3], Some(2)),
+            (&[1, 5, 9], Some(1)),
+            (&[0], None),
+            (&[3], None),
+            (&[], None),
+        ] {
+            assert_eq!(core_apart(allowed), expected, "{allowed:?}");
+        }
+    }
 
     #[test]
     fn who_has_no_form_of_a_mode_is_left_out() {

@@ -48,9 +48,15 @@ fn parse_resident(rollup: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Cores this process may use.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// The cores that the calling thread may use, ascending. To be asked before the generator leaves the servers' core: from then on
+/// that looks like a core that is not there.
+///
+/// # Errors
+///
+/// The system does not say.
+pub fn allowed() -> Result<Vec<usize>, BenchError> {
+    let set = sched_getaffinity(None).map_err(|error| pin_error(error.into()))?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
 }
 
 /// Binds the calling thread, and the processes and threads it starts from now on, to one core.
@@ -60,8 +66,18 @@ pub fn cores() -> usize {
 /// The core does not exist or is not allowed.
 pub fn pin(core: usize) -> Result<(), BenchError> {
     let mut set = CpuSet::new();
-    set.set(core);
-    apply(&set)
+    if core < CpuSet::MAX_CPU {
+        set.set(core);
+        if apply(&set).is_ok() {
+            return Ok(());
+        }
+    }
+    // Asked only now: what the calling thread was bound to before is no limit for it.
+    let allowed: Vec<String> = allowed()?.iter().map(usize::to_string).collect();
+    Err(BenchError::Settings(format!(
+        "this process cannot be bound to core {core}; it runs on core {}",
+        allowed.join(", ")
+    )))
 }
 
 /// Binds the calling thread to all cores it may use now except one.
@@ -115,6 +131,16 @@ mod tests {
         let rollup = "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss:    1216 kB\nPss:     200 kB\n";
         assert_eq!(parse_resident(rollup), Some(1216 * 1024));
         assert_eq!(parse_resident("Pss: 200 kB\n"), None);
+    }
+
+    #[test]
+    fn only_cores_that_are_allowed_can_be_bound_to() {
+        let allowed = allowed().unwrap();
+        assert!(!allowed.is_empty());
+        let other = CpuSet::MAX_CPU - 1;
+        let error = pin(other).unwrap_err().to_string();
+        assert!(error.contains(&format!("cannot be bound to core {other}")), "{error}");
+        assert!(pin(usize::MAX).is_err());
     }
 
     #[test]

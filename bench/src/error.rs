@@ -43,6 +43,9 @@ pub enum BenchError {
     /// A reply nobody asked for.
     #[error("{0} more bytes came than replies were asked for")]
     Unasked(usize),
+    /// Nobody reads standard output any more; nobody is told.
+    #[error("nobody reads standard output any more")]
+    ReaderGone,
     /// A server could not be prepared or started.
     #[error("{0}")]
     Server(String),

@@ -2,13 +2,14 @@
 
 use clap::Parser;
 use serde::Serialize;
-use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use windrow_bench::cli::{
-    Cli, Command, CompareArgs, RunArgs, ScenarioArgs, ScenarioPlan, SweepArgs, TargetsArgs,
+    Cli, Command, CompareArgs, NullArgs, RunArgs, ScenarioArgs, ScenarioPlan, SweepArgs, TargetsArgs,
 };
 use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
+use windrow_bench::output::{self, OutFile, print};
 use windrow_bench::progress::say;
 use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
@@ -17,12 +18,15 @@ use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, 
 /// Bounds were missed, and nothing else was wrong.
 const MISSED_EXIT_CODE: u8 = 3;
 
+/// Nobody reads standard output any more: as if by SIGPIPE, which Rust's programs ignore.
+const READER_GONE_EXIT_CODE: u8 = 128 + 13;
+
 /// What came of a run.
 enum Verdict {
     Good,
     /// Replies were wrong or missing.
     Wrong,
-    /// Bounds of the workload file were not kept.
+    /// The server did not keep up with the rate asked for, or bounds of the workload file were not kept.
     Missed,
 }
 
@@ -43,9 +47,7 @@ fn main() -> ExitCode {
         Command::Targets(args) => run_targets(&args),
         Command::Sweep(args) => run_sweep(&args),
         Command::Scenario(args) => run_scenario(&args),
-        Command::Null(args) => {
-            NullResponder::bind(args.listen).and_then(NullResponder::run).map(|()| Verdict::Good)
-        }
+        Command::Null(args) => answer_nothing(&args),
     };
     match outcome {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
@@ -54,9 +56,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(Verdict::Missed) => {
-            say("windrow-bench: every reply was right, and not every bound was kept");
+            say(
+                "windrow-bench: every reply that came was right; the server did not keep up, or a bound was not kept (see above)",
+            );
             ExitCode::from(MISSED_EXIT_CODE)
         }
+        Err(BenchError::ReaderGone) => ExitCode::from(READER_GONE_EXIT_CODE),
         Err(error) => {
             say(&format!("windrow-bench: {error}"));
             ExitCode::FAILURE
@@ -64,21 +69,25 @@ fn main() -> ExitCode {
     }
 }
 
+fn answer_nothing(args: &NullArgs) -> Result<Verdict, BenchError> {
+    let responder = NullResponder::bind(args.listen)?.serving_for(Duration::from_micros(args.service_us));
+    say(&format!("answering +OK to every command on {}; Ctrl-C ends it", responder.local_addr()?));
+    responder.run().map(|()| Verdict::Good)
+}
+
 fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
+    let json = OutFile::check_named(args.load.json.as_deref())?;
     if let Some(core) = args.core {
         cpu::pin(core)?;
     }
     if let Some(file) = args.file()? {
-        return run_file(args, &file);
+        return run_file(args, &file, json.as_ref());
     }
     let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
     run::prepare(&server)?;
     if fill {
         let filled = run::fill(&server, mode, &load, FILL_BUCKETS)?;
-        print!(
-            "{}",
-            report::summary(&format!("fill {} entities of {}", load.entities, server.addr), &filled)
-        );
+        print(&report::summary(&format!("fill {} entities of {}", load.entities, server.addr), &filled))?;
     }
     let summary = run::measure(&server, mode, &load)?;
     let title = format!(
@@ -89,33 +98,37 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
         load.entities,
         load.distribution
     );
-    print!("{}", report::summary(&title, &summary));
-    write_json(args.load.json.as_deref(), &summary)?;
-    Ok(Verdict::of(summary.is_clean(), true))
+    write_json(json.as_ref(), &summary)?;
+    print(&report::summary(&title, &summary))?;
+    Ok(Verdict::of(summary.is_clean(), summary.overload.is_none()))
 }
 
-fn run_file(args: &RunArgs, file: &WorkloadFile) -> Result<Verdict, BenchError> {
+fn run_file(args: &RunArgs, file: &WorkloadFile, json: Option<&OutFile>) -> Result<Verdict, BenchError> {
     let server = args.server();
+    for seldom in acceptance::seldom(file) {
+        say(&seldom);
+    }
     let memory = scenario::fill(&server, file)?;
     let summary = run::measure_file(&server, file)?;
     let scale = args.scale.map_or_else(String::new, |scale| format!(", rates times {scale}"));
-    print!("{}", report::summary(&format!("{} on {}{scale}", file.title, server.addr), &summary));
     let mut verdicts = acceptance::judge(file, &summary);
     verdicts.extend(memory);
-    print!("{}", acceptance::lines(&verdicts));
-    write_json(args.load.json.as_deref(), &summary)?;
-    Ok(Verdict::of(summary.is_clean(), acceptance::all_kept(&verdicts)))
+    write_json(json, &summary)?;
+    print(&report::summary(&format!("{} on {}{scale}", file.title, server.addr), &summary))?;
+    print(&acceptance::lines(&verdicts))?;
+    Ok(Verdict::of(summary.is_clean(), summary.overload.is_none() && acceptance::all_kept(&verdicts)))
 }
 
 fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
-    let comparison = args.comparison().map_err(BenchError::Settings)?;
+    let json = OutFile::check_named(args.load.json.as_deref())?;
+    let comparison = args.comparison()?;
     let setup = comparison.describe();
     interrupt::end_servers_on_signals()?;
     let lines = compare::compare(&comparison)?;
-    println!("{}\n", setup.trim_end());
-    println!("{}", report::side_by_side(&lines));
-    print!("{}", report::table(&lines));
-    write_json(args.load.json.as_deref(), &lines)?;
+    write_json(json.as_ref(), &lines)?;
+    print(&format!("{}\n\n{}\n", setup.trim_end(), report::side_by_side(&lines)))?;
+    print(&report::table(&lines))?;
+    print(&report::overloads(&lines))?;
     let complaints = report::complaints(&lines);
     if !complaints.is_empty() {
         say(complaints.trim_end());
@@ -124,17 +137,17 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
 }
 
 fn run_targets(args: &TargetsArgs) -> Result<Verdict, BenchError> {
-    let outcome = run_rows(&args.plan().map_err(BenchError::Settings)?, args.json.as_deref())?;
+    let json = OutFile::check_named(args.json.as_deref())?;
+    let outcome = run_rows(&args.plan()?, json.as_ref())?;
     Ok(Verdict::of(outcome.is_clean(), true))
 }
 
-fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<targets::Outcome, BenchError> {
+fn run_rows(plan: &targets::Plan, json: Option<&OutFile>) -> Result<targets::Outcome, BenchError> {
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
     let outcome = targets::run(plan)?;
-    println!("{}\n", setup.trim_end());
-    print!("{}", targets::table(&outcome.findings));
     write_json(json, &outcome)?;
+    print(&format!("{}\n\n{}", setup.trim_end(), targets::table(&outcome.findings)))?;
     for complaint in &outcome.complaints {
         say(&format!("WRONG: {complaint}"));
     }
@@ -142,45 +155,52 @@ fn run_rows(plan: &targets::Plan, json: Option<&Path>) -> Result<targets::Outcom
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
-    let plan = args.plan().map_err(BenchError::Settings)?;
-    interrupt::end_servers_on_signals()?;
-    let outcome = sweep::run(&plan)?;
-    for (path, text) in [(&args.csv, sweep::csv(&outcome)?), (&args.html, sweep::html(&outcome)?)] {
-        std::fs::write(path, text).map_err(BenchError::io(format!("write {}", path.display())))?;
-        println!("{}", path.display());
-    }
+    let json = OutFile::check_named(args.load.json.as_deref())?;
+    let (csv, html) = (OutFile::check(&args.csv)?, OutFile::check(&args.html)?);
+    output::refuse_one_twice([&csv, &html].into_iter().chain(&json))?;
     if let Some(folder) = &args.pictures {
         std::fs::create_dir_all(folder).map_err(BenchError::io(format!("make {}", folder.display())))?;
+        OutFile::check(&folder.join("picture.svg"))?;
+    }
+    let plan = args.plan()?;
+    interrupt::end_servers_on_signals()?;
+    let outcome = sweep::run(&plan)?;
+    write_json(json.as_ref(), &outcome)?;
+    csv.write(&sweep::csv(&outcome)?)?;
+    html.write(&sweep::html(&outcome)?)?;
+    let mut written = format!("{}\n{}\n", csv.named().display(), html.named().display());
+    if let Some(folder) = &args.pictures {
         for (name, svg) in sweep::pictures(&outcome)? {
-            let path = folder.join(name);
-            std::fs::write(&path, svg).map_err(BenchError::io(format!("write {}", path.display())))?;
-            println!("{}", path.display());
+            let picture = OutFile::check(&folder.join(name))?;
+            picture.write(&svg)?;
+            written.push_str(&format!("{}\n", picture.named().display()));
         }
     }
-    write_json(args.load.json.as_deref(), &outcome)?;
+    print(&written)?;
     Ok(Verdict::of(outcome.is_clean(), true))
 }
 
 fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
+    let json = OutFile::check_named(args.json.as_deref())?;
     let plan = match args.plan()? {
         ScenarioPlan::Rows(plan) => {
-            let outcome = run_rows(&plan, args.json.as_deref())?;
+            let outcome = run_rows(&plan, json.as_ref())?;
             let (is_clean, is_reached) = (outcome.is_clean(), outcome.is_reached());
-            print!("{}", scenario::verdict("capacity", plan.open_loop_scale, is_clean && is_reached));
+            print(&scenario::verdict("capacity", plan.open_loop_scale, is_clean && is_reached))?;
             return Ok(Verdict::of(is_clean, is_reached));
         }
         ScenarioPlan::File(plan) => plan,
     };
     interrupt::end_servers_on_signals()?;
     let outcome = scenario::run(&plan)?;
-    print!("{}", scenario::text(&outcome));
-    write_json(args.json.as_deref(), &outcome)?;
+    write_json(json.as_ref(), &outcome)?;
+    print(&scenario::text(&outcome))?;
     Ok(Verdict::of(outcome.is_clean(), outcome.is_kept()))
 }
 
-fn write_json(path: Option<&Path>, value: &impl Serialize) -> Result<(), BenchError> {
-    let Some(path) = path else { return Ok(()) };
+fn write_json(file: Option<&OutFile>, value: &impl Serialize) -> Result<(), BenchError> {
+    let Some(file) = file else { return Ok(()) };
     let text =
         serde_json::to_string_pretty(value).map_err(|error| BenchError::Settings(error.to_string()))?;
-    std::fs::write(path, text).map_err(BenchError::io(format!("write {}", path.display())))
+    file.write(&text)
 }

@@ -35,10 +35,25 @@ pub struct Measured {
     pub kinds: Vec<KindMeasured>,
     /// Requests that had no reply when the run was given up; in `latency` with the time they waited so far.
     pub unfinished: u64,
+    /// Those of them for which too high a rate is no excuse: the loop is closed, or the server had fallen silent.
+    pub lost: u64,
+    /// Requests fell due on a schedule, whatever became of those before.
+    pub is_open: bool,
     /// What was wrong with replies.
     pub verdicts: Verdicts,
     /// When the last reply was there, in nanoseconds since the start.
     pub finished_ns: u64,
+    /// What the loop had to do.
+    pub effort: Effort,
+}
+
+/// What the loop of a thread did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Looks at what is due and what has come.
+    pub turns: u64,
+    /// Connections that were looked at, in all turns.
+    pub visits: u64,
 }
 
 impl Measured {
@@ -46,7 +61,15 @@ impl Measured {
     pub fn new(kinds: usize) -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS);
         let kind = KindMeasured { latency: latency.expect("constant bounds are valid"), requests: 0 };
-        Self { kinds: vec![kind; kinds], unfinished: 0, verdicts: Verdicts::default(), finished_ns: 0 }
+        Self {
+            kinds: vec![kind; kinds],
+            unfinished: 0,
+            lost: 0,
+            is_open: false,
+            verdicts: Verdicts::default(),
+            finished_ns: 0,
+            effort: Effort::default(),
+        }
     }
 
     /// Adds what another thread measured of the same kinds.
@@ -57,6 +80,10 @@ impl Measured {
             kind.requests += other.requests;
         }
         self.unfinished += other.unfinished;
+        self.lost += other.lost;
+        self.is_open |= other.is_open;
+        self.effort.turns += other.effort.turns;
+        self.effort.visits += other.effort.visits;
         self.verdicts.merge(other.verdicts);
         self.finished_ns = self.finished_ns.max(other.finished_ns);
     }
@@ -109,6 +136,11 @@ pub struct Summary {
     pub generator: ProcessUse,
     /// Requests that never got a reply.
     pub unfinished: u64,
+    /// Those of them for which too high a rate is no excuse: the loop is closed, or the server had fallen silent.
+    pub lost: u64,
+    /// Where more was asked for than the server can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overload: Option<Overload>,
     /// Wrong replies.
     pub errors: u64,
     /// The first of them.
@@ -118,6 +150,54 @@ pub struct Summary {
     pub outcomes: Option<Outcomes>,
     /// A reply as it came, where replies are not known beforehand.
     pub sample: Option<String>,
+}
+
+/// An open loop whose server did not keep up. The longer it had run, the longer latencies would have become: those measured are the
+/// least they are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Overload {
+    /// The kinds of requests that it did not keep up with.
+    pub kinds: Vec<String>,
+    /// Requests of these that fell due in a second of the measured time.
+    pub asked_per_s: f64,
+    /// Requests of these that were answered in one.
+    pub reached_per_s: f64,
+    /// By how many the backlog grew in the measured time.
+    pub behind: u64,
+    /// Requests of any kind without a reply when the wait for it had ended as well.
+    pub outstanding: u64,
+}
+
+/// A backlog that grew by no more than this part of what was asked for, or by so few requests, is no overload: some are always under
+/// way when the measured time ends.
+const BEHIND_PART: f64 = 0.01;
+const BEHIND_MIN: u64 = 10;
+
+impl Overload {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    fn of(measured: &Measured, kinds: &[(&KindMeasured, &Request)], seconds: f64) -> Option<Self> {
+        // Of a server that fell silent nobody knows what it could have done.
+        if !measured.is_open || measured.lost > 0 {
+            return None;
+        }
+        let growth = |kind: &KindMeasured| kind.latency.len().saturating_sub(kind.requests);
+        let is_behind = |kind: &KindMeasured| {
+            growth(kind) > BEHIND_MIN && growth(kind) as f64 > BEHIND_PART * kind.latency.len() as f64
+        };
+        let outstanding = measured.unfinished;
+        let mut behind: Vec<_> = kinds.iter().filter(|(kind, _)| is_behind(kind)).collect();
+        if behind.is_empty() && outstanding > 0 {
+            behind = kinds.iter().collect();
+        }
+        let sum = |number: fn(&KindMeasured) -> u64| behind.iter().map(|(kind, _)| number(kind)).sum::<u64>();
+        (!behind.is_empty()).then(|| Self {
+            kinds: behind.iter().map(|(_, request)| request.name.clone()).collect(),
+            asked_per_s: sum(|kind| kind.latency.len()) as f64 / seconds,
+            reached_per_s: sum(|kind| kind.requests) as f64 / seconds,
+            behind: behind.iter().map(|(kind, _)| growth(kind)).sum(),
+            outstanding,
+        })
+    }
 }
 
 /// Rate and latency of some requests.
@@ -193,6 +273,7 @@ impl Summary {
         let alone = kinds.len() == workload.foreground();
         let cpu_s = server.map(|server| server.cpu_s).filter(|&cpu_s| cpu_s > 0.0 && alone);
         Self {
+            overload: Overload::of(measured, &kinds, seconds),
             seconds,
             rate_per_cpu_s: cpu_s.map(|cpu_s| total.rate_per_s * seconds / cpu_s),
             total,
@@ -200,6 +281,7 @@ impl Summary {
             server,
             generator,
             unfinished: measured.unfinished,
+            lost: measured.lost,
             errors: measured.verdicts.errors,
             first_error: measured.verdicts.first_error.clone(),
             outcomes: Some(measured.verdicts.outcomes).filter(|outcomes| outcomes.total() > 0),
@@ -207,9 +289,9 @@ impl Summary {
         }
     }
 
-    /// Every reply came and was right.
+    /// Every reply was right, and came, but for those that an overloaded server still owed.
     pub fn is_clean(&self) -> bool {
-        self.errors == 0 && self.unfinished == 0
+        self.errors == 0 && self.lost == 0
     }
 }
 
@@ -260,13 +342,13 @@ mod tests {
 
     #[test]
     fn merging_adds_everything() {
-        let mut one = Measured { unfinished: 3, ..Measured::new(2) };
+        let mut one = Measured { unfinished: 3, lost: 2, ..Measured::new(2) };
         one.kinds[1].record(1000, 5);
         one.kinds[1].requests = 2;
         let mut two = one.clone();
         two.verdicts.errors = 7;
         one.merge(two);
-        assert_eq!((one.unfinished, one.verdicts.errors), (6, 7));
+        assert_eq!((one.unfinished, one.lost, one.verdicts.errors), (6, 4, 7));
         assert_eq!(
             (one.kinds[0].latency.len(), one.kinds[1].latency.len(), one.kinds[1].requests),
             (0, 10, 4)
@@ -282,7 +364,53 @@ mod tests {
         assert_eq!((summary.total.rate_per_s, summary.rate_per_cpu_s), (500.0, Some(2000.0)));
         assert!(summary.kinds.is_empty() && summary.is_clean());
         assert!(!Summary { errors: 1, ..summary.clone() }.is_clean());
-        assert!(!Summary { unfinished: 1, ..summary }.is_clean());
+        assert!(!Summary { unfinished: 1, lost: 1, ..summary.clone() }.is_clean());
+        assert!(Summary { unfinished: 1, ..summary }.is_clean());
+    }
+
+    #[test]
+    fn an_open_loop_that_falls_behind_is_an_overload_and_no_mistake() {
+        let summary = |is_open: bool, due: u64, answered: u64, unfinished: u64| {
+            let mut measured = Measured { is_open, unfinished, ..Measured::new(1) };
+            measured.kinds[0].record(1000, due);
+            measured.kinds[0].requests = answered;
+            let machine = Machine { seconds: 2.0, server: None, generator: USE };
+            Summary::new(&measured, &workload(Mode::Events), machine)
+        };
+        let overload = summary(true, 20_000, 15_000, 700);
+        assert!(overload.is_clean());
+        let expected = Overload {
+            kinds: vec!["events".to_owned()],
+            asked_per_s: 10_000.0,
+            reached_per_s: 7_500.0,
+            behind: 5_000,
+            outstanding: 700,
+        };
+        assert_eq!(overload.overload, Some(expected));
+        // All that was owed came in the end: it fell behind all the same.
+        assert_eq!(summary(true, 20_000, 15_000, 0).overload.map(|overload| overload.outstanding), Some(0));
+        // What is under way when the time ends is none, nor is it in a closed loop, however much it is.
+        assert_eq!(summary(true, 20_000, 19_900, 0).overload, None);
+        assert_eq!(summary(true, 50, 45, 0).overload, None);
+        assert_eq!(summary(true, 50, 50, 1).overload.map(|overload| overload.outstanding), Some(1));
+        assert_eq!(summary(false, 20_000, 15_000, 0).overload, None);
+        let silent = Measured { is_open: true, unfinished: 9, lost: 9, ..Measured::new(1) };
+        let machine = Machine { seconds: 2.0, server: None, generator: USE };
+        assert_eq!(Summary::new(&silent, &workload(Mode::Events), machine).overload, None);
+    }
+
+    #[test]
+    fn an_overload_names_the_kinds_that_fell_behind() {
+        let workload = workload(Mode::Reads).with_background(workload(Mode::Madd(10)));
+        let mut measured = Measured { is_open: true, ..Measured::new(2) };
+        for (kind, due, answered) in [(0, 1_000, 1_000), (1, 400, 100)] {
+            measured.kinds[kind].record(1000, due);
+            measured.kinds[kind].requests = answered;
+        }
+        let machine = Machine { seconds: 1.0, server: None, generator: USE };
+        let overload = Summary::new(&measured, &workload, machine).overload.unwrap();
+        assert_eq!((overload.kinds, overload.behind), (vec!["madd:10".to_owned()], 300));
+        assert_eq!((overload.asked_per_s, overload.reached_per_s), (400.0, 100.0));
     }
 
     #[test]

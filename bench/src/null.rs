@@ -3,11 +3,13 @@
 //! One thread, one epoll loop. It counts the arguments of each command, looks at none, and answers `+OK`.
 
 use crate::error::BenchError;
+use crate::open_files;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -28,6 +30,7 @@ const NUMBER_MAX: usize = 512 << 20;
 pub struct NullResponder {
     poll: Poll,
     listener: TcpListener,
+    service: Duration,
 }
 
 impl NullResponder {
@@ -37,12 +40,19 @@ impl NullResponder {
     ///
     /// The address cannot be bound.
     pub fn bind(addr: SocketAddr) -> Result<Self, BenchError> {
+        open_files::allow_all();
         let mut listener = TcpListener::bind(addr).map_err(BenchError::io(format!("listen on {addr}")))?;
         let poll = Poll::new().map_err(BenchError::io("poll"))?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)
             .map_err(BenchError::io("poll"))?;
-        Ok(Self { poll, listener })
+        Ok(Self { poll, listener, service: Duration::ZERO })
+    }
+
+    /// The same, but each command takes so long, one after the other.
+    #[must_use]
+    pub fn serving_for(self, service: Duration) -> Self {
+        Self { service, ..self }
     }
 
     /// Where it listens.
@@ -74,7 +84,7 @@ impl NullResponder {
                 if token == LISTENER {
                     self.accept(&mut peers, &mut next)?;
                 } else if let Some(peer) = peers.get_mut(&token.0)
-                    && peer.serve(&mut buffer).is_err()
+                    && peer.serve(&mut buffer, self.service).is_err()
                 {
                     peers.remove(&token.0);
                 }
@@ -114,7 +124,7 @@ struct Peer {
 
 impl Peer {
     /// Reads, answers, writes; an error closes the connection.
-    fn serve(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    fn serve(&mut self, buffer: &mut [u8], service: Duration) -> io::Result<()> {
         self.flush()?;
         while self.out.len() < UNSENT_BYTES_MAX {
             let count = match self.stream.read(buffer) {
@@ -125,6 +135,9 @@ impl Peer {
                 Err(error) => return Err(error),
             };
             let commands = self.counter.count(&buffer[..count]).ok_or(io::ErrorKind::InvalidData)?;
+            if !service.is_zero() {
+                std::thread::sleep(service.saturating_mul(u32::try_from(commands).unwrap_or(u32::MAX)));
+            }
             for _ in 0..commands {
                 self.out.extend_from_slice(b"+OK\r\n");
             }

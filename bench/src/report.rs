@@ -1,7 +1,7 @@
 //! Results as text: for a terminal, and as a table for a README.
 
 use crate::compare::{ContenderResult, Line};
-use crate::measure::{Latency, Summary};
+use crate::measure::{Latency, Overload, Summary};
 use crate::replies::Outcomes;
 use crate::spread::Spread;
 use std::fmt::Write;
@@ -30,6 +30,13 @@ pub fn time(us: f64) -> String {
     }
 }
 
+/// A number of things, of one or of several.
+pub fn counted(number: u64, one: &str, several: &str) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let number_text = grouped(number as f64);
+    format!("{number_text} {}", if number == 1 { one } else { several })
+}
+
 /// One run for a terminal.
 pub fn summary(title: &str, summary: &Summary) -> String {
     let mut text = String::new();
@@ -45,10 +52,11 @@ pub fn summary(title: &str, summary: &Summary) -> String {
     }
     let own = summary.generator.cpu_s / summary.seconds * 100.0;
     let _ = writeln!(text, "  generator   {own:.0} % of a core");
-    let _ = writeln!(text, "  latency     {}", percentiles(&summary.total.latency));
+    let at_least = if summary.overload.is_some() { "≥ " } else { "" };
+    let _ = writeln!(text, "  latency     {}", percentiles(&summary.total.latency, at_least));
     for (name, figures) in &summary.kinds {
         let rate = grouped(figures.rate_per_s);
-        let _ = writeln!(text, "  {name:<11} {rate} /s, latency {}", percentiles(&figures.latency));
+        let _ = writeln!(text, "  {name:<11} {rate} /s, latency {}", percentiles(&figures.latency, at_least));
     }
     if let Some(outcomes) = &summary.outcomes {
         let Outcomes { ok, clamped, skewed, duplicate, late } = *outcomes;
@@ -60,8 +68,12 @@ pub fn summary(title: &str, summary: &Summary) -> String {
     if let Some(sample) = &summary.sample {
         let _ = writeln!(text, "  a reply     {sample:?}");
     }
+    if let Some(overload) = &summary.overload {
+        let _ = writeln!(text, "  OVERLOADED  {}", overload_in_words(overload));
+    }
     if !summary.is_clean() {
-        let _ = writeln!(text, "  WRONG       {} replies, {} missing", summary.errors, summary.unfinished);
+        let wrong = counted(summary.errors, "reply", "replies");
+        let _ = writeln!(text, "  WRONG       {wrong}, {} missing", grouped(summary.lost as f64));
         if let Some(error) = &summary.first_error {
             let _ = writeln!(text, "  the first   {error}");
         }
@@ -69,9 +81,23 @@ pub fn summary(title: &str, summary: &Summary) -> String {
     text
 }
 
-fn percentiles(latency: &Latency) -> String {
+fn overload_in_words(overload: &Overload) -> String {
+    let Overload { kinds, asked_per_s, reached_per_s, behind, outstanding } = overload;
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let [behind, outstanding] = [*behind as f64, *outstanding as f64].map(grouped);
+    format!(
+        "{}: {} of {} requests/s answered; {behind} more were outstanding at the end than at the start, {outstanding} still when \
+         the wait for replies (drain) ended; latencies are at least those shown",
+        kinds.join(", "),
+        grouped(*reached_per_s),
+        grouped(*asked_per_s),
+    )
+}
+
+fn percentiles(latency: &Latency, at_least: &str) -> String {
     let Latency { p50_us, p90_us, p99_us, p999_us, p9999_us, max_us } = *latency;
-    let [p50, p90, p99, p999, p9999, max] = [p50_us, p90_us, p99_us, p999_us, p9999_us, max_us].map(time);
+    let [p50, p90, p99, p999, p9999, max] =
+        [p50_us, p90_us, p99_us, p999_us, p9999_us, max_us].map(|us| format!("{at_least}{}", time(us)));
     format!("p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  p99.99 {p9999}  max {max}")
 }
 
@@ -93,8 +119,9 @@ pub fn side_by_side(lines: &[Line]) -> String {
             spread.map_or_else(String::new, |spread| format!("**{:.1}×**", spread.median))
         };
         let latency = |result: &ContenderResult| {
-            let latency = &result.median.latency;
-            format!("{} / {} / {}", time(latency.p50_us), time(latency.p99_us), time(latency.p999_us))
+            let Latency { p50_us, p99_us, p999_us, .. } = result.median.latency;
+            let [p50, p99, p999] = [p50_us, p99_us, p999_us].map(time);
+            format!("{}{p50} / {p99} / {p999}", at_least(result))
         };
         let (rate_a, rate_b) = (grouped(a.median.rate_per_s), grouped(b.median.rate_per_s));
         let _ = writeln!(
@@ -138,22 +165,50 @@ fn row(text: &mut String, line: &Line, result: &ContenderResult) {
             format!("{:.2} ({:.2}–{:.2})", spread.median, spread.min, spread.max)
         })
     };
+    let latency = |us: f64| format!("{}{}", at_least(result), time(us));
     let _ = writeln!(
         text,
-        "| {} pipeline {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        "| {} pipeline {} | {}{} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         line.mode,
         line.pipeline,
         result.contender.title(),
+        if result.is_overloaded() { " (overloaded)" } else { "" },
         grouped(median.rate_per_s),
         ratio(result.rate_ratio),
         median.rate_per_cpu_s.map_or_else(String::new, grouped),
         ratio(result.cpu_ratio),
-        time(median.latency.p50_us),
-        time(median.latency.p99_us),
-        time(median.latency.p999_us),
-        time(median.latency.max_us),
+        latency(median.latency.p50_us),
+        latency(median.latency.p99_us),
+        latency(median.latency.p999_us),
+        latency(median.latency.max_us),
         median.rss_bytes.map_or_else(String::new, |bytes| grouped(bytes / 1_048_576.0)),
     );
+}
+
+/// Before latencies of a contender that did not keep up.
+fn at_least(result: &ContenderResult) -> &'static str {
+    if result.is_overloaded() { "≥ " } else { "" }
+}
+
+/// Who did not keep up with the rate asked for, a line for each round of it; empty if everybody did.
+pub fn overloads(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for (line, result) in lines.iter().flat_map(|line| line.results.iter().map(move |result| (line, result)))
+    {
+        for (at, round) in result.rounds.iter().enumerate() {
+            let Some(overload) = &round.overload else { continue };
+            let _ = writeln!(
+                text,
+                "OVERLOADED: {} on {}, round {} of {}: {}",
+                line.mode,
+                result.contender.title(),
+                at + 1,
+                result.rounds.len(),
+                overload_in_words(overload)
+            );
+        }
+    }
+    text
 }
 
 /// What was wrong in a comparison, for people; empty if nothing was.
@@ -164,12 +219,12 @@ pub fn complaints(lines: &[Line]) -> String {
             for round in result.rounds.iter().filter(|round| !round.is_clean()) {
                 let _ = writeln!(
                     text,
-                    "WRONG: {} pipeline {} on {}: {} replies, {} missing; the first: {}",
+                    "WRONG: {} pipeline {} on {}: {}, {} missing; the first: {}",
                     line.mode,
                     line.pipeline,
                     result.contender.title(),
-                    round.errors,
-                    round.unfinished,
+                    counted(round.errors, "reply", "replies"),
+                    round.lost,
                     round.first_error.as_deref().unwrap_or("none")
                 );
             }
@@ -181,6 +236,12 @@ pub fn complaints(lines: &[Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_told_apart_from_several() {
+        let [none, one, many] = [0, 1, 1234].map(|number| counted(number, "reply", "replies"));
+        assert_eq!([none, one, many], ["0 replies", "1 reply", "1,234 replies"]);
+    }
 
     #[test]
     fn numbers_are_grouped() {

@@ -2,7 +2,7 @@
 //! at the largest part at which the bounds are kept.
 
 use crate::acceptance::{self, Verdict};
-use crate::contender::{Contender, Programs};
+use crate::contender::{Contender, Programs, SHARED_CORE};
 use crate::control::Greeting;
 use crate::cpu;
 use crate::error::BenchError;
@@ -91,9 +91,9 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Every reply came and was right, and every bound was kept.
+    /// Every reply came and was right, the server kept up, and every bound was kept.
     pub fn is_kept(&self) -> bool {
-        self.summary.is_clean() && acceptance::all_kept(&self.verdicts)
+        self.summary.is_clean() && self.summary.overload.is_none() && acceptance::all_kept(&self.verdicts)
     }
 }
 
@@ -143,6 +143,8 @@ pub struct Plan {
 pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     if let Some(core) = plan.core {
         cpu::pin_away_from(core)?;
+    } else if cpu::allowed()?.len() < 2 {
+        say(SHARED_CORE);
     }
     let process = plan.programs.start(Contender::Windrow, plan.core, &[])?;
     let server = Server {
@@ -162,6 +164,9 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
         let mut file = plan.file.clone();
         file.scale_rates(scale);
         say(&format!("{}: rates times {scale}", file.title));
+        for seldom in acceptance::seldom(&file) {
+            say(&seldom);
+        }
         let summary = run::measure_file(&server, &file)?;
         let verdicts = acceptance::judge(&file, &summary);
         let attempt = Attempt { scale, summary, verdicts };
@@ -257,8 +262,8 @@ mod tests {
         let workload = Workload::new(Target::Windrow, Mode::Events, &key).unwrap();
         let generator = ProcessUse { cpu_s: 0.0, rss_bytes: 1 };
         let machine = Machine { seconds: 1.0, server: None, generator };
-        let attempt = |scale: f64, unfinished: u64| {
-            let summary = Summary { unfinished, ..Summary::new(&Measured::new(1), &workload, machine) };
+        let attempt = |scale: f64, lost: u64| {
+            let summary = Summary { lost, ..Summary::new(&Measured::new(1), &workload, machine) };
             Attempt { scale, summary, verdicts: Vec::new() }
         };
         let outcome = |attempts: Vec<Attempt>| Outcome { title: String::new(), attempts, memory: None };

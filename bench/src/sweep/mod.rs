@@ -129,7 +129,7 @@ pub struct Point {
     pub rss_bytes: Option<f64>,
     /// Quantile and microseconds, of the first round.
     pub curve: Vec<(f64, f64)>,
-    /// Wrong replies in all rounds; in a closed loop, missing ones too.
+    /// Wrong and missing replies in all rounds, but for those that an overloaded server still owed.
     pub wrong: u64,
     /// Requests of an open loop that had no reply when the wait for it ended, in all rounds: more was asked for than the server can do.
     pub unanswered: u64,
@@ -202,7 +202,9 @@ fn reads_first(modes: &[Mode]) -> Vec<Mode> {
 /// The servers stay, the load changes.
 fn sweep_load(plan: &Plan, axis: Axis, outcome: &mut Outcome) -> Result<(), BenchError> {
     let mut comparison = comparison(plan, &plan.contenders, 1);
-    let running = compare::start(&comparison)?;
+    let most = if axis == Axis::Connections { axis.values().iter().max() } else { None };
+    let most = most.map_or(0, |&most| usize::try_from(most).unwrap_or(usize::MAX));
+    let running = compare::start(&comparison, most.max(comparison.load.connections))?;
     for mode in reads_first(&plan.modes) {
         for &value in axis.values() {
             let size = usize::try_from(value).unwrap_or(usize::MAX);
@@ -235,9 +237,8 @@ fn measure(
     outcome: &mut Outcome,
 ) -> Result<(), BenchError> {
     say(&format!("{axis} {value}: {mode}"));
-    let line = compare::line(comparison, running, mode, pipeline)?;
-    let is_open = comparison.load.rate.is_some();
-    outcome.points.extend(line.results.iter().map(|result| point(axis, value, mode, is_open, result)));
+    let line = compare::line(comparison, &running.servers, mode, pipeline)?;
+    outcome.points.extend(line.results.iter().map(|result| point(axis, value, mode, result)));
     Ok(())
 }
 
@@ -254,7 +255,7 @@ fn sweep_servers(plan: &Plan, axis: Axis, outcome: &mut Outcome) -> Result<(), B
             comparison.load.entities = value;
             comparison
         };
-        let running = compare::start(&comparison)?;
+        let running = compare::start(&comparison, comparison.load.connections)?;
         for mode in reads_first(&plan.modes) {
             measure(&comparison, &running, (axis, value), mode, PIPELINE, outcome)?;
         }
@@ -262,10 +263,9 @@ fn sweep_servers(plan: &Plan, axis: Axis, outcome: &mut Outcome) -> Result<(), B
     Ok(())
 }
 
-fn point(axis: Axis, value: u64, mode: Mode, is_open: bool, result: &ContenderResult) -> Point {
-    let errors: u64 = result.rounds.iter().map(|round| round.errors).sum();
-    let unfinished: u64 = result.rounds.iter().map(|round| round.unfinished).sum();
-    let (wrong, unanswered) = if is_open { (errors, unfinished) } else { (errors + unfinished, 0) };
+fn point(axis: Axis, value: u64, mode: Mode, result: &ContenderResult) -> Point {
+    let wrong = result.rounds.iter().map(|round| round.errors + round.lost).sum();
+    let unanswered = result.rounds.iter().map(|round| round.unfinished - round.lost).sum();
     Point {
         axis,
         value,
@@ -339,16 +339,14 @@ mod tests {
             contender: Contender::Zset,
             rounds: vec![
                 Summary { unfinished: 7, ..summary.clone() },
-                Summary { unfinished: 3, errors: 1, ..summary },
+                Summary { unfinished: 3, lost: 2, errors: 1, ..summary },
             ],
             median: Medians::default(),
             rate_ratio: None,
             cpu_ratio: None,
         };
-        let open = point(Axis::Rate, 5, Mode::Events, true, &result);
-        assert_eq!((open.wrong, open.unanswered), (1, 10));
-        let closed = point(Axis::Pipeline, 5, Mode::Events, false, &result);
-        assert_eq!((closed.wrong, closed.unanswered), (11, 0));
+        let open = point(Axis::Rate, 5, Mode::Events, &result);
+        assert_eq!((open.wrong, open.unanswered), (3, 8));
         let outcome = |point: Point| Outcome { setup: String::new(), points: vec![point] };
         assert!(outcome(Point { wrong: 0, ..open.clone() }).is_clean() && !outcome(open).is_clean());
     }

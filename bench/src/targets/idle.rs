@@ -5,19 +5,16 @@ use super::session::{Entrant, Session, once};
 use super::{Finding, Row};
 use crate::control::Control;
 use crate::error::BenchError;
+use crate::open_files::{self, OTHER_FILES};
 use crate::run::Load;
 use crate::workload::{FILL_BUCKETS, Mode};
-use rustix::process::{Resource, getrlimit, setrlimit};
-
-/// Files that a process has open beside its connections: sockets, logs, polls. A server may have many.
-const OTHER_FILES: usize = 500;
 
 /// The rate with and without idle connections, in turns, and the memory that the first of them take.
 pub(super) fn measure(session: &mut Session<'_>) -> Result<(), BenchError> {
     let idle = session.plan.idle_connections;
     let load = Load { pipeline: 1, ..session.plan.load.clone() };
     // Before the start of the server, which inherits the limit.
-    allow_open_files(idle + load.connections + OTHER_FILES)?;
+    open_files::allow(idle + load.connections)?;
     let maxclients = (idle + load.connections + OTHER_FILES).to_string();
     let windrow = session.start_windrow(1, &["--maxclients", &maxclients])?;
     session.fill(&windrow, &load, FILL_BUCKETS)?;
@@ -48,23 +45,4 @@ pub(super) fn measure(session: &mut Session<'_>) -> Result<(), BenchError> {
     let bound = Some(Bound::AtMost(4096.0));
     session.findings.push(Finding::value(Row::C10, "an idle connection", Unit::Bytes, bytes_each, bound));
     Ok(())
-}
-
-/// Raises this process's limit of open files, which servers started later inherit.
-fn allow_open_files(count: usize) -> Result<(), BenchError> {
-    let mut limit = getrlimit(Resource::Nofile);
-    let wanted = count as u64;
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        return Err(BenchError::Settings(format!(
-            "row C10 needs {wanted} open files, and the limit is {}; raise it (ulimit -Hn) or take fewer \
-             --idle-connections",
-            limit.maximum.unwrap_or_default()
-        )));
-    }
-    limit.current = Some(wanted);
-    setrlimit(Resource::Nofile, limit)
-        .map_err(|error| BenchError::io("raise the limit of open files")(error.into()))
 }

@@ -24,8 +24,8 @@ mod shards;
 
 pub use finding::{Bound, Finding, Percentile, Reading, Row, Unit};
 
+use crate::compare::place;
 use crate::contender::{Contender, Programs};
-use crate::cpu;
 use crate::error::BenchError;
 use crate::run::Load;
 use crate::workload::{FILL_BUCKETS, STREAM_DEFINITION};
@@ -51,6 +51,8 @@ pub struct Plan {
     pub open_loop_scale: f64,
     /// What to start.
     pub programs: Programs,
+    /// The core that servers are bound to, and the generator stays off; none: all share what there is.
+    pub server_core: Option<usize>,
 }
 
 /// Everything that was found.
@@ -89,7 +91,7 @@ impl Plan {
             load.key_bytes,
             self.rounds,
             load.duration,
-            if cpu::cores() >= 2 { "core 0, the generator elsewhere" } else { "the generator's core" },
+            place(self.server_core),
             self.programs.windrow_args.join(" "),
             self.programs.redis_args.join(" ")
         )

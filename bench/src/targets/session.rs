@@ -1,15 +1,17 @@
 //! Servers of a run of the targets: started on their core, filled, and measured in turns.
 
 use super::{Finding, Plan, Row};
-use crate::contender::{Contender, missing, server, server_core};
+use crate::contender::{Contender, SHARED_CORE, missing, server};
 use crate::control::Control;
 use crate::cpu;
 use crate::error::BenchError;
 use crate::measure::Summary;
 use crate::progress::say;
+use crate::report::counted;
 use crate::run::{self, Load, Server};
 use crate::server_process::ServerProcess;
 use crate::spread::Spread;
+use crate::turns::in_turns;
 use crate::workload::Mode;
 use std::time::Instant;
 
@@ -74,9 +76,10 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Takes the generator off the servers' core, if there is another.
     pub fn new(plan: &'a Plan) -> Result<Self, BenchError> {
-        let core = server_core();
-        if let Some(core) = core {
-            cpu::pin_away_from(core)?;
+        let core = plan.server_core;
+        match core {
+            Some(core) => cpu::pin_away_from(core)?,
+            None => say(SHARED_CORE),
         }
         Ok(Self { plan, findings: Vec::new(), complaints: Vec::new(), core, started: Instant::now() })
     }
@@ -133,13 +136,9 @@ impl<'a> Session<'a> {
         workload: &str,
         entrants: &[Entrant<'_>],
     ) -> Result<Vec<Vec<Summary>>, BenchError> {
-        let mut rounds: Vec<Vec<Summary>> = entrants.iter().map(|_| Vec::new()).collect();
-        for round in 0..self.plan.rounds {
-            for (entrant, rounds) in entrants.iter().zip(&mut rounds) {
-                rounds.push(self.measure(row, workload, round, entrant)?);
-            }
-        }
-        Ok(rounds)
+        in_turns(self.plan.rounds, entrants.len(), |round, at| {
+            self.measure(row, workload, round, &entrants[at])
+        })
     }
 
     /// One round of one entrant.
@@ -165,9 +164,18 @@ impl<'a> Session<'a> {
         if !summary.is_clean() {
             let first = summary.first_error.as_deref().unwrap_or("none");
             self.complaints.push(format!(
-                "{row} {workload} on {title}: {} replies, {} missing; the first: {first}",
-                summary.errors, summary.unfinished
+                "{row} {workload} on {title}: {}, {} missing; the first: {first}",
+                counted(summary.errors, "reply", "replies"),
+                summary.lost
             ));
+        }
+        if summary.overload.is_some() {
+            self.say(&format!(
+                "{row} {workload} on {title}: it did not keep up; latencies are at least these"
+            ));
+        }
+        if summary.unfinished > 0 && !run::settle(&entrant.member.server)? {
+            self.say(&format!("{title} is still busy with what it was asked"));
         }
         Ok(summary)
     }

@@ -115,8 +115,11 @@ fn a_comparison_starts_its_servers_and_stops_them() {
     ));
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
-    let apart = std::thread::available_parallelism().unwrap().get() >= 2;
-    assert_eq!(table.contains("servers on core 0, the generator elsewhere"), apart, "{table}");
+    let place = match &windrow_bench::cpu::allowed().unwrap()[..] {
+        [first, _, ..] => format!("servers on core {first}, the generator elsewhere"),
+        _ => "servers on the generator's core, the only one".to_owned(),
+    };
+    assert!(table.contains(&place), "{table}");
     assert_eq!(table.matches("| null |").count(), 4, "{table}");
     assert!(
         table.contains("| null /s | null /s | ratio |") && table.contains("| madd:8, pipeline 4 |"),
@@ -129,6 +132,30 @@ fn a_comparison_starts_its_servers_and_stops_them() {
         rounds.iter().map(|round| round["operations"].as_u64().unwrap()).collect::<Vec<_>>(),
         [1600, 1600]
     );
+}
+
+#[test]
+fn a_single_core_is_shared_and_that_is_said() {
+    // The last, so that it is not the first where there are several.
+    let core = *windrow_bench::cpu::allowed().unwrap().last().unwrap();
+    let line = "compare --contenders null,null -m events -P 1 --rounds 1 -c 1 -n 50";
+    let output = std::thread::spawn(move || {
+        windrow_bench::cpu::pin(core).unwrap();
+        windrow_bench(line)
+    });
+    let output = output.join().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let (table, said) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(table.contains("servers on the generator's core, the only one"), "{table}");
+    assert!(said.contains("there is only one core"), "{said}");
+}
+
+#[test]
+fn a_core_that_is_not_allowed_is_refused_with_those_that_are() {
+    let output = windrow_bench("run --core 999 -n 1");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("cannot be bound to core 999"), "{text}");
 }
 
 #[test]
@@ -269,10 +296,11 @@ fn servers_of_every_axis_of_a_sweep_run_on_the_servers_core() {
         "--contenders plain,plain --axes pipeline,entities --entities-max 10000 -m events --rounds 1 -c 1 -n 50 -e 100",
     );
     assert!(output.status.success(), "{output:?}");
-    let apart = std::thread::available_parallelism().unwrap().get() >= 2;
+    let allowed = windrow_bench::cpu::allowed().unwrap();
     let cores: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Cpus_allowed_list:")).collect();
     assert_eq!(cores.len(), 4, "two axes of two servers: {text}");
-    assert!(!apart || cores.iter().all(|core| core.trim() == "0"), "{text}");
+    let first = allowed[0].to_string();
+    assert!(allowed.len() < 2 || cores.iter().all(|core| core.trim() == first), "{text}");
 }
 
 #[test]

@@ -2,4 +2,10 @@
 
 mod accounting;
 mod binary;
+mod counting;
+mod many_connections;
 mod misbehaving;
+mod outside_the_clock;
+mod overload;
+mod results;
+mod turns;

@@ -25,6 +25,11 @@ pub struct Misbehaving {
 impl Misbehaving {
     /// Answers the n-th command of all connections (from 0) as `script` says.
     pub fn start(script: impl Fn(u64) -> Answer + Send + Sync + 'static) -> Self {
+        Self::reading(move |n, _| script(n))
+    }
+
+    /// The same, by the command's bytes as well.
+    pub fn reading(script: impl Fn(u64, &[u8]) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let commands = Arc::new(AtomicU64::new(0));
@@ -54,7 +59,7 @@ impl Misbehaving {
 
 fn serve(
     mut stream: TcpStream,
-    script: &dyn Fn(u64) -> Answer,
+    script: &dyn Fn(u64, &[u8]) -> Answer,
     turn: &Mutex<()>,
     commands: &AtomicU64,
     reads: &AtomicU64,
@@ -69,7 +74,7 @@ fn serve(
             }
             // One at a time, so that a stall stalls everybody.
             let _turn = turn.lock().unwrap();
-            match script(commands.fetch_add(1, Ordering::SeqCst)) {
+            match script(commands.fetch_add(1, Ordering::SeqCst), &command) {
                 Answer::Reply(reply) => stream.write_all(reply)?,
                 Answer::Stall(time) => {
                     thread::sleep(time);
@@ -88,7 +93,7 @@ fn serve(
 }
 
 /// Length of the command at the start of `bytes`, if it is whole.
-fn command_bytes(bytes: &[u8]) -> Option<usize> {
+pub fn command_bytes(bytes: &[u8]) -> Option<usize> {
     let header = |at: usize| {
         let rest = bytes.get(at..)?;
         let end = rest.windows(2).position(|pair| pair == b"\r\n")?;

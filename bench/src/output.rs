@@ -1,0 +1,190 @@
+//! Where results go: standard output, whose reader may be gone, and files, which are known to be writable before the load starts and
+//! take the place of older ones in one step.
+
+use crate::error::BenchError;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Prints on standard output.
+///
+/// # Errors
+///
+/// Nobody reads it any more ([`BenchError::ReaderGone`]), or it cannot be written.
+pub fn print(text: &str) -> Result<(), BenchError> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => BenchError::ReaderGone,
+        _ => BenchError::io("write to standard output")(error),
+    })
+}
+
+/// A file that results will be written to.
+#[derive(Debug)]
+pub struct OutFile {
+    /// As it was named.
+    named: PathBuf,
+    target: Target,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// A file, new or old, and what it is written to before it is whole.
+    File { path: PathBuf, unfinished: PathBuf },
+    /// A device or a pipe: there is nothing whose place could be taken.
+    Stream,
+}
+
+impl OutFile {
+    /// A file, if one is named.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutFile::check`].
+    pub fn check_named(path: Option<&Path>) -> Result<Option<Self>, BenchError> {
+        path.map(Self::check).transpose()
+    }
+
+    /// Sees to it that the file can be written; leaves it as it is.
+    ///
+    /// # Errors
+    ///
+    /// It cannot.
+    pub fn check(path: &Path) -> Result<Self, BenchError> {
+        Self::checked(path)
+            .map_err(BenchError::io(format!("results cannot be written to {}", path.display())))
+    }
+
+    fn checked(path: &Path) -> io::Result<Self> {
+        let named = path.to_path_buf();
+        let is_there = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() => {
+                OpenOptions::new().write(true).open(path)?;
+                return Ok(Self { named, target: Target::Stream });
+            }
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        // Where it is a link, what it leads to is replaced, and not the link.
+        let path = if is_there { fs::canonicalize(path)? } else { std::path::absolute(path)? };
+        if is_there {
+            OpenOptions::new().write(true).open(&path)?;
+        }
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy().into_owned();
+        let unfinished = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        // Nothing stays behind if this program is ended before there are results.
+        File::create(&unfinished)?;
+        fs::remove_file(&unfinished)?;
+        Ok(Self { named, target: Target::File { path, unfinished } })
+    }
+
+    /// Writes the whole file, or leaves the one that is there.
+    ///
+    /// # Errors
+    ///
+    /// It can no longer be written.
+    pub fn write(&self, text: &str) -> Result<(), BenchError> {
+        let written = match &self.target {
+            Target::Stream => OpenOptions::new()
+                .write(true)
+                .open(&self.named)
+                .and_then(|mut file| file.write_all(text.as_bytes())),
+            Target::File { path, unfinished } => fs::write(unfinished, text)
+                .and_then(|()| fs::rename(unfinished, path))
+                .inspect_err(|_| drop(fs::remove_file(unfinished))),
+        };
+        written.map_err(BenchError::io(format!("write {}", self.named.display())))
+    }
+
+    /// Its name, as it was given.
+    pub fn named(&self) -> &Path {
+        &self.named
+    }
+}
+
+/// Refuses files of which two are one.
+///
+/// # Errors
+///
+/// Two are.
+pub fn refuse_one_twice<'a>(files: impl IntoIterator<Item = &'a OutFile>) -> Result<(), BenchError> {
+    let mut taken: Vec<&Path> = Vec::new();
+    for file in files {
+        let Target::File { path, .. } = &file.target else { continue };
+        if taken.contains(&path.as_path()) {
+            return Err(BenchError::Settings(format!(
+                "{} is named for two kinds of results; name another file for one of them",
+                file.named.display()
+            )));
+        }
+        taken.push(path);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-{name}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_check_leaves_nothing_behind_and_harms_nothing() {
+        let folder = folder("check");
+        let old = folder.join("old.json");
+        fs::write(&old, "old").unwrap();
+        OutFile::check(&old).unwrap();
+        OutFile::check(&folder.join("new.json")).unwrap();
+        assert_eq!(fs::read_to_string(&old).unwrap(), "old");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn results_take_the_place_of_older_ones_in_one_step() {
+        let folder = folder("step");
+        let (path, link) = (folder.join("results.json"), folder.join("link"));
+        fs::write(&path, "the older ones").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for named in [&path, &link] {
+            // Whoever reads the file meanwhile reads the whole of what it was.
+            let mut reader = File::open(&path).unwrap();
+            let before = fs::read_to_string(&path).unwrap();
+            OutFile::check(named).unwrap().write(&format!("newer by {}", named.display())).unwrap();
+            let mut read = String::new();
+            reader.read_to_string(&mut read).unwrap();
+            assert_eq!(read, before);
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("newer by {}", named.display()));
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        OutFile::check(Path::new("/dev/null")).unwrap().write("results").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_by_its_name() {
+        let folder = folder("refused");
+        for path in [folder.clone(), folder.join("none/results.json"), PathBuf::from("/proc/results.json")] {
+            let error = OutFile::check(&path).unwrap_err().to_string();
+            assert!(error.contains(&path.display().to_string()), "{error}");
+        }
+        let (one, other) = (folder.join("a.csv"), folder.join("./a.csv"));
+        let files = [OutFile::check(&one).unwrap(), OutFile::check(&other).unwrap()];
+        assert!(refuse_one_twice(&files).is_err() && refuse_one_twice(&files[..1]).is_ok());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
