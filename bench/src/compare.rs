@@ -1,11 +1,12 @@
 //! The same workload on several servers in one run: rounds A B A B …, medians, ratios.
 
-use crate::contender::{Contender, Programs, SHARED_CORE, missing, server};
+use crate::contender::{Contender, Product, Programs, SHARED_CORE, identity, missing, server};
 use crate::cpu;
 use crate::error::BenchError;
 use crate::measure::{Latency, Summary};
 use crate::open_files;
 use crate::progress::say;
+use crate::report::counted;
 use crate::run::{self, Load, Server};
 use crate::server_process::ServerProcess;
 use crate::spread::{Spread, median};
@@ -38,21 +39,24 @@ impl Comparison {
     /// What was done, in a sentence for above the table.
     pub fn describe(&self) -> String {
         let load = &self.load;
-        format!(
-            "{} connections{}, {} entities {}{}, keys of {} bytes; medians of {} rounds of {:?} in turns; servers on \
-             {}; Windrow {}; Redis --save \"\" --appendonly no {}",
-            load.connections,
+        let (windrow, redis) = (self.programs.windrow_args.join(" "), self.programs.redis_args.join(" "));
+        let mut text = format!(
+            "{}{}, {}, {}{}, keys of {} bytes; medians of {} of {:?} in turns; servers on {}; Windrow {windrow}; Redis --save \"\" \
+             --appendonly no {redis}",
+            counted(load.connections as u64, "connection", "connections"),
             load.rate.map_or_else(String::new, |_| format!(", {}", load.pace())),
-            load.entities,
+            counted(load.entities, "entity", "entities"),
             load.distribution,
             if self.fill { ", all buckets full" } else { "" },
             load.key_bytes,
-            self.rounds,
+            counted(self.rounds as u64, "round", "rounds"),
             load.duration,
             place(self.server_core),
-            self.programs.windrow_args.join(" "),
-            self.programs.redis_args.join(" ")
-        )
+        );
+        if self.contenders.iter().any(|contender| contender.product() == Some(Product::Valkey)) {
+            text.push_str(&format!("; Valkey likewise {}", self.programs.valkey_args.join(" ")));
+        }
+        text.trim_end().to_owned()
     }
 }
 
@@ -150,6 +154,9 @@ pub(crate) fn start(comparison: &Comparison, connections_max: usize) -> Result<R
     for &contender in &comparison.contenders {
         let process = comparison.programs.start(contender, comparison.server_core, &[])?;
         let server = server(contender, &process);
+        if let Some(identity) = identity(contender, &server)? {
+            say(&format!("{}: {identity}", contender.title()));
+        }
         match missing(contender, &server)? {
             None => {
                 servers.push((contender, server));

@@ -30,7 +30,7 @@ fn core_apart(allowed: &[usize]) -> Option<usize> {
 
 /// What takes part, in the order of each round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Contender {
     /// Windrow.
     Windrow,
@@ -44,6 +44,14 @@ pub enum Contender {
     Ts,
     /// Redis SET for events, GET for reads: the least a Redis command costs.
     Plain,
+    /// Valkey with the sorted-set pattern.
+    ValkeyZset,
+    /// Valkey with a hash of buckets, kept by the client.
+    ValkeyHash,
+    /// Valkey with a hash of buckets, kept by functions in Lua.
+    ValkeyLua,
+    /// Valkey SET for events, GET for reads.
+    ValkeyPlain,
     /// The null responder given Windrow's commands: the most this machine allows.
     Null,
 }
@@ -58,6 +66,10 @@ impl Contender {
             Self::Lua => "Redis Lua hash",
             Self::Ts => "RedisTimeSeries",
             Self::Plain => "Redis SET/GET",
+            Self::ValkeyZset => "Valkey sorted set",
+            Self::ValkeyHash => "Valkey hash",
+            Self::ValkeyLua => "Valkey Lua hash",
+            Self::ValkeyPlain => "Valkey SET/GET",
             Self::Null => "null",
         }
     }
@@ -71,6 +83,10 @@ impl Contender {
             Self::Lua => "lua",
             Self::Ts => "ts",
             Self::Plain => "plain",
+            Self::ValkeyZset => "valkey-zset",
+            Self::ValkeyHash => "valkey-hash",
+            Self::ValkeyLua => "valkey-lua",
+            Self::ValkeyPlain => "valkey-plain",
             Self::Null => "null",
         }
     }
@@ -78,23 +94,52 @@ impl Contender {
     fn target(self) -> Target {
         match self {
             Self::Windrow => Target::Windrow,
-            Self::Zset | Self::Plain => Target::Redis,
-            Self::Hash => Target::Hash,
-            Self::Lua => Target::Lua,
+            Self::Zset | Self::Plain | Self::ValkeyZset | Self::ValkeyPlain => Target::Redis,
+            Self::Hash | Self::ValkeyHash => Target::Hash,
+            Self::Lua | Self::ValkeyLua => Target::Lua,
             Self::Ts => Target::Ts,
             Self::Null => Target::Null,
         }
     }
 
+    /// Which product it is, of those that take each other's commands.
+    pub fn product(self) -> Option<Product> {
+        match self {
+            Self::Zset | Self::Hash | Self::Lua | Self::Ts | Self::Plain => Some(Product::Redis),
+            Self::ValkeyZset | Self::ValkeyHash | Self::ValkeyLua | Self::ValkeyPlain => {
+                Some(Product::Valkey)
+            }
+            Self::Windrow | Self::Null => None,
+        }
+    }
+
     /// The contender's form of a mode; `None` if it has none.
     pub fn mode(self, mode: Mode) -> Option<Mode> {
-        match (self, mode) {
-            (Self::Plain, Mode::Events | Mode::Set) => Some(Mode::Set),
-            (Self::Plain, Mode::Pipelined(rows) | Mode::PipelinedSet(rows)) => Some(Mode::PipelinedSet(rows)),
-            (Self::Plain, Mode::Reads | Mode::Get) => Some(Mode::Get),
-            (Self::Plain, _) | (_, Mode::Set | Mode::PipelinedSet(_) | Mode::Get) => None,
-            (_, mode) => Some(mode),
+        let is_plain = matches!(self, Self::Plain | Self::ValkeyPlain);
+        match mode {
+            Mode::Events | Mode::Set if is_plain => Some(Mode::Set),
+            Mode::Pipelined(rows) | Mode::PipelinedSet(rows) if is_plain => Some(Mode::PipelinedSet(rows)),
+            Mode::Reads | Mode::Get if is_plain => Some(Mode::Get),
+            Mode::Set | Mode::PipelinedSet(_) | Mode::Get => None,
+            mode => (!is_plain).then_some(mode),
         }
+    }
+}
+
+/// Servers that take Redis's commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Product {
+    Redis,
+    Valkey,
+}
+
+impl Product {
+    /// What a server says it is in INFO, with its version; Valkey says that it is like some Redis, too.
+    fn of_info(info: &str) -> Option<(Self, &str)> {
+        let version = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let valkey = version("valkey_version:").map(|version| (Self::Valkey, version));
+        valkey.or_else(|| Some((Self::Redis, version("redis_version:")?)))
     }
 }
 
@@ -109,6 +154,10 @@ pub struct Programs {
     pub redis_bin: PathBuf,
     /// Its further arguments.
     pub redis_args: Vec<String>,
+    /// The Valkey binary.
+    pub valkey_bin: PathBuf,
+    /// Its further arguments.
+    pub valkey_args: Vec<String>,
 }
 
 impl Programs {
@@ -133,18 +182,22 @@ impl Programs {
                 args.extend(self.windrow_args.iter().chain(more).cloned());
                 args
             }),
-            Contender::Zset | Contender::Hash | Contender::Lua | Contender::Ts | Contender::Plain => {
-                ServerProcess::start(name, &self.redis_bin, core, |port, directory| {
-                    let mut args = words(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-                    args.extend(words(&["--appendonly", "no", "--dir", &directory.to_string_lossy()]));
-                    args.extend(self.redis_args.iter().cloned());
-                    args
-                })
-            }
             Contender::Null => {
                 let this = std::env::current_exe().map_err(BenchError::io("find this program"))?;
                 ServerProcess::start(name, &this, core, |port, _| {
                     words(&["null", "--listen", &format!("127.0.0.1:{port}")])
+                })
+            }
+            peer => {
+                let (program, more) = match peer.product() {
+                    Some(Product::Valkey) => (&self.valkey_bin, &self.valkey_args),
+                    _ => (&self.redis_bin, &self.redis_args),
+                };
+                ServerProcess::start(name, program, core, |port, directory| {
+                    let mut args = words(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+                    args.extend(words(&["--appendonly", "no", "--dir", &directory.to_string_lossy()]));
+                    args.extend(more.iter().cloned());
+                    args
                 })
             }
         }
@@ -159,6 +212,25 @@ pub fn server(contender: Contender, process: &ServerProcess) -> Server {
         greeting: Greeting::default(),
         pid: Some(process.pid()),
     }
+}
+
+/// Which product and version a server says it is, for people; none: it does not say.
+///
+/// # Errors
+///
+/// It is another product than its contender's name says: figures would stand in the wrong line.
+pub fn identity(contender: Contender, server: &Server) -> Result<Option<String>, BenchError> {
+    let Some(expected) = contender.product() else { return Ok(None) };
+    let info = Control::connect(&server.addr, &server.greeting)?.command(&["INFO", "server"])?;
+    let Some((found, version)) = Product::of_info(&info) else { return Ok(None) };
+    if found != expected {
+        return Err(BenchError::Settings(format!(
+            "{} is to be measured on {expected:?}, and the server is {found:?} {version}; Redis is named with --redis-bin, Valkey \
+             with --valkey-bin, and its contenders are valkey-zset, valkey-hash, valkey-lua and valkey-plain",
+            contender.title()
+        )));
+    }
+    Ok(Some(format!("{found:?} {version}")))
 }
 
 /// Why a contender cannot take part on this server, if it cannot.
@@ -179,6 +251,7 @@ pub fn missing(contender: Contender, server: &Server) -> Result<Option<String>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
 
     #[test]
     fn servers_have_the_first_core_that_is_allowed_if_there_is_another() {
@@ -195,10 +268,30 @@ mod tests {
     }
 
     #[test]
+    fn a_server_says_which_product_it_is() {
+        let redis = "$99\r\n# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n";
+        let valkey =
+            "$99\r\n# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n";
+        assert_eq!(Product::of_info(redis), Some((Product::Redis, "7.0.15")));
+        assert_eq!(Product::of_info(valkey), Some((Product::Valkey, "8.1.1")));
+        assert_eq!(Product::of_info("+OK\r\n"), None);
+    }
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for contender in Contender::value_variants() {
+            assert_eq!(contender.to_possible_value().unwrap().get_name(), contender.name());
+        }
+    }
+
+    #[test]
     fn who_has_no_form_of_a_mode_is_left_out() {
         assert_eq!(Contender::Plain.mode(Mode::Events), Some(Mode::Set));
         assert_eq!(Contender::Plain.mode(Mode::Pipelined(8)), Some(Mode::PipelinedSet(8)));
+        assert_eq!(Contender::ValkeyPlain.mode(Mode::Reads), Some(Mode::Get));
+        assert_eq!(Contender::ValkeyZset.mode(Mode::Madd(64)), Some(Mode::Madd(64)));
         assert_eq!(Contender::Plain.mode(Mode::Madd(64)), None);
+        assert_eq!(Contender::Plain.mode(Mode::Mixed(0.5)), None);
         assert_eq!(Contender::Windrow.mode(Mode::Set), None);
     }
 }

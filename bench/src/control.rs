@@ -1,7 +1,7 @@
 //! A blocking connection for the few commands around a run: create the stream, wait for the server.
 
 use crate::error::BenchError;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use windrow_client::scan::ReplyScanner;
@@ -36,7 +36,17 @@ impl Control {
     ///
     /// Nobody listens, or the greeting is refused.
     pub fn connect(addr: &str, greeting: &Greeting) -> Result<Self, BenchError> {
-        let stream = TcpStream::connect(addr).map_err(BenchError::io(format!("connect to {addr}")))?;
+        let stream = TcpStream::connect(addr).map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::ConnectionRefused => " (does a server run there? --addr names another)",
+                ErrorKind::InvalidInput => " (an address is host:port, such as 127.0.0.1:7379)",
+                ErrorKind::AddrNotAvailable => {
+                    " (the system has no port left for it; see ip_local_port_range)"
+                }
+                _ => "",
+            };
+            BenchError::io(format!("connect to {addr}{hint}"))(error)
+        })?;
         stream.set_nodelay(true).map_err(BenchError::io("set TCP_NODELAY"))?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(BenchError::io("set a timeout"))?;
         let mut control = Self { stream };

@@ -14,7 +14,8 @@ use std::path::Path;
 /// There is no such process, or its `/proc` entry reads unlike proc(5).
 pub fn process_use(pid: u32) -> Result<ProcessUse, BenchError> {
     let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).map_err(BenchError::io(format!("read {path}")))?;
+    let stat = fs::read_to_string(&path)
+        .map_err(BenchError::io(format!("look at process {pid}, if there is one ({path})")))?;
     parse_stat(&stat, clock_ticks_per_second(), page_size() as u64)
         .ok_or_else(|| BenchError::Server(format!("{path} is not in the form of proc(5): {stat:?}")))
 }

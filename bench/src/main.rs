@@ -11,6 +11,7 @@ use windrow_bench::error::BenchError;
 use windrow_bench::null::NullResponder;
 use windrow_bench::output::{self, OutFile, print};
 use windrow_bench::progress::say;
+use windrow_bench::report::counted;
 use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
 use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, sweep, targets};
@@ -87,15 +88,18 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
     run::prepare(&server)?;
     if fill {
         let filled = run::fill(&server, mode, &load, FILL_BUCKETS)?;
-        print(&report::summary(&format!("fill {} entities of {}", load.entities, server.addr), &filled))?;
+        print(&report::summary(
+            &format!("fill of {} on {}", counted(load.entities, "entity", "entities"), server.addr),
+            &filled,
+        ))?;
     }
     let summary = run::measure(&server, mode, &load)?;
     let title = format!(
-        "{mode} on {}: {} connections, {}, {} entities {}",
+        "{mode} on {}: {}, {}, {}, {}",
         server.addr,
-        load.connections,
+        counted(load.connections as u64, "connection", "connections"),
         load.pace(),
-        load.entities,
+        counted(load.entities, "entity", "entities"),
         load.distribution
     );
     write_json(json.as_ref(), &summary)?;

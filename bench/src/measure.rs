@@ -168,10 +168,11 @@ pub struct Overload {
     pub outstanding: u64,
 }
 
-/// A backlog that grew by no more than this part of what was asked for, or by so few requests, is no overload: some are always under
-/// way when the measured time ends.
+/// A backlog that grew by no more than this part of what was asked for, or by what is asked for in so short a time, or by so few
+/// requests, is no overload: some are always under way when the measured time ends, and it may end in a short stall.
 const BEHIND_PART: f64 = 0.01;
-const BEHIND_MIN: u64 = 10;
+const BEHIND_S: f64 = 0.2;
+const BEHIND_MIN: f64 = 10.0;
 
 impl Overload {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -182,7 +183,8 @@ impl Overload {
         }
         let growth = |kind: &KindMeasured| kind.latency.len().saturating_sub(kind.requests);
         let is_behind = |kind: &KindMeasured| {
-            growth(kind) > BEHIND_MIN && growth(kind) as f64 > BEHIND_PART * kind.latency.len() as f64
+            let least = kind.latency.len() as f64 * BEHIND_PART.max(BEHIND_S / seconds);
+            growth(kind) as f64 > least.max(BEHIND_MIN)
         };
         let outstanding = measured.unfinished;
         let mut behind: Vec<_> = kinds.iter().filter(|(kind, _)| is_behind(kind)).collect();
@@ -392,6 +394,8 @@ mod tests {
         // What is under way when the time ends is none, nor is it in a closed loop, however much it is.
         assert_eq!(summary(true, 20_000, 19_900, 0).overload, None);
         assert_eq!(summary(true, 50, 45, 0).overload, None);
+        // 150 ms of what is asked for, after two seconds: the end of the time fell into a stall.
+        assert_eq!(summary(true, 20_000, 18_500, 0).overload, None);
         assert_eq!(summary(true, 50, 50, 1).overload.map(|overload| overload.outstanding), Some(1));
         assert_eq!(summary(false, 20_000, 15_000, 0).overload, None);
         let silent = Measured { is_open: true, unfinished: 9, lost: 9, ..Measured::new(1) };

@@ -135,11 +135,12 @@ impl Peer {
                 Err(error) => return Err(error),
             };
             let commands = self.counter.count(&buffer[..count]).ok_or(io::ErrorKind::InvalidData)?;
-            if !service.is_zero() {
-                std::thread::sleep(service.saturating_mul(u32::try_from(commands).unwrap_or(u32::MAX)));
-            }
             for _ in 0..commands {
                 self.out.extend_from_slice(b"+OK\r\n");
+                if !service.is_zero() {
+                    std::thread::sleep(service);
+                    self.flush()?;
+                }
             }
             self.flush()?;
             // A short read has emptied the socket: the kernel reports what comes after it.

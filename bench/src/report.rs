@@ -1,7 +1,7 @@
 //! Results as text: for a terminal, and as a table for a README.
 
 use crate::compare::{ContenderResult, Line};
-use crate::measure::{Latency, Overload, Summary};
+use crate::measure::{Figures, Latency, Overload, Summary};
 use crate::replies::Outcomes;
 use crate::spread::Spread;
 use std::fmt::Write;
@@ -42,21 +42,23 @@ pub fn summary(title: &str, summary: &Summary) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{title}");
-    let rate = grouped(summary.total.rate_per_s);
-    let _ = writeln!(text, "  rate        {rate} /s over {:.2} s", summary.seconds);
+    let rate = rates(&summary.total, summary.seconds);
+    let _ = writeln!(text, "  rate        {rate}, over {}", time(summary.seconds * 1e6));
     if let Some(server) = summary.server {
         let busy = server.cpu_s / summary.seconds * 100.0;
-        let per_cpu_s = summary.rate_per_cpu_s.map(|rate| format!(", {} per CPU-second", grouped(rate)));
+        let per_cpu_s =
+            summary.rate_per_cpu_s.map(|rate| format!(", {} operations per CPU-second", grouped(rate)));
         let _ = writeln!(text, "  server      {busy:.0} % of a core{}", per_cpu_s.unwrap_or_default());
-        let _ = writeln!(text, "  memory      {} MiB", grouped(server.rss_bytes as f64 / 1_048_576.0));
+        let _ =
+            writeln!(text, "  memory      {} MiB resident", grouped(server.rss_bytes as f64 / 1_048_576.0));
     }
     let own = summary.generator.cpu_s / summary.seconds * 100.0;
     let _ = writeln!(text, "  generator   {own:.0} % of a core");
     let at_least = if summary.overload.is_some() { "≥ " } else { "" };
     let _ = writeln!(text, "  latency     {}", percentiles(&summary.total.latency, at_least));
     for (name, figures) in &summary.kinds {
-        let rate = grouped(figures.rate_per_s);
-        let _ = writeln!(text, "  {name:<11} {rate} /s, latency {}", percentiles(&figures.latency, at_least));
+        let rate = rates(figures, summary.seconds);
+        let _ = writeln!(text, "  {name:<11} {rate}, latency {}", percentiles(&figures.latency, at_least));
     }
     if let Some(outcomes) = &summary.outcomes {
         let Outcomes { ok, clamped, skewed, duplicate, late } = *outcomes;
@@ -69,7 +71,8 @@ pub fn summary(title: &str, summary: &Summary) -> String {
         let _ = writeln!(text, "  a reply     {sample:?}");
     }
     if let Some(overload) = &summary.overload {
-        let _ = writeln!(text, "  OVERLOADED  {}", overload_in_words(overload));
+        let _ =
+            writeln!(text, "  OVERLOADED  {}: {}", overload.kinds.join(", "), overload_in_words(overload));
     }
     if !summary.is_clean() {
         let wrong = counted(summary.errors, "reply", "replies");
@@ -81,14 +84,24 @@ pub fn summary(title: &str, summary: &Summary) -> String {
     text
 }
 
+/// Operations, and the requests that they came in where these are fewer.
+fn rates(figures: &Figures, seconds: f64) -> String {
+    let operations = format!("{} operations/s", grouped(figures.rate_per_s));
+    if figures.operations == figures.requests {
+        return operations;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let requests_per_s = figures.requests as f64 / seconds;
+    format!("{operations} in {} requests/s", grouped(requests_per_s))
+}
+
 fn overload_in_words(overload: &Overload) -> String {
-    let Overload { kinds, asked_per_s, reached_per_s, behind, outstanding } = overload;
+    let Overload { kinds: _, asked_per_s, reached_per_s, behind, outstanding } = overload;
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let [behind, outstanding] = [*behind as f64, *outstanding as f64].map(grouped);
     format!(
-        "{}: {} of {} requests/s answered; {behind} more were outstanding at the end than at the start, {outstanding} still when \
+        "{} of {} requests/s answered; {behind} more were outstanding at the end than at the start, {outstanding} still when \
          the wait for replies (drain) ended; latencies are at least those shown",
-        kinds.join(", "),
         grouped(*reached_per_s),
         grouped(*asked_per_s),
     )
@@ -193,14 +206,13 @@ fn at_least(result: &ContenderResult) -> &'static str {
 /// Who did not keep up with the rate asked for, a line for each round of it; empty if everybody did.
 pub fn overloads(lines: &[Line]) -> String {
     let mut text = String::new();
-    for (line, result) in lines.iter().flat_map(|line| line.results.iter().map(move |result| (line, result)))
-    {
+    for result in lines.iter().flat_map(|line| &line.results) {
         for (at, round) in result.rounds.iter().enumerate() {
             let Some(overload) = &round.overload else { continue };
             let _ = writeln!(
                 text,
                 "OVERLOADED: {} on {}, round {} of {}: {}",
-                line.mode,
+                overload.kinds.join(", "),
                 result.contender.title(),
                 at + 1,
                 result.rounds.len(),
@@ -208,7 +220,7 @@ pub fn overloads(lines: &[Line]) -> String {
             );
         }
     }
-    text
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// What was wrong in a comparison, for people; empty if nothing was.

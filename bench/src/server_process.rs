@@ -5,6 +5,7 @@ use crate::cpu;
 use crate::error::BenchError;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -96,7 +97,14 @@ impl Launch {
             None => command.spawn().map_err(BenchError::io("start")),
         };
         let child = spawned.map_err(|error| {
-            BenchError::Server(format!("cannot start {}: {error}", self.program.display()))
+            let program = self.program.display();
+            BenchError::Server(match error {
+                BenchError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => format!(
+                    "cannot start {program}: there is no such program, here or on the PATH; name it with --windrow-bin, --redis-bin or \
+                     --valkey-bin, or leave those that need it out of --contenders"
+                ),
+                error => format!("cannot start {program}: {error}"),
+            })
         })?;
         live.push((child.id(), directory.to_path_buf()));
         Ok(child)

@@ -13,7 +13,7 @@ use std::ops::Range;
 const SIZE: (u32, u32) = (620, 380);
 
 /// Colours that those who do not see red and green as others do can tell apart (Okabe and Ito, 2008).
-const COLOURS: [RGBColor; 7] = [
+const COLOURS: [RGBColor; 11] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -21,6 +21,11 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
     RGBColor(90, 90, 90),
+    // Valkey's: those of the like Redis, darker.
+    RGBColor(128, 56, 0),
+    RGBColor(0, 90, 66),
+    RGBColor(120, 64, 94),
+    RGBColor(138, 95, 0),
 ];
 
 /// A line: its name, its colour's number, its points.

@@ -153,7 +153,7 @@ fn plots(axis: Axis, points: &[&Point]) -> Result<Vec<Plot>, BenchError> {
 
 /// A line for each contender; one contender has one colour in all plots.
 fn series(points: &[&Point], of: impl Fn(&Point) -> Vec<(f64, f64)>) -> Vec<Series> {
-    const ORDER: [Contender; 7] = [
+    const ORDER: [Contender; 11] = [
         Contender::Windrow,
         Contender::Zset,
         Contender::Hash,
@@ -161,6 +161,10 @@ fn series(points: &[&Point], of: impl Fn(&Point) -> Vec<(f64, f64)>) -> Vec<Seri
         Contender::Ts,
         Contender::Plain,
         Contender::Null,
+        Contender::ValkeyZset,
+        Contender::ValkeyHash,
+        Contender::ValkeyLua,
+        Contender::ValkeyPlain,
     ];
     ORDER
         .iter()

@@ -1,7 +1,7 @@
 //! Servers of a run of the targets: started on their core, filled, and measured in turns.
 
 use super::{Finding, Plan, Row};
-use crate::contender::{Contender, SHARED_CORE, missing, server};
+use crate::contender::{Contender, SHARED_CORE, identity, missing, server};
 use crate::control::Control;
 use crate::cpu;
 use crate::error::BenchError;
@@ -95,6 +95,9 @@ impl<'a> Session<'a> {
         let more: Vec<String> = more.iter().map(|&arg| arg.to_owned()).collect();
         let process = self.plan.programs.start(contender, self.core, &more)?;
         let server = server(contender, &process);
+        if let Some(identity) = identity(contender, &server)? {
+            self.say(&format!("{}: {identity}", contender.title()));
+        }
         if let Some(why) = missing(contender, &server)? {
             self.say(&format!("{} is left out: {why}", contender.title()));
             return Ok(Err(why));

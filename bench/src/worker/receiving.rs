@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::sync::atomic::Ordering;
 
 /// A server that was silent for no longer than this when the wait for it ended was still at work.
-const WORKING_SILENCE_NS_MIN: u64 = 100_000_000;
+const WORKING_SILENCE_NS_MIN: u64 = 500_000_000;
 
 impl Worker<'_> {
     /// Reads what has come on a connection.

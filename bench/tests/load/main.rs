@@ -7,5 +7,6 @@ mod many_connections;
 mod misbehaving;
 mod outside_the_clock;
 mod overload;
+mod peers;
 mod results;
 mod turns;
