@@ -41,7 +41,7 @@ impl Comparison {
         let load = &self.load;
         let (windrow, redis) = (self.programs.windrow_args.join(" "), self.programs.redis_args.join(" "));
         let mut text = format!(
-            "{}{}, {}, {}{}, keys of {} bytes; medians of {} of {:?} in turns; servers on {}; Windrow {windrow}; Redis --save \"\" \
+            "{}{}, {}, {}{}, keys of {} bytes; medians of {} of {} in turns; servers on {}; Windrow {windrow}; Redis --save \"\" \
              --appendonly no {redis}",
             counted(load.connections as u64, "connection", "connections"),
             load.rate.map_or_else(String::new, |_| format!(", {}", load.pace())),
@@ -50,7 +50,10 @@ impl Comparison {
             if self.fill { ", all buckets full" } else { "" },
             load.key_bytes,
             counted(self.rounds as u64, "round", "rounds"),
-            load.duration,
+            load.requests.map_or_else(
+                || format!("{:?}", load.duration),
+                |requests| counted(requests, "request", "requests")
+            ),
             place(self.server_core),
         );
         if self.contenders.iter().any(|contender| contender.product() == Some(Product::Valkey)) {

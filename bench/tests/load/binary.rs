@@ -120,6 +120,10 @@ fn a_comparison_starts_its_servers_and_stops_them() {
         _ => "servers on the generator's core, the only one".to_owned(),
     };
     assert!(table.contains(&place), "{table}");
+    assert!(
+        table.contains("2 connections") && table.contains("medians of 2 rounds of 200 requests"),
+        "{table}"
+    );
     assert_eq!(table.matches("| null |").count(), 4, "{table}");
     assert!(
         table.contains("| null /s | null /s | ratio |") && table.contains("| madd:8, pipeline 4 |"),
