@@ -238,7 +238,7 @@ impl Shard {
             return false;
         }
         self.remove_counted(id, place);
-        self.stats.entry(id).or_default().evicted += 1;
+        self.stats.of(id).evicted += 1;
         self.eviction.evicted += 1;
         true
     }

@@ -362,7 +362,7 @@ impl<'a> Op<'a> {
     ///
     /// # Errors
     /// When the bytes are not exactly one operation.
-    #[inline]
+    #[inline(always)]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, OpError> {
         let head = head(bytes)?;
         if head >> 8 & ((1 << LENGTH_BITS) - 1) != bytes.len() as u32 {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
 use windrow_window::body::{self, Event, Fit, Growth, Placements};
 use windrow_window::definition::FIELDS_MAX;
@@ -17,7 +16,7 @@ use crate::planted::{Mistake, is_planted};
 use crate::reader::ShardReader;
 use crate::record::{Body, BodyMut, HashKey};
 use crate::state::{Covered, Seen};
-use crate::stats::{StreamStats, StreamUsage};
+use crate::stats::{StatsTable, StreamStats, StreamUsage};
 
 /// What a shard is made with.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +86,7 @@ pub struct Shard {
     pub(crate) store: Store,
     pub(crate) hash_key: HashKey,
     pub(crate) maxmemory_bytes: usize,
-    pub(crate) stats: HashMap<StreamId, StreamStats>,
+    pub(crate) stats: StatsTable,
     /// Where an operation's values are read into; taken while one is applied.
     values: Option<Box<[u64; FIELDS_MAX]>>,
     /// Where the event that is applied goes; kept to be used again.
@@ -180,7 +179,7 @@ impl Shard {
             store,
             hash_key: config.hash_key,
             maxmemory_bytes: 0,
-            stats: HashMap::new(),
+            stats: StatsTable::default(),
             values: None,
             placements: Placements::default(),
             started_anew: false,
@@ -328,7 +327,7 @@ impl Shard {
     /// Takes note of the clock that an operation says which is in this shard's log.
     pub(crate) fn note_clock(&mut self, stream: &Stream, clock_ms: i64) {
         if stream.layout.clock == ClockMode::Event {
-            let stats = self.stats.entry(stream.id).or_default();
+            let stats = self.stats.of(stream.id);
             stats.clock_ms = stats.clock_ms.max(Some(clock_ms));
         }
     }
@@ -356,13 +355,13 @@ impl Shard {
         if self.store.record(place).position() < position || is_planted(Mistake::AppliedPositionIgnored) {
             self.remove_counted(stream.id, place);
             let is_counted = remove.is_asked || self.covered(stream.id, remove.entity, position).is_counted;
-            self.stats.entry(stream.id).or_default().evicted += u64::from(!is_counted);
+            self.stats.of(stream.id).evicted += u64::from(!is_counted);
         }
     }
 
     /// Removes a record of a stream that exists.
     pub(crate) fn remove_counted(&mut self, stream: StreamId, place: Handle) {
-        let stats = self.stats.entry(stream).or_default();
+        let stats = self.stats.of(stream);
         stats.entities -= 1;
         stats.bytes -= self.store.record(place).slot_bytes() as u64;
         self.store.remove(place);
@@ -392,7 +391,7 @@ impl Shard {
                     edit.set_position(position);
                 })?;
                 let bytes = self.store.record(made).slot_bytes() as u64;
-                let stats = self.stats.entry(stream.id).or_default();
+                let stats = self.stats.of(stream.id);
                 stats.entities += 1;
                 stats.bytes += bytes;
             }
@@ -427,7 +426,7 @@ impl Shard {
             return outcome;
         }
         if op.judged == Judged::Skewed {
-            self.stats.entry(stream.id).or_default().skewed += 1;
+            self.stats.of(stream.id).skewed += 1;
             return Outcome::Skewed;
         }
         let key = Key { hash: hint.hash, stream: stream.id.0, entity: op.entity };
@@ -483,7 +482,7 @@ impl Shard {
         let place = match (fit, place) {
             (Some(Fit::Ready), Some(place)) => place,
             (Some(Fit::Late), _) => {
-                self.stats.entry(stream.id).or_default().late += 1;
+                self.stats.of(stream.id).late += 1;
                 return Outcome::Late;
             }
             (_, place) => match self.make_place(stream, &key, place, dead, event) {
@@ -509,7 +508,7 @@ impl Shard {
         let clamped = op.judged == Judged::Clamped;
         stream.note_counted(op.ts);
         if !covered.is_counted {
-            let stats = self.stats.entry(stream.id).or_default();
+            let stats = self.stats.of(stream.id);
             stats.counted(op.ts, clamped);
             if stream.layout.clock == ClockMode::Event {
                 stats.clock_ms = stats.clock_ms.max(Some(op.clock_ms));
@@ -552,7 +551,7 @@ impl Shard {
             upgrade.copy(&Body(old), &mut BodyMut(new), &target);
         })?;
         let after_bytes = self.store.record(upgraded).slot_bytes();
-        let stats = self.stats.entry(stream.id).or_default();
+        let stats = self.stats.of(stream.id);
         stats.bytes = stats.bytes + after_bytes as u64 - before_bytes as u64;
         Ok(upgraded)
     }
@@ -585,7 +584,7 @@ impl Shard {
         let starts_anew = place.is_none() || dead;
         let (place, fitted) = self.place(stream, key, place, made_as, dead, event);
         let after_bytes = bytes_of(&self.store, place);
-        let stats = self.stats.entry(stream.id).or_default();
+        let stats = self.stats.of(stream.id);
         stats.entities += u64::from(before_bytes == 0 && after_bytes > 0);
         stats.bytes = stats.bytes + after_bytes - before_bytes;
         if starts_anew
@@ -736,23 +735,25 @@ impl Shard {
 
     /// Forgets the counters of streams that are gone.
     pub fn adopt(&mut self, catalogue: &Catalogue) {
-        self.stats.retain(|id, _| catalogue.by_id(*id).is_some());
+        self.stats.retain(|id| catalogue.by_id(id).is_some());
     }
 
     /// Counts an event that was refused for its form.
     pub fn count_error(&mut self, stream: StreamId) {
-        self.stats.entry(stream).or_default().errors += 1;
+        self.stats.of(stream).errors += 1;
     }
 
     /// Entities of the streams that exist.
     pub fn entities(&self) -> u64 {
-        self.stats.values().map(|stats| stats.entities).sum()
+        self.stats.iter().map(|(_, stats)| stats.entities).sum()
     }
 
     /// A stream's counters on this shard.
     pub fn stream_stats(&self, stream: StreamId) -> StreamStats {
-        let stats = self.stats.get(&stream).cloned().unwrap_or_default();
-        StreamStats { dedup: self.dedup.stream_usage(stream), ..stats }
+        let mut stats = self.stats.get(stream).cloned().unwrap_or_default();
+        stats.settle();
+        stats.dedup = self.dedup.stream_usage(stream);
+        stats
     }
 
     /// How the shard's memory is used.
@@ -763,7 +764,7 @@ impl Shard {
     /// Entities and bytes of every stream that has any.
     pub fn stream_usage(&self) -> impl Iterator<Item = StreamUsage> {
         self.stats.iter().map(|(stream, stats)| StreamUsage {
-            stream: *stream,
+            stream,
             entities: stats.entities,
             bytes: stats.bytes,
         })

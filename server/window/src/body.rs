@@ -289,8 +289,8 @@ fn add_lifetime<W: WordsMut + ?Sized>(lifetime: &Columns, words: &mut W, event: 
 pub fn touched<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64, mut touch: impl FnMut(usize)) {
     for ring in rings(layout, words) {
         let slot = ring.probable_slot(bucket_of(ts, ring.tier().width_ms));
-        for column in 0..ring.shape.bits.len() {
-            touch(ring.column_base(column) + column::word_of(ring.shape.bits[column], slot));
+        for (&offset, &bits) in ring.shape.offsets.iter().zip(&*ring.shape.bits) {
+            touch(ring.base + offset as usize + column::word_of(bits, slot));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Evaluating aggregates over the buckets of a window.
 
-use crate::aggregate::{Aggregate, FieldId, Spread};
+use crate::aggregate::{Aggregate, FieldId, Length, Spread};
 use crate::body::{self, Ring};
 use crate::column::{self, Partial};
 use crate::definition::FieldType;
@@ -21,6 +21,34 @@ pub struct Rows {
     /// Starts and values of the buckets of a range.
     pub pairs: Vec<(i64, Value)>,
     pub(crate) scratch: Scratch,
+    /// The window that was resolved last: one command's rows, and mostly one tick's commands, have the same.
+    resolved: Option<Resolved>,
+}
+
+/// A window, and what it was resolved from.
+#[derive(Debug)]
+struct Resolved {
+    time: ReadTime,
+    width_ms: i64,
+    length: Length,
+    window: Window,
+}
+
+impl Resolved {
+    /// The window of a feature at a time; `None` for `all`. Two divisions for each edge of a window are saved where it is the last one.
+    #[inline]
+    fn window(last: &mut Option<Self>, time: ReadTime, layout: &Layout, feature: &Feature) -> Option<Window> {
+        let width_ms = layout.tiers[feature.tier?].width_ms;
+        if let Some(last) = last
+            && (last.width_ms, last.length) == (width_ms, feature.length)
+            && last.time == time
+        {
+            return Some(Window { tier: feature.tier?, ..last.window });
+        }
+        let window = time.window(layout, feature)?;
+        *last = Some(Self { time, width_ms, length: feature.length, window });
+        Some(window)
+    }
 }
 
 impl Rows {
@@ -43,14 +71,14 @@ pub fn evaluate<W: Words + ?Sized>(
     let live = body.filter(|words| is_live(layout, *words, time.clock));
     // Features of one window mostly stand together.
     let mut last: Option<(&Feature, Window, Buckets<'_, W>)> = None;
-    let Rows { values, scratch, .. } = out;
+    let Rows { values, scratch, resolved, .. } = out;
     values.extend(features.iter().map(|feature| {
         if let Some((of, window, buckets)) = &last
             && (of.tier, of.length) == (feature.tier, feature.length)
         {
             return buckets.value(feature.aggregate, window.length_ms, window.t, scratch);
         }
-        match (time.window(layout, feature), live) {
+        match (Resolved::window(resolved, time, layout, feature), live) {
             (None, _) if !time.present => Value::Null,
             (_, None) => empty(layout, feature.aggregate),
             (None, Some(words)) => Lifetime { layout, words, aggregate: feature.aggregate }.value(
@@ -190,6 +218,12 @@ trait Merged {
             }),
         }
     }
+}
+
+/// The lanes from `first` on, and then those before it: word by word, where a rotation in place would copy bytes that were just written.
+#[inline]
+fn turned(lanes: [f64; LANES], first: usize) -> [f64; LANES] {
+    std::array::from_fn(|lane| lanes[(lane + first) % LANES])
 }
 
 /// Adds what a cell refers to.
@@ -360,11 +394,14 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
         let lane_of = |slot| self.ring.bucket_in(self.words, slot) as usize % LANES;
         let mut lanes = [0.0; LANES];
         for (from, to) in self.runs {
+            if from == to {
+                continue;
+            }
             if self.ring.shape.dense {
                 let first = lane_of(from);
-                lanes.rotate_left(first);
+                lanes = turned(lanes, first);
                 lanes = self.words.fold_lanes(base + from..base + to, lanes, add);
-                lanes.rotate_right(first);
+                lanes = turned(lanes, LANES - first);
             } else {
                 for slot in from..to {
                     let lane = &mut lanes[lane_of(slot)];

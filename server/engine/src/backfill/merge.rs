@@ -139,7 +139,7 @@ impl Shard {
             Err(error) => return Ok(Err(error)),
         };
         let after_bytes = self.store.record(place).slot_bytes();
-        let stats = self.stats.entry(stream.id).or_default();
+        let stats = self.stats.of(stream.id);
         stats.entities += u64::from(before_bytes == 0);
         stats.bytes = stats.bytes + after_bytes as u64 - before_bytes as u64;
         if !is_altered {

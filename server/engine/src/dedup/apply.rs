@@ -50,7 +50,7 @@ impl Shard {
             Turn::Now => return None,
         };
         if outcome == Outcome::Duplicate {
-            self.stats.entry(stream.id).or_default().duplicate += 1;
+            self.stats.of(stream.id).duplicate += 1;
         }
         Some(outcome)
     }
@@ -124,7 +124,7 @@ impl Shard {
             && op.ts == op.clock_ms
             && self
                 .stats
-                .get(&stream.id)
+                .get(stream.id)
                 .is_none_or(|stats| stats.newest_ms.is_none_or(|newest_ms| op.ts > newest_ms))
     }
 

@@ -76,7 +76,7 @@ impl Shard {
         let mut streams: Vec<_> = catalogue.iter().collect();
         streams.sort_unstable_by_key(|stream| stream.id);
         for stream in streams {
-            let stats = self.stats.get(&stream.id);
+            let stats = self.stats.get(stream.id);
             // Both of this shard's own operations: what other shards have seen may be of events that are not durable yet.
             let clock_ms = stats.and_then(|stats| stats.clock_ms);
             let newest_ms = stats.and_then(|stats| stats.newest_ms);

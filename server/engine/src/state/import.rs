@@ -261,7 +261,7 @@ impl Import {
                 stream.clock.observe(clock_ms);
             }
             if is_mine && (counters != [0; 7] || newest_ms.is_some() || clock_ms.is_some()) {
-                let stats = shard.stats.entry(stream.id).or_default();
+                let stats = shard.stats.of(stream.id);
                 let into = [
                     &mut stats.ok,
                     &mut stats.clamped,
@@ -308,7 +308,7 @@ impl Import {
                 return Err(section.corrupt("a word that is not 0"));
             }
             if self.records == Records::Linked && catalogue.by_id(stream).is_some() {
-                let stats = shard.stats.entry(stream).or_default();
+                let stats = shard.stats.of(stream);
                 (stats.entities, stats.bytes) = (entities, bytes);
             }
         }
@@ -402,7 +402,7 @@ impl Shard {
         });
         self.share_memory();
         let place = made.map_err(StateError::Memory)?;
-        let stats = self.stats.entry(StreamId(key.stream)).or_default();
+        let stats = self.stats.of(StreamId(key.stream));
         stats.entities += 1;
         stats.bytes += self.store.record(place).slot_bytes() as u64;
         Ok(())

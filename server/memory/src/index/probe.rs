@@ -148,11 +148,11 @@ pub(crate) fn prefetch_candidate(
     hash: u64,
     lines: usize,
 ) -> Option<Handle> {
-    let probe = Probe::start(region, root, hash);
-    probe.glance(hash, |entry| {
-        prefetch_lines(region, entry.handle(), 0..lines);
-        ControlFlow::Break(entry.handle())
-    })
+    let entry = entry_of(region, root.load(Ordering::Acquire), hash).load(Ordering::Acquire);
+    let segment = region.slot_that_is_there(Pointer::from_word(entry).handle()).map(Segment::new)?;
+    let handle = segment.nearest(hash)?.handle();
+    prefetch_lines(region, handle, 0..lines);
+    Some(handle)
 }
 
 /// Starts to load some cache lines of what begins at `handle`.

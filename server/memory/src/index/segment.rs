@@ -106,6 +106,25 @@ impl<'a> Segment<'a> {
         &self.0[HEADER_WORDS + bucket * BUCKET_WORDS..][..BUCKET_WORDS]
     }
 
+    /// An entry that may be `hash`'s, of several one of them.
+    #[inline]
+    pub(crate) fn nearest(self, hash: u64) -> Option<Entry> {
+        let [first, second] = buckets_of(hash);
+        self.nearest_in(first, hash).or_else(|| self.nearest_in(second, hash))
+    }
+
+    /// All words of the line are compared before anything is decided: which of them it is, the processor could not guess.
+    #[inline]
+    fn nearest_in(self, bucket: usize, hash: u64) -> Option<Entry> {
+        let words: &[AtomicU64; BUCKET_WORDS] = self.bucket(bucket).first_chunk()?;
+        // Where the tags are equal, only bits of the handle differ.
+        let mut least = u64::MAX;
+        for word in words {
+            least = least.min(word.load(Ordering::Acquire) ^ hash);
+        }
+        Entry::from_word(least ^ hash).filter(|entry| entry.matches(hash))
+    }
+
     /// The word in the segment at which a bucket begins.
     #[inline]
     pub(crate) fn bucket_word(bucket: usize) -> usize {

@@ -67,6 +67,7 @@ impl Key<'_> {
 }
 
 /// Words of a key whose entity has this length.
+#[inline]
 pub(super) fn words_of(entity_bytes: usize) -> usize {
     (STREAM_BYTES + entity_bytes).div_ceil(WORD_BYTES)
 }

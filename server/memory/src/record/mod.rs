@@ -61,32 +61,39 @@ const LIVE: u64 = 1;
 pub(crate) struct Head(u64);
 
 impl Head {
+    #[inline]
     pub(crate) fn from_word(word: u64) -> Self {
         Self(word)
     }
 
+    #[inline]
     pub(crate) fn is_being_written(self) -> bool {
         self.0 & (1 << SEQUENCE_SHIFT) != 0
     }
 
+    #[inline]
     pub(crate) fn is_live(self) -> bool {
         self.0 & ((1 << STATE_BITS) - 1) == LIVE
     }
 
+    #[inline]
     pub(crate) fn layout(self) -> u32 {
         (self.0 >> (STATE_BITS + LENGTH_BITS)) as u32 & LAYOUT_MAX
     }
 
+    #[inline]
     pub(crate) fn entity_bytes(self) -> usize {
         (self.0 >> STATE_BITS) as usize & ((1 << LENGTH_BITS) - 1)
     }
 
     /// Words before the body.
+    #[inline]
     pub(crate) fn body_start(self) -> usize {
         HEADER_WORDS + key::words_of(self.entity_bytes())
     }
 
     /// The next sequence: odd after even, even after odd; wraps.
+    #[inline]
     fn next(self) -> Self {
         Self(self.0.wrapping_add(1 << SEQUENCE_SHIFT))
     }

@@ -26,6 +26,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// The record in `words`, its head as it is now.
+    #[inline(always)]
     pub(crate) fn new(words: &'a [AtomicU64], region: &'a Region) -> Self {
         let head = Head::from_word(words[0].load(order(Mistake::RecordHeadNotAcquired, Ordering::Acquire)));
         // Only a slot that holds no record can say that its key is longer than itself.
@@ -38,6 +39,7 @@ impl<'a> Record<'a> {
     }
 
     /// Whether the slot holds a record, whole or being written.
+    #[inline]
     pub(crate) fn is_there(&self) -> bool {
         self.head.is_live()
     }

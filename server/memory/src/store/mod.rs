@@ -138,7 +138,13 @@ impl Store {
     /// [`Store::find`] if not, so that events before it in the batch may have moved, made or removed it.
     #[inline]
     pub fn find_near(&self, key: &Key<'_>, hint: Option<Handle>) -> Option<Handle> {
-        let is_it = |handle: &Handle| self.peek(*handle).is_some_and(|record| record.is_of(key));
+        let region = &*self.shared.region;
+        let is_it = |handle: &Handle| {
+            region.slot_that_is_there(*handle).is_some_and(|words| {
+                let record = Record::new(words, region);
+                record.is_there() && record.is_of(key)
+            })
+        };
         hint.filter(is_it).or_else(|| self.find(key))
     }
 

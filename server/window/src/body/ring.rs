@@ -90,10 +90,11 @@ impl<'l> Ring<'l> {
     }
 
     /// Whether every count of the slot can take one more; else the shape with wider counts.
+    #[inline]
     fn room_to_count<W: Words + ?Sized>(&self, words: &W, slot: usize) -> Result<(), usize> {
-        for (at, partial) in self.tier().columns.numbers().iter().enumerate() {
-            let bits = self.shape.bits[at];
-            if partial.is_count() && bits < 64 && self.cell(words, at, slot) == (1 << bits) - 1 {
+        for (at, (partial, &bits)) in self.tier().columns.numbers().iter().zip(&*self.shape.bits).enumerate()
+        {
+            if bits < 64 && partial.is_count() && self.cell(words, at, slot) == (1 << bits) - 1 {
                 return Err(self.tier().wider(self.shape_index));
             }
         }
