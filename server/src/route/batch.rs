@@ -19,8 +19,12 @@ use crate::connection::{ConnectionId, ReplyTo};
 pub(crate) const BATCH_ITEMS_MAX: usize = 512;
 /// A batch that has so many bytes takes no more items.
 pub(crate) const BATCH_PAYLOAD_BYTES: usize = 128 << 10;
-/// So many questions ahead of the one that is answered, records are prefetched.
-const PREFETCHED_AHEAD: usize = 16;
+/// So many questions ahead of the one that is answered, what finds their records is asked for from memory,
+const INDEX_AHEAD: usize = 24;
+/// so many ahead, the records themselves,
+const RECORDS_AHEAD: usize = 12;
+/// and so many ahead, the cells that an operation will change.
+const CELLS_AHEAD: usize = 4;
 /// A batch whose buffers have grown beyond this is freed after its trip.
 const KEPT_BYTES_MAX: usize = 512 << 10;
 
@@ -96,6 +100,16 @@ impl PartialEq for ReadWhat {
     }
 }
 
+/// Who answers a batch: the owner of what it asks, who is told before what will be asked, so that it is on its way from memory.
+pub(crate) trait Answerer {
+    /// What finds the record of a hash starts to be loaded.
+    fn will_find(&self, hash: u64);
+    /// The record itself starts to be loaded: where it probably is.
+    fn will_use(&self, hash: u64) -> Hint;
+    /// What an operation will change starts to be loaded.
+    fn will_change(&self, op: &[u8], hint: Hint);
+}
+
 /// A question as the owner sees it.
 #[derive(Clone, Copy)]
 pub(crate) enum Question<'a> {
@@ -169,22 +183,32 @@ impl Batch {
         });
     }
 
-    /// Calls `answer` for every question in order, with what `prefetch` made of its record's hash some questions before; it appends
+    /// Calls `answer` for every question in order, with what [`Answerer::will_use`] said some questions before; it appends
     /// the reply and returns the position of a counted write.
-    pub(crate) fn answer_all<C>(
+    pub(crate) fn answer_all<C: Answerer>(
         &mut self,
         core: &mut C,
-        prefetch: impl Fn(&C, u64) -> Hint,
         mut answer: impl FnMut(&mut C, Question<'_>, Hint, &mut Vec<u8>) -> u64,
     ) {
         assert_eq!(self.answered, 0, "a batch is answered once");
-        for item in self.items.iter_mut().take(PREFETCHED_AHEAD) {
-            item.hint = prefetch(core, item.hint.hash);
+        self.items.iter().take(INDEX_AHEAD).for_each(|item| core.will_find(item.hint.hash));
+        for item in self.items.iter_mut().take(RECORDS_AHEAD) {
+            item.hint = core.will_use(item.hint.hash);
         }
         let mut start = 0;
         for index in 0..self.items.len() {
-            if let Some(later) = self.items.get_mut(index + PREFETCHED_AHEAD) {
-                later.hint = prefetch(core, later.hint.hash);
+            if let Some(later) = self.items.get(index + INDEX_AHEAD) {
+                core.will_find(later.hint.hash);
+            }
+            if let Some(later) = self.items.get_mut(index + RECORDS_AHEAD) {
+                later.hint = core.will_use(later.hint.hash);
+            }
+            if let (Some(before), Some(later)) =
+                (self.items.get(index + CELLS_AHEAD - 1), self.items.get(index + CELLS_AHEAD))
+                && later.is_write()
+            {
+                let op = &self.payload[before.payload_end as usize..later.payload_end as usize];
+                core.will_change(op, later.hint);
             }
             let item = &mut self.items[index];
             let payload = &self.payload[start..item.payload_end as usize];
@@ -257,8 +281,21 @@ fn question<'a>(kind: ItemKind, reads: &'a [Read], payload: &'a [u8]) -> Questio
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Has no records.
+    pub(in crate::route) struct Nobody;
+
+    impl Answerer for Nobody {
+        fn will_find(&self, _hash: u64) {}
+
+        fn will_use(&self, hash: u64) -> Hint {
+            Hint::of(hash)
+        }
+
+        fn will_change(&self, _op: &[u8], _hint: Hint) {}
+    }
 
     #[test]
     fn answers_come_back_beside_their_questions() {
@@ -269,16 +306,12 @@ mod tests {
             batch.push_write(connection, ReplyTo::Slot(slot), slot);
         }
         let mut position = 10;
-        batch.answer_all(
-            &mut (),
-            |_, hash| Hint::of(hash),
-            |_, question, _, out| {
-                let Question::Write(op) = question else { panic!("only writes were asked") };
-                out.extend_from_slice(op);
-                position += 1;
-                position
-            },
-        );
+        batch.answer_all(&mut Nobody, |_, question, _, out| {
+            let Question::Write(op) = question else { panic!("only writes were asked") };
+            out.extend_from_slice(op);
+            position += 1;
+            position
+        });
         let replies: Vec<(u32, Vec<u8>)> =
             batch.replies().map(|(item, reply)| (item.connection.index, reply.to_vec())).collect();
         assert_eq!(replies, [(0, b"op0".to_vec()), (1, b"op1".to_vec()), (2, b"op2".to_vec())]);

@@ -194,10 +194,10 @@ impl Outbound {
 
 #[cfg(test)]
 mod tests {
+    use super::super::batch::tests::Nobody;
     use super::*;
     use crate::connection::{ConnectionId, ReplyTo};
     use crate::route::batch::BATCH_ITEMS_MAX;
-    use windrow_engine::Hint;
 
     const CONNECTION: ConnectionId = ConnectionId { index: 0, generation: 0 };
 
@@ -228,14 +228,10 @@ mod tests {
         }
         for position in 1..=CREDITS as u64 {
             let mut batch = mesh[1].next_question(0).unwrap();
-            batch.answer_all(
-                &mut (),
-                |_, hash| Hint::of(hash),
-                |_, _, _, out| {
-                    out.extend_from_slice(b"+OK\r\n");
-                    position
-                },
-            );
+            batch.answer_all(&mut Nobody, |_, _, _, out| {
+                out.extend_from_slice(b"+OK\r\n");
+                position
+            });
             mesh[1].hold_answer(0, batch, position);
         }
         assert!(mesh[0].next_answer(1).is_none());
@@ -260,7 +256,7 @@ mod tests {
         }
         for position in [9, 0] {
             let mut batch = mesh[1].next_question(0).unwrap();
-            batch.answer_all(&mut (), |_, hash| Hint::of(hash), |_, _, _, _| position);
+            batch.answer_all(&mut Nobody, |_, _, _, _| position);
             mesh[1].hold_answer(0, batch, position);
         }
         mesh[1].release_answers(8, |_| {});

@@ -24,7 +24,7 @@ use crate::commands::write_entity_info;
 use crate::config::{AppendFsync, Config, MaxmemoryPolicy};
 use crate::connection::buffers::BufferPool;
 use crate::connection::{Session, input_limits};
-use crate::route::{Links, Question, ReadWhat};
+use crate::route::{Answerer, Links, Question, ReadWhat};
 use crate::shard::staged::ItemKind;
 use crate::shared::Shared;
 use crate::timing::CommandTimer;
@@ -519,12 +519,6 @@ impl Core {
         self.peers.as_ref().expect("data commands are served once the shard is loaded").hash_key()
     }
 
-    /// Stage two for a question of another shard.
-    #[inline]
-    pub(super) fn prefetch_hash(&self, hash: u64) -> Hint {
-        self.engine.as_ref().map_or(Hint::of(hash), |engine| engine.prefetch_record(hash, LINES_OF_A_WRITE))
-    }
-
     /// Stage two: where the item's record probably is, once what finds it is loaded.
     #[inline]
     pub(super) fn find(&self, item: &mut Item) {
@@ -606,6 +600,26 @@ impl Core {
     #[inline]
     pub(super) fn reply_position(&self, has_writes: bool) -> Option<u64> {
         (has_writes || self.config.appendfsync == AppendFsync::Always).then(|| self.group.end())
+    }
+}
+
+/// Other shards' questions come with hashes alone.
+impl Answerer for Core {
+    #[inline]
+    fn will_find(&self, hash: u64) {
+        if let Some(engine) = &self.engine {
+            engine.prefetch_index(hash);
+        }
+    }
+
+    #[inline]
+    fn will_use(&self, hash: u64) -> Hint {
+        self.engine.as_ref().map_or(Hint::of(hash), |engine| engine.prefetch_record(hash, LINES_OF_A_WRITE))
+    }
+
+    #[inline]
+    fn will_change(&self, op: &[u8], hint: Hint) {
+        self.prefetch_cells(op, hint);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use quanta::Instant;
 
-use super::core::Core;
 use super::tick::ShardLoop;
 use crate::connection::ReplyTo;
 
@@ -39,7 +38,7 @@ impl ShardLoop {
                 let began = Instant::now();
                 let (mut last, is_each_timed) = (began, core.timer.is_each_timed());
                 let mut took_each = std::mem::take(&mut batch.took_each);
-                batch.answer_all(core, Core::prefetch_hash, |core, question, hint, out| {
+                batch.answer_all(core, |core, question, hint, out| {
                     let position = core.answer(question, hint, out);
                     has_writes |= position > 0;
                     if is_each_timed {

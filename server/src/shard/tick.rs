@@ -277,6 +277,8 @@ impl ShardLoop {
 
     // 2. Read, parse, execute.
 
+    /// Never inlined: the test that counts instructions knows it by its name.
+    #[inline(never)]
     fn take_turns(&mut self) {
         if self.drain_since_ms.is_some() {
             // No turn comes any more: rows that wait for more of them leave as they are.
