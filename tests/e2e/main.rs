@@ -11,6 +11,7 @@ mod durability;
 mod entities;
 mod faults;
 mod images;
+mod instructions;
 mod late_and_skewed;
 mod lifecycle;
 mod load;
