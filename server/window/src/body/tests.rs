@@ -59,16 +59,43 @@ impl Entity {
     }
 
     fn read(&self, features: &str, t: i64) -> Vec<Value> {
+        self.read_into(&mut Rows::default(), features, t)
+    }
+
+    fn read_into(&self, rows: &mut Rows, features: &str, t: i64) -> Vec<Value> {
         let clock = newest_ms(self.words.as_slice());
         let words = features.split(' ').map(str::as_bytes);
         let query = Query::parse(&self.layout, words).unwrap();
         let mut time =
             query.read_time(&self.layout, StreamTime { clock: Some(clock), newest: Some(clock) }).unwrap();
         time.t = t;
-        let mut row = Rows::default();
-        evaluate(&self.layout, Some(self.words.as_slice()), &query.features, time, &mut row);
-        row.values
+        rows.values.clear();
+        evaluate(&self.layout, Some(self.words.as_slice()), &query.features, time, rows);
+        std::mem::take(&mut rows.values)
     }
+}
+
+#[test]
+fn rows_used_again_look_at_the_window_of_each_read() {
+    // Tiers of one place and windows of one length, with buckets of two widths.
+    let mut entities = [1, 10].map(|width| {
+        Entity::new(&format!("FIELDS x FLOAT WINDOWS 60s@{width}s 10m@30s AGGREGATE count sum(x)"))
+    });
+    for second in 0..600 {
+        entities.iter_mut().for_each(|entity| entity.event(second * 1000, second as f64));
+    }
+    let mut rows = Rows::default();
+    for t in [599_001, 599_001, 598_500, 61_000, 599_001] {
+        for features in ["count:60s", "sum(x):10m count:60s", "sum(x):60s count:10m", "count:30s"] {
+            for entity in &entities {
+                let known = entity.read_into(&mut rows, features, t);
+                assert_eq!(known, entity.read(features, t), "{features} at {t}");
+            }
+        }
+    }
+    let counts =
+        entities.each_ref().map(|entity| entity.read_into(&mut rows, "count:60s", 595_001)[0].clone());
+    assert_eq!(counts, [Value::Int(61), Value::Int(70)]);
 }
 
 #[test]
