@@ -1,9 +1,11 @@
 //! What the hot path costs: instructions of a turn of a connection, from reading its socket to the last row's reply, counted by
 //! Valgrind's callgrind. They hardly depend on the machine or on what else it does, as a time would.
 //!
-//! What is recorded are counts of the build that these tests run, with its checks; a change that takes more than [`SLACK_PERCENT`] above
-//! one is to be looked at, and the figure recorded anew if it is worth it. Counts of a release build: docs/performance.md.
+//! What is recorded are counts of the dev build, with its checks, on x86-64, by the compiler named in [`COMPILER`]; a change that takes more
+//! than [`SLACK_PERCENT`] above one is to be looked at, and the figure recorded anew if it is worth it. Counts of a release build:
+//! docs/performance.md. It takes some 10 seconds.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,8 +15,11 @@ use windrow_tests::server::Launch;
 
 use crate::clients::have;
 
-/// Counts may be above what is recorded by so much: runs differ by one part in a hundred, compilers by more.
-const SLACK_PERCENT: u64 = 15;
+/// Counts may be above what is recorded by so much: runs differ by one part in a hundred, compilers and what memcpy does on another
+/// processor by more.
+const SLACK_PERCENT: u64 = 20;
+/// What the recorded figures are counted with.
+const COMPILER: &str = "rustc 1.95";
 /// What takes turns of connections: reads, parses, stages and executes. Nothing else is counted.
 const COUNTED: &str = "--toggle-collect=*ShardLoop*take_turns*";
 /// Entities, each with an event in all buckets.
@@ -24,7 +29,7 @@ const BUCKETS: i64 = 60;
 /// Commands of a pipeline, and rows of a command of many.
 const ROWS: usize = 64;
 /// Passes over all entities that are counted.
-const PASSES: usize = 20;
+const PASSES: usize = 5;
 
 /// Instructions for each event or row.
 const RECORDED: [(&str, u64); 4] =
@@ -32,7 +37,11 @@ const RECORDED: [(&str, u64); 4] =
 
 #[test]
 fn an_event_and_a_row_take_no_more_instructions_than_recorded() {
-    if !have("valgrind") {
+    if !have("valgrind") || !have("callgrind_control") {
+        return;
+    }
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        let _ = writeln!(std::io::stderr(), "SKIP: no instructions are recorded for this kind of machine");
         return;
     }
     let counts = tempfile::tempdir().unwrap();
@@ -56,11 +65,19 @@ fn an_event_and_a_row_take_no_more_instructions_than_recorded() {
         assert!(each > recorded / 8, "{name}: {each} instructions: what {COUNTED} names is not there");
         if each > recorded + recorded * SLACK_PERCENT / 100 {
             too_many.push(format!("{name}: {each}, and {recorded} are recorded"));
+        } else if each < recorded - recorded * SLACK_PERCENT / 100 {
+            println!(
+                "{name}: record it anew, or the test sees only what is much worse (is this a dev build?)"
+            );
         }
     }
     drop(conn);
     server.stop();
-    assert!(too_many.is_empty(), "instructions for each event or row: {}", too_many.join("; "));
+    assert!(
+        too_many.is_empty(),
+        "instructions for each event or row, recorded of a dev build by {COMPILER}: {}",
+        too_many.join("; ")
+    );
 }
 
 fn entity(number: usize) -> String {
@@ -114,7 +131,7 @@ fn run(conn: &mut Conn, bytes: &[u8], replies: usize) {
 fn count(out: &Path, pid: u32, dumps: &mut u32) -> u64 {
     *dumps += 1;
     let control = Command::new("callgrind_control").args(["-d", &pid.to_string()]).output().unwrap();
-    assert!(control.status.success(), "{}", String::from_utf8_lossy(&control.stderr));
+    assert!(control.status.success(), "callgrind_control: {control:?}");
     let path = format!("{}.{dumps}", out.display());
     let dump = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let total =
