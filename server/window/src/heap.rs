@@ -84,6 +84,12 @@ impl Heap {
         Block { at, words: ((head & 0xffff_ffff) as usize).min(behind), kind: (head >> 32 & 0xff) as u8 }
     }
 
+    /// Starts to load the beginning of the block that a reference names.
+    #[inline]
+    pub(crate) fn prefetch<W: Words + ?Sized>(self, words: &W, reference: u32) {
+        words.prefetch(self.base + reference as usize);
+    }
+
     /// The payload of the block that a reference names.
     #[inline]
     pub(crate) fn payload<W: Words + ?Sized>(self, words: &W, reference: u32) -> Span<'_, W> {

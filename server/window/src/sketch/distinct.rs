@@ -94,6 +94,15 @@ pub(super) fn each_entry<W: Words + ?Sized>(span: Span<'_, W>, mut look: impl Fn
     });
 }
 
+/// Looks at every entry of a sparse sketch, and at zeros in place of those that its words have room for.
+#[inline]
+pub(super) fn each_entry_or_none<W: Words + ?Sized>(span: Span<'_, W>, mut look: impl FnMut(u32)) {
+    span.each(|word| {
+        look(word as u32 & ENTRY_MASK);
+        look((word >> 32) as u32 & ENTRY_MASK);
+    });
+}
+
 /// How many entries a sparse sketch has.
 fn entries<W: Words + ?Sized>(span: Span<'_, W>) -> usize {
     lower_bound(2 * span.len(), |index| entry_at(span, index) != 0)

@@ -22,6 +22,7 @@ mod countby;
 mod counters;
 mod distinct;
 mod entries;
+mod gathered;
 mod hash;
 mod latest;
 mod merge;
