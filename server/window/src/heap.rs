@@ -108,6 +108,20 @@ impl Heap {
         SpanMut::new(words, base, block.words.saturating_sub(BLOCK_HEAD_WORDS))
     }
 
+    /// Copies the first `count` words of a block's payload to another block, or lets them be where they are, and puts zeros behind them.
+    pub(crate) fn copy_payload<W: WordsMut + ?Sized>(self, words: &mut W, from: u32, to: u32, count: usize) {
+        let payload = |reference: u32| self.base + reference as usize + BLOCK_HEAD_WORDS;
+        let new_words = self.payload(words, to).len();
+        if from != to {
+            for index in 0..count {
+                words.set(payload(to) + index, words.get(payload(from) + index));
+            }
+        }
+        for index in count..new_words {
+            words.set(payload(to) + index, 0);
+        }
+    }
+
     /// A new block at the heap's end, which has [room](Heap::room) for it. Its payload holds whatever was there.
     pub(crate) fn allocate<W: WordsMut + ?Sized>(self, words: &mut W, kind: u8, payload_words: usize) -> u32 {
         let used = self.used(words);
