@@ -288,15 +288,24 @@ fn add_lifetime<W: WordsMut + ?Sized>(lifetime: &Columns, words: &mut W, event: 
     }
 }
 
-/// The words that adding an event at `ts` will probably touch beyond the body's head: where to look ahead, no more.
+/// The words that adding an event at `ts` will probably touch beyond the body's head: where to look ahead, no more. Gives where the rings
+/// end.
 #[inline]
-pub fn touched<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64, mut touch: impl FnMut(usize)) {
+pub(crate) fn touched<W: Words + ?Sized>(
+    layout: &Layout,
+    words: &W,
+    ts: i64,
+    mut touch: impl FnMut(usize),
+) -> usize {
+    let mut end = layout.rings_at();
     for ring in rings(layout, words) {
         let slot = ring.probable_slot(bucket_of(ts, ring.tier().width_ms));
         for column in 0..ring.shape.bits.len() {
             touch(ring.column_base(column) + column::word_of(ring.shape.bits[column], slot));
         }
+        end += ring.shape.words;
     }
+    end
 }
 
 /// What a tier of a body holds.
@@ -398,7 +407,7 @@ where
 }
 
 /// Where the ring of tier `upto` starts: the end of those before it.
-fn words_end<W: Words + ?Sized>(layout: &Layout, words: &W, upto: usize) -> usize {
+pub(crate) fn words_end<W: Words + ?Sized>(layout: &Layout, words: &W, upto: usize) -> usize {
     let heads = layout.tiers_at();
     let mut end = layout.rings_at();
     for tier in 0..upto {

@@ -349,10 +349,10 @@ where
 {
     let (from, to) = (super::heap(layout, old), super::heap(layout, new));
     to.init(new);
-    for cell in cells(layout, new) {
+    cells(layout, new).for_each(|cell| {
         let reference = cell.reference(new);
         if reference == 0 {
-            continue;
+            return;
         }
         if !cell.is_kept(new, clock_ms) {
             cell.set(new, 0);
@@ -360,5 +360,5 @@ where
             let moved = to.adopt(new, from, old, reference);
             cell.set(new, moved);
         }
-    }
+    });
 }
