@@ -25,6 +25,8 @@ const PASSES: usize = 40;
 const FEATURES: [&str; 3] = ["count:1m", "sum(v):1m", "count:1h"];
 /// Of commands on single entities, at most one in so many may meet a rare allocation: a chunk that is cut, a list that grows.
 const COMMANDS_PER_ALLOCATION: u64 = 1_000;
+/// The same of commands that let records grow: for sizes of slots that are new, and for what is freed later.
+const GROWING_COMMANDS_PER_ALLOCATION: u64 = 200;
 /// What one command over rows may allocate, however many rows it has.
 const ALLOCATIONS_PER_ROWS_COMMAND: u64 = 6;
 
@@ -83,8 +85,40 @@ fn the_hot_path_of_a_warm_server_allocates_nothing() {
                 );
             }
         }
+        sketches_allocate_nothing(&mut client, shards);
         running.shutdown().unwrap();
     }
+}
+
+/// Values that no bucket has seen, one for each entity in each pass: blocks grow, and records with them.
+fn sketches_allocate_nothing(client: &mut Client, shards: usize) {
+    client.run(&Batch::one(
+        "STREAM.CREATE d FIELDS v INT u STRING WINDOWS 1h@1m AGGREGATE count sum(v) distinct(u)".split(' '),
+        1,
+    ));
+    let entities: Vec<String> = (0..shards).flat_map(|shard| entities_of(shard, shards)).collect();
+    let passes: Vec<Batch> = (0..PASSES)
+        .flat_map(|pass| {
+            let value = format!("value-{pass}");
+            batches(&entities, PIPELINE, |entity| {
+                (vec!["EVENT.ADD", entity, "d", "*", "v", "7", "u", &value], 1)
+            })
+        })
+        .collect();
+    let (warming, counted) = passes.split_at(passes.len() / 4);
+    warming.iter().for_each(|batch| client.run(batch));
+    let allocated = allocations(|| counted.iter().for_each(|batch| client.run(batch)));
+    let commands = (counted.len() * PIPELINE) as u64;
+    assert!(
+        allocated <= commands / GROWING_COMMANDS_PER_ALLOCATION,
+        "{shards} shards: {commands} EVENT.ADD of new values allocated {allocated} times"
+    );
+    let gets = batches(&entities, PIPELINE, |entity| (vec!["WINDOW.GET", entity, "d", "distinct(u):1h"], 2));
+    let (commands, allocated) = measure(client, &gets, PIPELINE);
+    assert!(
+        allocated <= commands / COMMANDS_PER_ALLOCATION,
+        "{shards} shards: {commands} WINDOW.GET of distinct counts allocated {allocated} times"
+    );
 }
 
 fn start(shards: usize, directory: &std::path::Path) -> Running {
@@ -163,13 +197,21 @@ fn measure(client: &mut Client, batches: &[Batch], commands_per_batch: usize) ->
     for _ in 0..3 {
         batches.iter().for_each(|batch| client.run(batch));
     }
+    let allocated = allocations(|| {
+        for _ in 0..PASSES {
+            batches.iter().for_each(|batch| client.run(batch));
+        }
+    });
+    ((PASSES * batches.len() * commands_per_batch) as u64, allocated)
+}
+
+/// How often the process allocates meanwhile.
+fn allocations(run: impl FnOnce()) -> u64 {
     let profiler = dhat::Profiler::builder().testing().build();
-    for _ in 0..PASSES {
-        batches.iter().for_each(|batch| client.run(batch));
-    }
+    run();
     let allocated = dhat::HeapStats::get().total_blocks;
     drop(profiler);
-    ((PASSES * batches.len() * commands_per_batch) as u64, allocated)
+    allocated
 }
 
 struct Client {

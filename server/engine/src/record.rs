@@ -55,6 +55,11 @@ impl Words for Body<'_> {
     }
 
     #[inline]
+    fn prefetch(&self, index: usize) {
+        self.0.prefetch(index);
+    }
+
+    #[inline]
     fn len(&self) -> usize {
         self.0.body_words()
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use windrow_memory::{CHUNK_BYTES, Cursor, Domain, Handle, Key, MemoryError, Populator, Scan, Store, Usage};
 use windrow_window::body::{self, Event, Fit, Growth, Placements};
 use windrow_window::definition::FIELDS_MAX;
+use windrow_window::lookahead::{self, Lookahead};
 use windrow_window::{ClockMode, Layout, Words};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
@@ -242,13 +243,31 @@ impl Shard {
     }
 
     /// Stage three of a batch, for an operation whose record stage two has brought: starts to load the cells that it will change.
+    /// Whether it is worth while to go on to stage four.
     #[inline]
-    pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
+    pub fn prefetch_cells(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) -> bool {
+        let Some(record) = hint.place.and_then(|place| self.store.peek(place)) else { return false };
+        let Some(op) = OpHead::peek(op) else { return false };
+        let Some(stream) = catalogue.by_layout(op.layout) else { return false };
+        // A record of another layout would be asked for the wrong words: harmless, and as good as none.
+        lookahead::ask_for_cells(&stream.layout, &Body(record), op.ts);
+        stream.layout.has_sketches
+    }
+
+    /// Stage four, for an operation whose cells stage three has brought: starts to load the sketches that it will look at.
+    pub fn prefetch_blocks(&self, catalogue: &Catalogue, op: &[u8], hint: Hint) {
         let Some(record) = hint.place.and_then(|place| self.store.peek(place)) else { return };
         let Some(op) = OpHead::peek(op) else { return };
         let Some(stream) = catalogue.by_layout(op.layout) else { return };
-        // A record of another layout would be asked for the wrong words: harmless, and as good as none.
-        body::touched(&stream.layout, &Body(record), op.ts, |index| record.prefetch(index));
+        lookahead::ask_for_blocks(&stream.layout, &Body(record), op.ts);
+    }
+
+    /// Stage three of a batch for a read whose record stage two has brought: starts to load what lies beyond its first lines.
+    #[inline]
+    pub fn prefetch_columns(&self, stream: &Stream, ahead: &Lookahead, hint: Hint) {
+        if let Some(record) = hint.place.and_then(|place| self.store.peek(place)) {
+            ahead.ask(&stream.layout, &Body(record));
+        }
     }
 
     /// Applies an operation that was received at `now_ms`; `position` is the one that it will have in the log. It must be logged if

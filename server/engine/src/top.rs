@@ -6,7 +6,8 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use windrow_memory::{Cursor, Scan};
+use windrow_memory::{Cursor, Handle, Scan};
+use windrow_window::lookahead::Lookahead;
 use windrow_window::window::evaluate;
 use windrow_window::{Query, Rows, Value, body};
 
@@ -14,6 +15,13 @@ use crate::catalogue::{Catalogue, Stream};
 use crate::entity::{Readable, Superseded, readable_as};
 use crate::record::Body;
 use crate::shard::Shard;
+
+/// So many records ahead of the one that is looked at, the first lines are asked for: fewer than the processor can wait for.
+const HEADS_AHEAD: usize = 12;
+/// Those lines: header, key and the rings' heads.
+const HEAD_LINES: usize = 2;
+/// So many records ahead, the columns of the feature.
+const COLUMNS_AHEAD: usize = 3;
 
 /// Most entities that one walk looks for.
 pub const TOP_MAX: usize = 1000;
@@ -106,6 +114,8 @@ pub struct TopWalk {
     best: Best,
     cursor: Option<Cursor>,
     scan: Scan,
+    /// Where the feature's columns lie.
+    ahead: Lookahead,
     rows: Rows,
     entity: Vec<u8>,
 }
@@ -115,9 +125,11 @@ impl TopWalk {
     /// `rows` is where features are evaluated.
     pub fn new(stream: Arc<Stream>, query: Arc<Query>, k: usize, rows: Rows) -> Self {
         assert_eq!(query.features.len(), 1, "entities are ranked by one feature");
+        let ahead = Lookahead::of_feature(&stream.layout, &query.features[0]);
         Self {
             stream,
             query,
+            ahead,
             best: Best::new(k),
             cursor: Some(Cursor::START),
             scan: Scan::default(),
@@ -143,12 +155,19 @@ impl Shard {
     pub fn walk_top(&self, catalogue: &Catalogue, walk: &mut TopWalk, now_ms: i64, records_max: usize) {
         let Some(cursor) = walk.cursor else { return };
         walk.cursor = self.store.scan(&mut walk.scan, cursor, records_max);
-        self.store.prefetch_rows(&walk.scan);
+        let rows = walk.scan.rows();
+        let prefetch_head = |place: &Handle| self.store.prefetch_lines(*place, 0..HEAD_LINES);
+        rows.iter().take(HEADS_AHEAD).for_each(prefetch_head);
         let stream = &walk.stream;
         let times = stream.times(now_ms);
         let Some(clock_ms) = times.clock else { return };
         let time = walk.query.when.resolve(&stream.layout, times);
-        for &place in walk.scan.rows() {
+        for (index, &place) in rows.iter().enumerate() {
+            rows.iter().skip(index + HEADS_AHEAD).take(1).for_each(prefetch_head);
+            if let Some(later) = rows.get(index + COLUMNS_AHEAD).and_then(|later| self.store.peek(*later)) {
+                // Of another stream or layout, it is asked for the wrong words: harmless.
+                walk.ahead.ask(&stream.layout, &Body(later));
+            }
             let record = self.store.record(place);
             if record.stream() != stream.id.0 {
                 continue;

@@ -552,11 +552,26 @@ impl Core {
         engine.prefetch_lines(item.hint, 1..lines);
     }
 
-    /// Stage five: the cells that an operation will change.
+    /// Stage five: the cells that an operation will change, the columns that a read will look at.
     #[inline]
-    pub(super) fn prefetch_cells(&self, op: &[u8], hint: Hint) {
+    pub(super) fn prefetch_cells(&self, bytes: &[u8], item: &mut Item) {
+        let Some(engine) = &self.engine else { return };
+        match &item.kind {
+            ItemKind::Add => {
+                item.has_blocks = engine.prefetch_cells(&self.catalogue, bytes, item.hint);
+            }
+            ItemKind::Read { read, .. } if !read.ahead.is_empty() => {
+                engine.prefetch_columns(&read.stream, &read.ahead, item.hint);
+            }
+            ItemKind::Read { .. } | ItemKind::Literal => {}
+        }
+    }
+
+    /// Stage six: the sketches that an operation will look at.
+    #[inline]
+    pub(super) fn prefetch_blocks(&self, op: &[u8], hint: Hint) {
         if let Some(engine) = &self.engine {
-            engine.prefetch_cells(&self.catalogue, op, hint);
+            engine.prefetch_blocks(&self.catalogue, op, hint);
         }
     }
 

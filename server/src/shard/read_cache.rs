@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use windrow_engine::Stream;
 use windrow_window::Query;
+use windrow_window::lookahead::Lookahead;
 
 use super::peers::lines_of_a_read;
 use crate::route::ReadWhat;
@@ -24,12 +25,18 @@ pub(crate) struct PreparedRead {
     pub(crate) what: ReadWhat,
     /// Cache lines of a record that it may touch, the first of them.
     pub(super) lines: usize,
+    /// What it wants beyond them.
+    pub(super) ahead: Lookahead,
 }
 
 impl PreparedRead {
     pub(crate) fn new(stream: Arc<Stream>, what: ReadWhat) -> Self {
         let lines = lines_of_a_read(&stream);
-        PreparedRead { stream, what, lines }
+        let ahead = match &what {
+            ReadWhat::Row(query) => Lookahead::of_references(&stream.layout, &query.features),
+            ReadWhat::Pairs { .. } | ReadWhat::Entity => Lookahead::default(),
+        };
+        PreparedRead { stream, what, lines, ahead }
     }
 }
 

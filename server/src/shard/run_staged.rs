@@ -18,6 +18,8 @@ const GROUP: usize = 8;
 const LINES_AHEAD: usize = 6;
 /// So many items ahead, the cells that an operation will change.
 const CELLS_AHEAD: usize = 4;
+/// So many items ahead, the sketches that an operation will look at.
+const BLOCKS_AHEAD: usize = 2;
 
 impl ShardLoop {
     /// Executes what is staged.
@@ -55,11 +57,13 @@ impl ShardLoop {
             if let Some(later) = items.get(index + LINES_AHEAD) {
                 core.prefetch_rest(later);
             }
-            let ahead = index + CELLS_AHEAD;
-            if let (Some(before), Some(later)) = (items.get(ahead - 1), items.get(ahead))
-                && matches!(later.kind, ItemKind::Add)
+            if let Some((bytes, later)) = item_at(items, payload, index + CELLS_AHEAD) {
+                core.prefetch_cells(bytes, later);
+            }
+            if let Some((bytes, later)) = item_at(items, payload, index + BLOCKS_AHEAD)
+                && later.has_blocks
             {
-                core.prefetch_cells(&payload[before.payload_end()..later.payload_end()], later.hint);
+                core.prefetch_blocks(bytes, later.hint);
             }
             let item = &items[index];
             let bytes = &payload[start..item.payload_end()];
@@ -97,6 +101,13 @@ fn find_group(core: &Core, items: &mut [Item], first: usize) {
     let Some(group) = items.get_mut(first..end) else { return };
     group.iter_mut().for_each(|item| core.find(item));
     group.iter().for_each(|item| core.prefetch_first(item));
+}
+
+/// An item that is not the first, with its bytes.
+#[inline]
+fn item_at<'a>(items: &'a mut [Item], payload: &'a [u8], index: usize) -> Option<(&'a [u8], &'a mut Item)> {
+    let [before, item] = items.get_mut(index - 1..=index)? else { return None };
+    Some((&payload[before.payload_end()..item.payload_end()], item))
 }
 
 /// Executes one item; its reply goes to where it belongs.

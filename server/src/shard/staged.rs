@@ -27,6 +27,8 @@ pub(crate) struct Item {
     pub(crate) kind: ItemKind,
     /// Of the record that it is about.
     pub(super) hint: Hint,
+    /// Whether the record has more to be asked for once its cells are there.
+    pub(super) has_blocks: bool,
     /// End of its bytes in the payload; they begin where the previous item's end.
     payload_end: u32,
 }
@@ -81,7 +83,14 @@ impl Staged {
     #[inline]
     pub(crate) fn push(&mut self, connection: u32, reply_to: ReplyTo, kind: ItemKind, hash: u64) {
         let payload_end = self.payload.len() as u32;
-        self.items.push(Item { connection, reply_to, kind, hint: Hint::of(hash), payload_end });
+        self.items.push(Item {
+            connection,
+            reply_to,
+            kind,
+            hint: Hint::of(hash),
+            has_blocks: false,
+            payload_end,
+        });
     }
 
     /// Adds what is no question to a record: the payload is replied as it is.

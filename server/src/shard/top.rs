@@ -17,7 +17,7 @@ use crate::commands::{TopQuestion, write_top};
 use crate::connection::{ConnectionId, State};
 
 /// Records that are looked at between two looks at the clock.
-const RECORDS_PER_STEP: usize = 64;
+const RECORDS_PER_STEP: usize = 128;
 /// How long one tick goes on with a scan while connections wait for their turns, and otherwise.
 const SLICE: Duration = Duration::from_micros(50);
 const SLICE_IDLE: Duration = Duration::from_micros(250);

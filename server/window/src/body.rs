@@ -108,7 +108,10 @@ const HEAP_SLACK_PART: usize = 4;
 
 /// Where an event goes in each tier: what [`fit`] finds and [`add`] uses. Made once and used again for every event.
 #[derive(Clone, Debug)]
-pub struct Placements([Place; TIERS_MAX]);
+pub struct Placements {
+    places: [Place; TIERS_MAX],
+    plan: sketches::Plan,
+}
 
 /// Where an event goes in one tier, and the bucket that it belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +122,8 @@ struct Place {
 
 impl Default for Placements {
     fn default() -> Self {
-        Self([Place { bucket: 0, placement: Placement::Skip }; TIERS_MAX])
+        let places = [Place { bucket: 0, placement: Placement::Skip }; TIERS_MAX];
+        Self { places, plan: sketches::Plan::default() }
     }
 }
 
@@ -200,7 +204,7 @@ pub fn fit<W: Words + ?Sized>(
     }
     let mut is_kept = layout.lifetime.is_some();
     let mut grow = None;
-    for (ring, place) in rings(layout, words).zip(&mut placements.0) {
+    for (ring, place) in rings(layout, words).zip(&mut placements.places) {
         let tier = ring.tier();
         place.bucket = bucket_of(event.ts, tier.width_ms);
         place.placement = Placement::Skip;
@@ -228,10 +232,10 @@ fn fit_sketches<W: Words + ?Sized>(
     layout: &Layout,
     words: &W,
     event: &Event<'_>,
-    placements: &Placements,
+    placements: &mut Placements,
     clock_ms: i64,
 ) -> Fit {
-    let heap_words = sketches::words_needed(layout, words, event, placements);
+    let heap_words = sketches::plan(layout, words, event, placements);
     if heap_words <= heap(layout, words).room(words) {
         return Fit::Ready;
     }
@@ -251,7 +255,7 @@ pub fn add<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, event: &Event<'
         add_lifetime(lifetime, words, event);
     }
     let mut base = layout.rings_at();
-    for (tier, place) in placements.0.iter().enumerate().take(layout.tiers.len()) {
+    for (tier, place) in placements.places.iter().enumerate().take(layout.tiers.len()) {
         let ring = Ring::at(layout, words, tier, base);
         // Adding changes no shape.
         base += ring.shape.words;
@@ -284,15 +288,24 @@ fn add_lifetime<W: WordsMut + ?Sized>(lifetime: &Columns, words: &mut W, event: 
     }
 }
 
-/// The words that adding an event at `ts` will probably touch beyond the body's head: where to look ahead, no more.
+/// The words that adding an event at `ts` will probably touch beyond the body's head: where to look ahead, no more. Gives where the rings
+/// end.
 #[inline]
-pub fn touched<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64, mut touch: impl FnMut(usize)) {
+pub(crate) fn touched<W: Words + ?Sized>(
+    layout: &Layout,
+    words: &W,
+    ts: i64,
+    mut touch: impl FnMut(usize),
+) -> usize {
+    let mut end = layout.rings_at();
     for ring in rings(layout, words) {
         let slot = ring.probable_slot(bucket_of(ts, ring.tier().width_ms));
         for (&offset, &bits) in ring.shape.offsets.iter().zip(&*ring.shape.bits) {
             touch(ring.base + offset as usize + column::word_of(bits, slot));
         }
+        end += ring.shape.words;
     }
+    end
 }
 
 /// What a tier of a body holds.
@@ -394,7 +407,7 @@ where
 }
 
 /// Where the ring of tier `upto` starts: the end of those before it.
-fn words_end<W: Words + ?Sized>(layout: &Layout, words: &W, upto: usize) -> usize {
+pub(crate) fn words_end<W: Words + ?Sized>(layout: &Layout, words: &W, upto: usize) -> usize {
     let heads = layout.tiers_at();
     let mut end = layout.rings_at();
     for tier in 0..upto {

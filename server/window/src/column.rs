@@ -231,8 +231,8 @@ impl Partial {
             | Aggregate::Quantile(field, _)
             | Aggregate::TopK(field, _)
             | Aggregate::CountBy(field, _) => {
-                let spec = sketch_of(aggregate).expect("these are sketched");
-                vec![Self::Sketch(field, Sketch { spec, field: kind(field) })]
+                let (_, sketch) = sketched(aggregate, fields).expect("these are sketched");
+                vec![Self::Sketch(field, sketch)]
             }
             Aggregate::DecaySum(field, halflife_ms) => {
                 vec![Self::DecaySum(field, kind(field), halflife_ms)]
@@ -312,6 +312,22 @@ impl Partial {
             _ => None,
         }
     }
+}
+
+/// The field and the sketch that an aggregate is read from, if it is read from one.
+pub(crate) fn sketched(aggregate: Aggregate, fields: &[Field]) -> Option<(FieldId, Sketch)> {
+    let spec = sketch_of(aggregate)?;
+    let (Aggregate::First(field)
+    | Aggregate::Last(field)
+    | Aggregate::LastK(field, _)
+    | Aggregate::Distinct(field, _)
+    | Aggregate::Quantile(field, _)
+    | Aggregate::TopK(field, _)
+    | Aggregate::CountBy(field, _)) = aggregate
+    else {
+        return None;
+    };
+    Some((field, Sketch { spec, field: fields[usize::from(field)].kind }))
 }
 
 /// What sketch an aggregate is read from.

@@ -84,6 +84,12 @@ impl Heap {
         Block { at, words: ((head & 0xffff_ffff) as usize).min(behind), kind: (head >> 32 & 0xff) as u8 }
     }
 
+    /// Starts to load the beginning of the block that a reference names.
+    #[inline]
+    pub(crate) fn prefetch<W: Words + ?Sized>(self, words: &W, reference: u32) {
+        words.prefetch(self.base + reference as usize);
+    }
+
     /// The payload of the block that a reference names.
     #[inline]
     pub(crate) fn payload<W: Words + ?Sized>(self, words: &W, reference: u32) -> Span<'_, W> {
@@ -100,6 +106,20 @@ impl Heap {
         let block = self.block(words, reference);
         let base = self.base + block.at + BLOCK_HEAD_WORDS;
         SpanMut::new(words, base, block.words.saturating_sub(BLOCK_HEAD_WORDS))
+    }
+
+    /// Copies the first `count` words of a block's payload to another block, or lets them be where they are, and puts zeros behind them.
+    pub(crate) fn copy_payload<W: WordsMut + ?Sized>(self, words: &mut W, from: u32, to: u32, count: usize) {
+        let payload = |reference: u32| self.base + reference as usize + BLOCK_HEAD_WORDS;
+        let new_words = self.payload(words, to).len();
+        if from != to {
+            for index in 0..count {
+                words.set(payload(to) + index, words.get(payload(from) + index));
+            }
+        }
+        for index in count..new_words {
+            words.set(payload(to) + index, 0);
+        }
     }
 
     /// A new block at the heap's end, which has [room](Heap::room) for it. Its payload holds whatever was there.

@@ -12,6 +12,7 @@
 //! - [`sketch`]: what a bucket keeps of a field where one word is not enough.
 //! - [`query`], [`read_time`], [`window`]: what a read asks, which buckets it covers, and what they give.
 //! - [`range`]: one aggregate, bucket by bucket.
+//! - [`lookahead`]: which words to ask for before they are needed.
 
 pub mod aggregate;
 pub mod body;
@@ -21,6 +22,7 @@ pub mod duration;
 pub mod error;
 mod heap;
 pub mod layout;
+pub mod lookahead;
 mod moments;
 pub mod query;
 pub mod range;

@@ -2,7 +2,7 @@
 
 use crate::aggregate::{Aggregate, FieldId, Length, Spread};
 use crate::body::{self, Ring};
-use crate::column::{self, Partial};
+use crate::column::{self, Partial, REFERENCE_BITS};
 use crate::definition::FieldType;
 use crate::heap::Heap;
 use crate::layout::Layout;
@@ -146,14 +146,12 @@ trait Merged {
     fn layout(&self) -> &Layout;
 
     fn sketched_for<'s>(&self, aggregate: Aggregate, scratch: &'s mut Scratch) -> &'s mut Scratch {
-        match Partial::of(aggregate, &self.layout().fields)[..] {
-            [partial @ Partial::Sketch(_, sketch)] => {
-                scratch.begin(sketch);
-                self.sketched(partial, sketch, scratch);
-                scratch
-            }
-            _ => unreachable!("{aggregate:?} is read from one sketch"),
-        }
+        let Some((field, sketch)) = column::sketched(aggregate, &self.layout().fields) else {
+            unreachable!("{aggregate:?} is read from one sketch")
+        };
+        scratch.begin(sketch);
+        self.sketched(Partial::Sketch(field, sketch), sketch, scratch);
+        scratch
     }
 
     fn value(&self, aggregate: Aggregate, length_ms: i64, t: i64, scratch: &mut Scratch) -> Value {
@@ -360,6 +358,27 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
         self.runs.into_iter().flat_map(|(from, to)| from..to)
     }
 
+    /// Looks at the references of a column of sketches that refer to something, oldest bucket first.
+    #[inline]
+    fn each_reference(&self, column: usize, mut look: impl FnMut(u32)) {
+        debug_assert_eq!(self.ring.shape.bits[column], REFERENCE_BITS);
+        let base = self.ring.column_base(column);
+        for (from, to) in self.runs {
+            let mut slot = from / 2 * 2;
+            self.words.fold(base + from / 2..base + to.div_ceil(2), (), |(), pair| {
+                // Many buckets have nothing.
+                if pair != 0 {
+                    for (slot, reference) in [(slot, pair as u32), (slot + 1, (pair >> 32) as u32)] {
+                        if reference != 0 && slot >= from && slot < to {
+                            look(reference);
+                        }
+                    }
+                }
+                slot += 2;
+            });
+        }
+    }
+
     /// Folds the words of a 64-bit column over the buckets, oldest first.
     #[inline]
     fn fold<B>(&self, partial: Partial, initial: B, mut fold: impl FnMut(B, u64) -> B) -> B {
@@ -456,10 +475,18 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
 
     fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch) {
         let (column, heap) = (self.column(partial), body::heap(self.layout, self.words));
-        for slot in self.slots() {
-            let reference = self.ring.cell(self.words, column, slot) as u32;
+        let mut references = scratch.take_references();
+        self.each_reference(column, |reference| {
+            // Blocks lie all over the heap: they are asked for before the first is looked at.
+            if reference & INLINE == 0 {
+                heap.prefetch(self.words, reference);
+            }
+            references.push(reference);
+        });
+        for &reference in &references {
             merge_cell(heap, self.words, sketch, reference, scratch);
         }
+        scratch.put_references(references);
     }
 
     fn layout(&self) -> &Layout {

@@ -35,6 +35,9 @@ pub trait Words {
         }
         lanes
     }
+    /// Starts to load what is near the word at `index`, if there is one: a hint, of no other effect.
+    #[inline]
+    fn prefetch(&self, _index: usize) {}
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -45,7 +45,7 @@ impl<'l> Ring<'l> {
 
     /// The slot that a bucket has in a dense ring, or would have next; in a short one, the last.
     #[inline]
-    pub(super) fn probable_slot(&self, bucket: i64) -> usize {
+    pub(crate) fn probable_slot(&self, bucket: i64) -> usize {
         match self.head.wrapping_sub(bucket) {
             _ if !self.shape.dense => self.entries.saturating_sub(1),
             0.. if self.reaches(bucket) && self.head != NONE => self.slot_of(bucket),

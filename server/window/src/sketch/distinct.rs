@@ -13,7 +13,7 @@
 
 use super::span::{Span, SpanMut};
 use super::stored::Stored;
-use super::{grown, hash};
+use super::{Sought, Spot, grown, hash};
 use crate::error::Corrupt;
 use crate::words::{Words, WordsMut};
 
@@ -94,6 +94,15 @@ pub(super) fn each_entry<W: Words + ?Sized>(span: Span<'_, W>, mut look: impl Fn
     });
 }
 
+/// Looks at every entry of a sparse sketch, and at zeros in place of those that its words have room for.
+#[inline]
+pub(super) fn each_entry_or_none<W: Words + ?Sized>(span: Span<'_, W>, mut look: impl FnMut(u32)) {
+    span.each(|word| {
+        look(word as u32 & ENTRY_MASK);
+        look((word >> 32) as u32 & ENTRY_MASK);
+    });
+}
+
 /// How many entries a sparse sketch has.
 fn entries<W: Words + ?Sized>(span: Span<'_, W>) -> usize {
     lower_bound(2 * span.len(), |index| entry_at(span, index) != 0)
@@ -114,29 +123,45 @@ pub(super) fn lower_bound(len: usize, is_before: impl Fn(usize) -> bool) -> usiz
     from
 }
 
-/// Where `entry` is in a sparse sketch, or belongs.
-fn find<W: Words + ?Sized>(span: Span<'_, W>, entry: u32) -> (usize, bool) {
+/// Where `entry` is in a sparse sketch, or belongs; and what is there of the same index.
+fn find<W: Words + ?Sized>(span: Span<'_, W>, entry: u32) -> (usize, Option<u32>) {
     let index = entry >> RANK_BITS;
     let at = lower_bound(2 * span.len(), |at| {
         let other = entry_at(span, at);
         other != 0 && other >> RANK_BITS < index
     });
     let found = entry_at(span, at);
-    (at, found != 0 && found >> RANK_BITS == index)
+    (at, Some(found).filter(|&found| found != 0 && found >> RANK_BITS == index))
 }
 
-pub(super) fn room<W: Words + ?Sized>(span: Span<'_, W>, p: u8, value: &Stored<'_>) -> Option<usize> {
-    if is_dense(span, p) || entries(span) < 2 * span.len() || find(span, entry_of(value)).1 {
-        return None;
+/// What adding an entry comes to.
+pub(super) fn seek<W: Words + ?Sized>(span: Span<'_, W>, p: u8, entry: u32) -> Sought {
+    if is_dense(span, p) {
+        let (index, rank) = register_of(entry, p);
+        let is_known = register(span, index) >= rank;
+        return if is_known { Sought::Known } else { Sought::Here(Spot::Hashed(entry)) };
+    }
+    let (at, found) = find(span, entry);
+    let spot = Spot::Entry { entry, at: at as u32, is_there: found.is_some() };
+    match found {
+        Some(found) if found >= entry => return Sought::Known,
+        Some(_) => return Sought::Here(spot),
+        None if !span.is_empty() && entry_at(span, 2 * span.len() - 1) == 0 => return Sought::Here(spot),
+        None => {}
     }
     let words = grown(span.len() + 1, usize::MAX);
     if words <= sparse_words_max(p) {
-        Some(words)
+        Sought::Longer(words, spot)
     } else if span.len() < sparse_words_max(p) {
-        Some(sparse_words_max(p))
+        Sought::Longer(sparse_words_max(p), spot)
     } else {
-        Some(dense_words(p))
+        Sought::Longer(dense_words(p), Spot::Hashed(entry))
     }
+}
+
+/// Whether a sketch is copied to so many words otherwise than word by word.
+pub(super) fn becomes_dense<W: Words + ?Sized>(old: Span<'_, W>, p: u8, words: usize) -> bool {
+    !is_dense(old, p) && words >= dense_words(p)
 }
 
 pub(super) fn copy<O, N>(old: Span<'_, O>, new: &mut SpanMut<'_, N>, p: u8)
@@ -144,7 +169,7 @@ where
     O: Words + ?Sized,
     N: WordsMut + ?Sized,
 {
-    if is_dense(old, p) || new.len() < dense_words(p) {
+    if !becomes_dense(old, p, new.len()) {
         return new.copy_from(old);
     }
     new.clear();
@@ -159,8 +184,13 @@ pub(super) fn add<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, p: u8, entry:
         add_to_register(span, p, entry);
         return;
     }
-    let (at, is_found) = find(span.span(), entry);
-    if is_found {
+    let (at, found) = find(span.span(), entry);
+    add_at(span, entry, at, found.is_some());
+}
+
+/// Adds an entry to a sparse sketch, at the place where it is, or belongs.
+pub(super) fn add_at<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, entry: u32, at: usize, is_there: bool) {
+    if is_there {
         let word = span.get(at / 2);
         let shift = 32 * (at % 2);
         // Of one index, the ranks are the low bits of the entries.
@@ -188,11 +218,17 @@ fn insert<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, at: usize, entry: u32
     }
 }
 
+/// One register of a dense sketch.
+#[inline]
+fn register<W: Words + ?Sized>(span: Span<'_, W>, index: usize) -> u64 {
+    span.get(index / LANES) >> (RANK_BITS * (index % LANES) as u32) & u64::from(RANK_MASK)
+}
+
 fn add_to_register<W: WordsMut + ?Sized>(span: &mut SpanMut<'_, W>, p: u8, entry: u32) {
     let (index, rank) = register_of(entry, p);
     let shift = RANK_BITS * (index % LANES) as u32;
     let word = span.get(index / LANES);
-    if (word >> shift & u64::from(RANK_MASK)) < rank {
+    if register(span.span(), index) < rank {
         span.set(index / LANES, word & !(u64::from(RANK_MASK) << shift) | rank << shift);
     }
 }

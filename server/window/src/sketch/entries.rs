@@ -1,11 +1,11 @@
-//! The entries of a union while they are few: a hash table that is emptied at no cost.
+//! Different entries: a hash table that is emptied at no cost.
 
 use super::distinct::RANK_BITS;
 
 /// Places that a window begins with: more are taken as entries come, so that few entries touch few cache lines.
 const PLACES_MIN: usize = 256;
 /// The factor of a table without a secret: 2⁶⁴ divided by the golden ratio.
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Times as many places when half of them are taken.
 const GROWTH: usize = 4;
 

@@ -22,6 +22,7 @@ mod countby;
 mod counters;
 mod distinct;
 mod entries;
+mod gathered;
 mod hash;
 mod latest;
 mod merge;
@@ -108,6 +109,35 @@ pub struct SketchValue<'a> {
     pub at_ms: i64,
 }
 
+/// Where a value goes in a sketch, so that it is looked for but once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// It was not looked for.
+    Unsought,
+    /// Of a distinct count: what the value's hash says.
+    Hashed(u32),
+    /// The same, and which entry of a sparse sketch it is, or comes before.
+    Entry {
+        /// What the value's hash says.
+        entry: u32,
+        /// The place of the entry.
+        at: u32,
+        /// Whether there is one of the same index.
+        is_there: bool,
+    },
+}
+
+/// What adding a value to a sketch comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sought {
+    /// Nothing changes.
+    Known,
+    /// It fits in place.
+    Here(Spot),
+    /// It needs a block of so many payload words first; the spot is the one in that.
+    Longer(usize, Spot),
+}
+
 impl Sketch {
     /// A number for the kind, for the block's head: 1 to 7.
     pub fn kind_id(self) -> u8 {
@@ -167,11 +197,34 @@ impl Sketch {
         }
     }
 
+    /// What the value is in a block that is yet to be made.
+    #[inline]
+    pub fn spot(self, value: &SketchValue<'_>) -> Spot {
+        match self.spec {
+            SketchSpec::Distinct { .. } => Spot::Hashed(distinct::entry_of(&self.stored(value))),
+            _ => Spot::Unsought,
+        }
+    }
+
+    /// What adding the value comes to, and where it goes.
+    #[inline]
+    pub fn seek<W: Words + ?Sized>(self, span: Span<'_, W>, value: &SketchValue<'_>) -> Sought {
+        match self.spec {
+            SketchSpec::Distinct { p } => distinct::seek(span, p, distinct::entry_of(&self.stored(value))),
+            _ => self
+                .room(span, value)
+                .map_or(Sought::Here(Spot::Unsought), |words| Sought::Longer(words, Spot::Unsought)),
+        }
+    }
+
     /// `None`: the value fits in place. `Some(words)`: it needs a block of so many payload words first.
     pub fn room<W: Words + ?Sized>(self, span: Span<'_, W>, value: &SketchValue<'_>) -> Option<usize> {
         let stored = self.stored(value);
         match self.spec {
-            SketchSpec::Distinct { p } => distinct::room(span, p, &stored),
+            SketchSpec::Distinct { p } => match distinct::seek(span, p, distinct::entry_of(&stored)) {
+                Sought::Longer(words, _) => Some(words),
+                Sought::Known | Sought::Here(_) => None,
+            },
             SketchSpec::Quantile => quantile::room(span, quantile::key_of(self.field, value.word)),
             SketchSpec::TopK { k } => topk::room(span, self.field, k, &stored),
             SketchSpec::CountBy { k } => countby::room(span, self.field, k, &stored),
@@ -186,6 +239,14 @@ impl Sketch {
         match self.spec {
             SketchSpec::First | SketchSpec::Last => End::start(span),
             _ => span.clear(),
+        }
+    }
+
+    /// Whether [`Sketch::copy`] to a block of `words` does more than to copy each word, and to put zeros behind the last.
+    pub fn is_rewritten<W: Words + ?Sized>(self, old: Span<'_, W>, words: usize) -> bool {
+        match self.spec {
+            SketchSpec::Distinct { p } => distinct::becomes_dense(old, p, words),
+            _ => false,
         }
     }
 
@@ -213,6 +274,23 @@ impl Sketch {
             SketchSpec::LastK { k } => latest::add(span, self.field, k, value.at_ms, &stored),
             SketchSpec::First => End::Oldest.add(span, value.at_ms, &stored),
             SketchSpec::Last => End::Newest.add(span, value.at_ms, &stored),
+        }
+    }
+
+    /// The same, where it is known where the value goes.
+    #[inline]
+    pub fn add_at<W: WordsMut + ?Sized>(
+        self,
+        span: &mut SpanMut<'_, W>,
+        value: &SketchValue<'_>,
+        spot: Spot,
+    ) {
+        match (self.spec, spot) {
+            (SketchSpec::Distinct { .. }, Spot::Entry { entry, at, is_there }) => {
+                distinct::add_at(span, entry, at as usize, is_there);
+            }
+            (SketchSpec::Distinct { p }, Spot::Hashed(entry)) => distinct::add(span, p, entry),
+            _ => self.add(span, value),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The union of a window's distinct counts, and how many values it has.
 //!
-//! While no bucket is dense and the union has few entries, they are kept as entries, and counted by linear counting (Whang,
-//! Vander-Zanden, Taylor, 1990) over 2²⁵ registers: that is exact but for collisions, of which 1,000 values have 0.01.
+//! While no bucket is dense and the union has few entries, they are [gathered](super::entries), and the different ones counted by
+//! linear counting (Whang, Vander-Zanden, Taylor, 1990) over 2²⁵ registers: that is exact but for collisions, of which 1,000 values
+//! have 0.01.
 //! Otherwise they are 2ᵖ registers, and counted by the improved raw estimator of Ertl ("New cardinality estimation algorithms for
 //! HyperLogLog sketches", 2017, algorithm 6), which needs no tables and has no bias where values are few.
 //! What is kept does not depend on the order of the buckets.
@@ -9,7 +10,7 @@
 use super::distinct::{
     INDEX_BITS, LANES, LANES_MASK, RANK_BITS, dense_words, each_entry, is_dense, rank_max, register_of,
 };
-use super::entries::Entries;
+use super::gathered::Gathered;
 use super::span::Span;
 use crate::words::Words;
 
@@ -26,7 +27,7 @@ pub(super) struct Union {
     p: u8,
     is_dense: bool,
     /// What there is while there are few.
-    sparse: Entries,
+    sparse: Gathered,
     /// Then 2ᵖ registers, a byte each: an entry is put into one without a branch that depends on it.
     registers: Vec<u8>,
     /// Registers as dense buckets have them; none if no bucket was dense.
@@ -42,7 +43,7 @@ impl Union {
     pub(super) fn begin(&mut self, p: u8) {
         self.p = p;
         self.is_dense = false;
-        self.sparse.clear();
+        self.sparse.begin(((1 << p) / ENTRIES_SHARE).max(ENTRIES_MIN));
         self.packed.clear();
     }
 
@@ -54,6 +55,18 @@ impl Union {
             let (p, registers) = (self.p, self.registers.as_mut_slice());
             each_entry(span, |entry| raise(registers, p, entry));
         } else {
+            self.merge_sparse(span);
+        }
+    }
+
+    #[inline]
+    fn merge_sparse<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
+        if span.len() <= self.sparse.free() / 2 {
+            self.sparse.extend(span);
+            if self.sparse.wants_a_look() {
+                self.look();
+            }
+        } else {
             each_entry(span, |entry| self.add_entry(entry));
         }
     }
@@ -63,7 +76,18 @@ impl Union {
     pub(super) fn add_entry(&mut self, entry: u32) {
         if self.is_dense {
             raise(&mut self.registers, self.p, entry);
-        } else if self.sparse.insert(entry) > ((1 << self.p) / ENTRIES_SHARE).max(ENTRIES_MIN) {
+            return;
+        }
+        self.sparse.push(entry);
+        if self.sparse.wants_a_look() {
+            self.look();
+        }
+    }
+
+    /// Whether there are still few entries.
+    #[inline(never)]
+    fn look(&mut self) {
+        if self.sparse.look() {
             self.become_dense();
         }
     }
@@ -90,13 +114,14 @@ impl Union {
 
     /// How many different values.
     pub(super) fn count(&mut self) -> f64 {
-        if self.is_dense { self.count_dense() } else { self.count_sparse() }
-    }
-
-    fn count_sparse(&self) -> f64 {
-        let registers = f64::from(1u32 << INDEX_BITS);
-        // m ln(m / empty), where few of m registers are not empty.
-        -registers * (-(self.sparse.list().len() as f64) / registers).ln_1p()
+        if !self.is_dense {
+            let different = self.sparse.different();
+            if different <= self.sparse.few() {
+                return count_sparse(different);
+            }
+            self.become_dense();
+        }
+        self.count_dense()
     }
 
     fn count_dense(&mut self) -> f64 {
@@ -142,6 +167,13 @@ impl Union {
         }
         with_rank
     }
+}
+
+/// How many values so many of 2²⁵ registers have seen.
+fn count_sparse(registers_used: usize) -> f64 {
+    let registers = f64::from(1u32 << INDEX_BITS);
+    // m ln(m / empty), where few of m registers are not empty.
+    -registers * (-(registers_used as f64) / registers).ln_1p()
 }
 
 /// Raises the register of an entry to the rank that it has there.

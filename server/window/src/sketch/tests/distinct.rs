@@ -74,6 +74,27 @@ fn estimates_have_no_bias_at_any_size() {
 }
 
 #[test]
+fn a_union_does_not_depend_on_the_order_of_its_buckets() {
+    for p in [4, 8, 12] {
+        let few = (1 << p) / 4;
+        for values in [1, few - 1, few, few + 1, 2 * few, 7 * few] {
+            // Values of one bucket, too, which come again and again.
+            let mut buckets = dealt(p, values, 60, values);
+            let all: Vec<Bucket> = (0..5).flat_map(|_| buckets.clone()).collect();
+            let count = estimate(&buckets);
+            buckets.reverse();
+            assert_eq!(estimate(&buckets), count, "{values} values with p = {p}, the newest first");
+            buckets.rotate_left(23);
+            assert_eq!(estimate(&buckets), count, "{values} values with p = {p}, from the middle on");
+            assert_eq!(estimate(&all), count, "{values} values with p = {p}, each bucket five times");
+            if p == 12 && values <= few {
+                assert_eq!(count, values as f64);
+            }
+        }
+    }
+}
+
+#[test]
 fn ten_values_cost_less_than_64_bytes_a_bucket() {
     for p in PRECISION_MIN..=PRECISION_MAX {
         let bucket = Bucket::of(distinct(p, FieldType::Int), &(0..10).map(int).collect::<Vec<_>>());
