@@ -1,7 +1,8 @@
 //! The sketches of a body: what an event needs in its heap, how it enters them, how they move along.
 
 use super::{Event, NONE, Placement, Placements, Ring, rings};
-use crate::column::{self, Columns, SketchColumn};
+use crate::cells::{self, Width};
+use crate::column::{Columns, SketchColumn};
 use crate::heap::{BLOCK_HEAD_WORDS, Heap};
 use crate::layout::Layout;
 use crate::sketch::{INLINE, Sketch, SketchValue, Span};
@@ -11,23 +12,28 @@ use crate::words::{Words, WordsMut};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell {
     base: usize,
-    bits: u32,
+    width: Width,
     slot: usize,
     pub(super) sketch: Sketch,
 }
 
 impl Cell {
     fn of_ring(ring: &Ring<'_>, of: &SketchColumn, slot: usize) -> Self {
-        Self { base: ring.column_base(of.column), bits: ring.shape.bits[of.column], slot, sketch: of.sketch }
+        Self {
+            base: ring.column_base(of.column),
+            width: ring.shape.widths[of.column],
+            slot,
+            sketch: of.sketch,
+        }
     }
 
     fn of_lifetime(layout: &Layout, of: &SketchColumn) -> Self {
         let lifetime = layout.lifetime.as_ref().expect("it has a column");
-        Self { base: 1 + lifetime.word_at(of.column), bits: 64, slot: 0, sketch: of.sketch }
+        Self { base: 1 + lifetime.word_at(of.column), width: Width::WORD, slot: 0, sketch: of.sketch }
     }
 
     pub(super) fn get<W: Words + ?Sized>(&self, words: &W) -> u64 {
-        column::get(words, self.base, self.bits, self.slot)
+        cells::get(words, self.base, self.width, self.slot)
     }
 
     fn reference<W: Words + ?Sized>(&self, words: &W) -> u32 {
@@ -35,7 +41,7 @@ impl Cell {
     }
 
     fn set<W: WordsMut + ?Sized>(&self, words: &mut W, reference: u32) {
-        column::set(words, self.base, self.bits, self.slot, u64::from(reference));
+        cells::set(words, self.base, self.width, self.slot, u64::from(reference));
     }
 }
 
