@@ -43,13 +43,7 @@ impl Width {
     /// Whether a cell can hold this word, the bits of an i64 where cells are signed.
     #[inline]
     pub fn holds(self, word: u64) -> bool {
-        self.bits >= 64 || self.extended(word & self.mask()) == word
-    }
-
-    /// The bits of a word that one cell takes.
-    #[inline]
-    fn mask(self) -> u64 {
-        u64::MAX >> (64 - self.bits)
+        self.bits >= 64 || word.wrapping_add(u64::from(self.sign)) >> self.bits == 0
     }
 
     /// The word whose low bits are these, with the sign that they have.

@@ -35,9 +35,9 @@ use crate::heap::{BLOCK_HEAD_WORDS, HEAD_WORDS};
 use crate::query::Feature;
 use crate::timestamp::floor_to;
 
-pub(crate) use shapes::TAG;
 use shapes::bits_of_widest;
 pub use shapes::{Shape, Shapes, Sums};
+pub(crate) use shapes::{TAG, Widening};
 
 /// A stream's definition, compiled.
 #[derive(Debug)]

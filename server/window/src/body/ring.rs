@@ -2,7 +2,7 @@
 
 use super::{Event, NONE, Place, Ring};
 use crate::cells;
-use crate::layout::{TAG, Tier};
+use crate::layout::{TAG, Tier, Widening};
 use crate::words::{Words, WordsMut};
 
 /// Where an event goes in one tier.
@@ -117,23 +117,23 @@ impl<'l> Ring<'l> {
         if self.tier().shapes.narrow_sums() { self.room_beside(event, |_| 0) } else { Ok(()) }
     }
 
+    /// `cell` says what a column's number is before the event.
     #[inline]
     fn room_beside(&self, event: &Event<'_>, cell: impl Fn(usize) -> u64) -> Result<(), usize> {
-        let tier = self.tier();
-        // What an added number comes to, where that is more than its cell holds.
-        let overflow = |&column: &usize| {
-            let width = self.shape.widths[column];
-            if width.is_word() {
-                return None;
+        for widening in self.tier().shapes.widening() {
+            let width = self.shape.widths[widening.column];
+            if !width.is_word() && !width.holds(widening.comes_to(cell(widening.column), event)) {
+                return Err(self.wider(event, cell));
             }
-            let partial = tier.columns[column];
-            let sum = partial.add(cell(column), event, 0).filter(|&sum| !width.holds(sum))?;
-            Some((partial, sum))
-        };
-        if tier.shapes.widening().iter().all(|column| overflow(column).is_none()) {
-            return Ok(());
         }
-        Err(tier.shapes.wider(self.shape_index, tier.shapes.widening().iter().filter_map(overflow)))
+        Ok(())
+    }
+
+    #[cold]
+    fn wider(&self, event: &Event<'_>, cell: impl Fn(usize) -> u64) -> usize {
+        let shapes = &self.tier().shapes;
+        let comes_to = |widening: &Widening| (*widening, widening.comes_to(cell(widening.column), event));
+        shapes.wider(self.shape_index, shapes.widening().iter().map(comes_to))
     }
 
     /// Adds the event at its place.

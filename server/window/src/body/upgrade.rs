@@ -96,7 +96,7 @@ impl<'l> Upgrade<'l> {
                 .shapes
                 .widening()
                 .iter()
-                .filter_map(|&column| Some((column, source.columns[column]?)))
+                .filter_map(|of| Some((of.column, source.columns[of.column]?)))
                 .collect();
             let is_fit = |shape: &Shape| {
                 let holds_all = |&(column, place): &(usize, usize)| {

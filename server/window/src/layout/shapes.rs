@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 
+use crate::aggregate::FieldId;
+use crate::body::Event;
 use crate::cells::{Width, words_of};
 use crate::column::{CellKind, Partial};
 
@@ -36,8 +38,31 @@ pub struct Shapes {
     shapes: Box<[Shape]>,
     /// Widths that sums of INT fields go through.
     sum_bits: &'static [u32],
-    /// Places of the columns that widen.
-    widening: Box<[usize]>,
+    /// The columns that widen.
+    widening: Box<[Widening]>,
+}
+
+/// A column whose cells begin narrow, and what an event makes of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widening {
+    /// Its place.
+    pub(crate) column: usize,
+    /// The field whose values are added up; `None`: it counts.
+    summed: Option<FieldId>,
+}
+
+impl Widening {
+    /// What a cell comes to with an event: what [`Partial::add`] says, or for a count, which may not concern the event, one more.
+    #[inline]
+    pub(crate) fn comes_to(self, cell: u64, event: &Event<'_>) -> u64 {
+        match self.summed {
+            None => cell.wrapping_add(1),
+            Some(field) => {
+                let value = event.word(field).unwrap_or(0);
+                cell.cast_signed().saturating_add(value.cast_signed()).cast_unsigned()
+            }
+        }
+    }
 }
 
 /// Widths that counts go through.
@@ -83,9 +108,12 @@ impl Shapes {
             shapes.extend(of_capacity(capacity, false));
         }
         shapes.extend(of_capacity(slots, true));
-        let widens =
-            |&column: &usize| columns[column].is_count() || (is_narrow && columns[column].is_int_sum());
-        let widening = (0..columns.len()).filter(widens).collect();
+        let widening = columns.iter().enumerate().filter_map(|(column, partial)| match *partial {
+            Partial::Count | Partial::CountOf(_) => Some(Widening { column, summed: None }),
+            Partial::SumInt(field) if is_narrow => Some(Widening { column, summed: Some(field) }),
+            _ => None,
+        });
+        let widening = widening.collect();
         Self { shapes: shapes.into(), sum_bits, widening }
     }
 
@@ -100,9 +128,9 @@ impl Shapes {
         self.sum_bits.len() > 1
     }
 
-    /// Places of the columns that widen.
+    /// The columns that widen.
     #[inline]
-    pub(crate) fn widening(&self) -> &[usize] {
+    pub(crate) fn widening(&self) -> &[Widening] {
         &self.widening
     }
 
@@ -119,20 +147,19 @@ impl Shapes {
         larger
     }
 
-    /// The number of the one with as many buckets as `number`, and cells that hold what these partials come to.
-    #[cold]
-    pub(crate) fn wider(&self, number: usize, comes_to: impl Iterator<Item = (Partial, u64)>) -> usize {
+    /// The number of the one with as many buckets as `number`, and cells that hold what they come to.
+    pub(crate) fn wider(&self, number: usize, comes_to: impl Iterator<Item = (Widening, u64)>) -> usize {
         let of_widths = number % self.widths();
         let (mut sums, mut counts) = (of_widths / COUNT_BITS.len(), of_widths % COUNT_BITS.len());
-        // 64 bits hold every number.
-        for (partial, number) in comes_to {
-            if partial.is_count() {
-                while !Width::unsigned(COUNT_BITS[counts]).holds(number) {
-                    counts += 1;
+        for (widening, sum) in comes_to {
+            // 64 bits hold every number.
+            if widening.summed.is_some() {
+                while !Width::signed(self.sum_bits[sums]).holds(sum) {
+                    sums += 1;
                 }
             } else {
-                while !Width::signed(self.sum_bits[sums]).holds(number) {
-                    sums += 1;
+                while !Width::unsigned(COUNT_BITS[counts]).holds(sum) {
+                    counts += 1;
                 }
             }
         }
