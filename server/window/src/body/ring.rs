@@ -107,7 +107,7 @@ impl<'l> Ring<'l> {
     /// Whether the numbers of a slot have room for the event's; else the shape in which they have.
     #[inline]
     fn room<W: Words + ?Sized>(&self, words: &W, event: &Event<'_>, slot: usize) -> Result<(), usize> {
-        self.room_beside(event, |column| self.cell(words, column, slot))
+        self.room_beside(event, |of| cells::get(words, self.base + of.offset as usize, of.width, slot))
     }
 
     /// The same for a bucket without events.
@@ -119,10 +119,9 @@ impl<'l> Ring<'l> {
 
     /// `cell` says what a column's number is before the event.
     #[inline]
-    fn room_beside(&self, event: &Event<'_>, cell: impl Fn(usize) -> u64) -> Result<(), usize> {
-        for widening in self.tier().shapes.widening() {
-            let width = self.shape.widths[widening.column];
-            if !width.is_word() && !width.holds(widening.comes_to(cell(widening.column), event)) {
+    fn room_beside(&self, event: &Event<'_>, cell: impl Fn(&Widening) -> u64) -> Result<(), usize> {
+        for of in &self.shape.widening {
+            if !of.width.holds(of.comes_to(cell(of), event)) {
                 return Err(self.wider(event, cell));
             }
         }
@@ -130,10 +129,9 @@ impl<'l> Ring<'l> {
     }
 
     #[cold]
-    fn wider(&self, event: &Event<'_>, cell: impl Fn(usize) -> u64) -> usize {
-        let shapes = &self.tier().shapes;
-        let comes_to = |widening: &Widening| (*widening, widening.comes_to(cell(widening.column), event));
-        shapes.wider(self.shape_index, shapes.widening().iter().map(comes_to))
+    fn wider(&self, event: &Event<'_>, cell: impl Fn(&Widening) -> u64) -> usize {
+        let comes_to = |of: &Widening| (*of, of.comes_to(cell(of), event));
+        self.tier().shapes.wider(self.shape_index, self.shape.widening.iter().map(comes_to))
     }
 
     /// Adds the event at its place.

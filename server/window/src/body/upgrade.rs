@@ -13,7 +13,7 @@ use crate::cells;
 use crate::column::{CellKind, Columns, Partial};
 use crate::definition::TIERS_MAX;
 use crate::heap::HEAD_WORDS;
-use crate::layout::{Layout, Shape};
+use crate::layout::{Layout, Shape, Widening};
 use crate::words::{Words, WordsMut};
 
 /// How bodies of one layout become bodies of another one.
@@ -92,18 +92,14 @@ impl<'l> Upgrade<'l> {
         }
         for (at, (source, tier)) in self.tiers.iter().zip(&self.to.tiers).enumerate() {
             let buckets = self.buckets(source, old);
-            let widening: Vec<(usize, usize)> = tier
-                .shapes
-                .widening()
-                .iter()
-                .filter_map(|of| Some((of.column, source.columns[of.column]?)))
-                .collect();
             let is_fit = |shape: &Shape| {
-                let holds_all = |&(column, place): &(usize, usize)| {
-                    let width = shape.widths[column];
-                    width.is_word() || buckets.iter().all(|of| width.holds(of.ring.cell(old, place, of.slot)))
+                let holds_all = |of: &Widening| match source.columns[of.column as usize] {
+                    Some(place) => {
+                        buckets.iter().all(|bucket| of.width.holds(bucket.ring.cell(old, place, bucket.slot)))
+                    }
+                    None => true,
                 };
-                (shape.dense || shape.capacity >= buckets.len()) && widening.iter().all(holds_all)
+                (shape.dense || shape.capacity >= buckets.len()) && shape.widening.iter().all(holds_all)
             };
             let shape = tier.shapes.iter().position(is_fit);
             target.shapes[at] = shape.expect("the last shape is dense, its numbers whole words");

@@ -30,6 +30,8 @@ pub struct Shape {
     pub offsets: Box<[u32]>,
     /// Words of the tier's data.
     pub words: usize,
+    /// The columns that an event may make wider.
+    pub(crate) widening: Box<[Widening]>,
 }
 
 /// All forms of a tier's ring: by capacity, then by the width of sums, then by that of counts.
@@ -38,15 +40,17 @@ pub struct Shapes {
     shapes: Box<[Shape]>,
     /// Widths that sums of INT fields go through.
     sum_bits: &'static [u32],
-    /// The columns that widen.
-    widening: Box<[Widening]>,
 }
 
-/// A column whose cells begin narrow, and what an event makes of one.
+/// A column of a shape whose cells a number may outgrow, and what an event makes of one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Widening {
-    /// Its place.
-    pub(crate) column: usize,
+    /// Its place among the columns.
+    pub(crate) column: u32,
+    /// Its first word within the tier's data.
+    pub(crate) offset: u32,
+    /// How its cells are stored.
+    pub(crate) width: Width,
     /// The field whose values are added up; `None`: it counts.
     summed: Option<FieldId>,
 }
@@ -108,13 +112,7 @@ impl Shapes {
             shapes.extend(of_capacity(capacity, false));
         }
         shapes.extend(of_capacity(slots, true));
-        let widening = columns.iter().enumerate().filter_map(|(column, partial)| match *partial {
-            Partial::Count | Partial::CountOf(_) => Some(Widening { column, summed: None }),
-            Partial::SumInt(field) if is_narrow => Some(Widening { column, summed: Some(field) }),
-            _ => None,
-        });
-        let widening = widening.collect();
-        Self { shapes: shapes.into(), sum_bits, widening }
+        Self { shapes: shapes.into(), sum_bits }
     }
 
     /// How many there are of each capacity.
@@ -126,12 +124,6 @@ impl Shapes {
     #[inline]
     pub(crate) fn narrow_sums(&self) -> bool {
         self.sum_bits.len() > 1
-    }
-
-    /// The columns that widen.
-    #[inline]
-    pub(crate) fn widening(&self) -> &[Widening] {
-        &self.widening
     }
 
     /// The one of a state word, or the last one where the word is of another moment.
@@ -190,7 +182,7 @@ impl Shape {
     fn new(columns: &[Partial], width_ms: i64, capacity: usize, dense: bool, bits: Bits) -> Self {
         let widths: Box<[Width]> = columns.iter().map(|column| cell_width(*column, width_ms, bits)).collect();
         let mut words = if dense { 0 } else { words_of(capacity, TAG) };
-        let offsets = widths
+        let offsets: Box<[u32]> = widths
             .iter()
             .map(|&width| {
                 let offset = u32::try_from(words).expect("a record is bounded by RECORD_BYTES_MAX");
@@ -198,7 +190,17 @@ impl Shape {
                 offset
             })
             .collect();
-        Self { capacity, dense, widths, offsets, words }
+        let narrow = (0..columns.len()).filter(|&column| !widths[column].is_word());
+        let widening = narrow.filter_map(|column| {
+            let summed = match columns[column] {
+                Partial::Count | Partial::CountOf(_) => None,
+                Partial::SumInt(field) => Some(field),
+                _ => return None,
+            };
+            Some(Widening { column: column as u32, offset: offsets[column], width: widths[column], summed })
+        });
+        let widening = widening.collect();
+        Self { capacity, dense, widths, offsets, words, widening }
     }
 }
 
