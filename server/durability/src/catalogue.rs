@@ -57,6 +57,7 @@ fn to_stored(entry: StreamEntry) -> windrow_storage::StreamEntry {
         created_ms: entry.created_ms,
         settled: entry.settled.map(settled_to_stored),
         backfill: entry.backfill.map(backfill_to_stored),
+        narrow_sums: entry.narrow_sums,
         older: entry
             .older
             .into_iter()
@@ -65,6 +66,7 @@ fn to_stored(entry: StreamEntry) -> windrow_storage::StreamEntry {
                 definition: version.definition,
                 settled: version.settled.map(settled_to_stored),
                 backfill: version.backfill.map(backfill_to_stored),
+                narrow_sums: version.narrow_sums,
             })
             .collect(),
     }
@@ -107,6 +109,7 @@ fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
         created_ms: entry.created_ms,
         settled: entry.settled.map(settled_from_stored),
         backfill: entry.backfill.as_ref().map(backfill_from_stored),
+        narrow_sums: entry.narrow_sums,
         older: entry
             .older
             .iter()
@@ -115,7 +118,77 @@ fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
                 definition: version.definition.clone(),
                 settled: version.settled.map(settled_from_stored),
                 backfill: version.backfill.as_ref().map(backfill_from_stored),
+                narrow_sums: version.narrow_sums,
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windrow_engine::alter::Altered;
+    use windrow_engine::catalogue::Created;
+    use windrow_window::{Definition, Layout};
+
+    use super::*;
+
+    fn created(text: &str) -> Catalogue {
+        let definition = Definition::parse_text("s", text).unwrap();
+        let Created::New(catalogue) = Catalogue::default().created(definition, 0).unwrap() else {
+            panic!("it is new")
+        };
+        catalogue
+    }
+
+    fn altered(catalogue: &Catalogue, words: &[&[u8]]) -> Catalogue {
+        let change = |definition: &Definition| definition.altered(words).map_err(|error| error.to_string());
+        let Altered::New(pending) = catalogue.altered(b"s", 1, change).unwrap() else { panic!("it changes") };
+        pending.settled(2).unwrap()
+    }
+
+    fn manifest(catalogue: &Catalogue) -> Manifest {
+        let mut manifest = Manifest::new(1);
+        let stored = &mut manifest.catalogue;
+        stored.version = catalogue.version;
+        stored.next_stream_id = catalogue.next_stream_id;
+        stored.next_layout_id = catalogue.next_layout_id;
+        stored.streams = catalogue.entries().into_iter().map(to_stored).collect();
+        manifest.raise_format();
+        Manifest::decode(&manifest.encode().unwrap()).unwrap()
+    }
+
+    /// How many bytes a full entity takes with each layout, oldest first.
+    fn bytes_of(catalogue: &Catalogue) -> Vec<usize> {
+        let layouts = 0..catalogue.next_layout_id;
+        let bytes = |id| catalogue.as_of(LayoutId(id)).map(|stream| Layout::full_bytes(&stream.layout));
+        layouts.filter_map(bytes).collect()
+    }
+
+    const STREAM: &str = "FIELDS n INT x FLOAT WINDOWS 10s@1s AGGREGATE sum(n) SKEW 0s REJECT RETAIN 0s";
+
+    #[test]
+    fn a_layout_keeps_the_width_of_sums_that_it_was_made_with() {
+        let new = created(STREAM);
+        // Eleven sums: of 16 bits in three words, or of 64.
+        assert_eq!(bytes_of(&new), [8 * (3 + 3)]);
+        assert_eq!(bytes_of(&load(&manifest(&new)).unwrap()), [8 * (3 + 3)]);
+        let mut of_a_server_before = manifest(&new);
+        of_a_server_before.catalogue.streams[0].narrow_sums = false;
+        let old = load(&of_a_server_before).unwrap();
+        assert_eq!(bytes_of(&old), [8 * (3 + 11)]);
+        // What an ALTER makes is narrow, and what was there stays as it is; also once that is settled and read again.
+        let both = altered(&old, &[b"ADD", b"AGGREGATE", b"sum(x)"]);
+        let expected = [8 * (3 + 11), 8 * (3 + 3 + 11)];
+        assert_eq!(bytes_of(&both), expected);
+        assert_eq!(bytes_of(&load(&manifest(&both)).unwrap()), expected);
+    }
+
+    #[test]
+    fn an_older_server_is_kept_away_only_where_a_sum_is_narrow() {
+        let floats =
+            created("FIELDS n INT x FLOAT WINDOWS 10s@1s all AGGREGATE count sum(x) max(n) sum(n):all");
+        assert_eq!(manifest(&floats).format, 1);
+        assert_eq!(manifest(&altered(&floats, &[b"ADD", b"AGGREGATE", b"avg(n):10s"])).format, 3);
+        assert_eq!(manifest(&created(STREAM)).format, 3);
     }
 }

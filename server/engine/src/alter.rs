@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use windrow_window::body::{self, upgrade::Upgrade};
-use windrow_window::{Before, Definition, Feature, Layout};
+use windrow_window::{Before, Definition, Feature, Layout, Sums};
 
 use crate::backfill::Backfill;
 use crate::catalogue::{Catalogue, CatalogueError, LayoutId, Stream, StreamEntry};
@@ -45,6 +45,8 @@ pub struct Version {
     pub settled: Option<Settled>,
     /// How it was filled with events from before it.
     pub backfill: Option<Backfill>,
+    /// Whether its records have sums that are narrower than 64 bits; those of servers before had not.
+    pub narrow_sums: bool,
 }
 
 /// What STREAM.ALTER comes to.
@@ -63,7 +65,12 @@ impl Version {
             definition: stream.definition.to_args_text(),
             settled: stream.settled,
             backfill: stream.backfill.clone(),
+            narrow_sums: stream.layout.narrows_sums(),
         }
+    }
+
+    fn sums(&self) -> Sums {
+        if self.narrow_sums { Sums::Narrow } else { Sums::Wide }
     }
 }
 
@@ -128,6 +135,7 @@ impl Stream {
         self: &Arc<Self>,
         layout_id: LayoutId,
         definition: Definition,
+        sums: Sums,
         clock_ms: Option<i64>,
         settled: Option<Settled>,
         backfill: Option<Backfill>,
@@ -135,7 +143,7 @@ impl Stream {
         let backfill_asked_ms = backfill.as_ref().and_then(|backfill| backfill.asked_ms);
         let before =
             Before { layout: &self.layout, clock_ms, is_settled: settled.is_some(), backfill_asked_ms };
-        let layout = Layout::altered(&definition, before)
+        let layout = Layout::altered(&definition, sums, before)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
         Ok(Self {
             id: self.id,
@@ -160,14 +168,12 @@ impl Stream {
         clock_ms: Option<i64>,
         backfill: Option<Backfill>,
     ) -> Self {
-        let definition = self.definition.clone();
+        let (definition, sums) = (self.definition.clone(), self.layout.sums);
         let again = match self.older.last() {
-            Some(before) => before.altered(self.layout_id, definition, clock_ms, settled, backfill),
-            None => {
-                Self::created(self.id, self.layout_id, self.created_ms, definition, backfill).map(|again| {
-                    Self { clock: Arc::clone(&self.clock), newest: Arc::clone(&self.newest), ..again }
-                })
-            }
+            Some(before) => before.altered(self.layout_id, definition, sums, clock_ms, settled, backfill),
+            None => Self::created(self.id, self.layout_id, self.created_ms, definition, sums, backfill).map(
+                |again| Self { clock: Arc::clone(&self.clock), newest: Arc::clone(&self.newest), ..again },
+            ),
         };
         again.expect("it was compiled before")
     }
@@ -179,6 +185,7 @@ impl Stream {
             definition: entry.definition.clone(),
             settled: entry.settled,
             backfill: entry.backfill.clone(),
+            narrow_sums: entry.narrow_sums,
         };
         let mut stream: Option<Arc<Self>> = None;
         for version in entry.older.iter().chain([&present]) {
@@ -188,13 +195,15 @@ impl Stream {
             let next = match &stream {
                 None => {
                     let id = crate::catalogue::StreamId(entry.id);
-                    Self::created(id, layout_id, entry.created_ms, definition, version.backfill.clone())?
+                    let (created_ms, backfill) = (entry.created_ms, version.backfill.clone());
+                    Self::created(id, layout_id, created_ms, definition, version.sums(), backfill)?
                 }
                 Some(before) => {
                     let clock_ms = version.settled.and_then(|settled| settled.clock_ms);
                     before.altered(
                         layout_id,
                         definition,
+                        version.sums(),
                         clock_ms,
                         version.settled,
                         version.backfill.clone(),
@@ -257,7 +266,14 @@ impl Catalogue {
         if wants_backfill {
             let backfill = Backfill::new(LayoutId(self.next_layout_id), None, clock_ms);
             let layout_id = LayoutId(self.next_layout_id + 1);
-            let altered = stream.altered(layout_id, definition.clone(), clock_ms, None, Some(backfill))?;
+            let altered = stream.altered(
+                layout_id,
+                definition.clone(),
+                Sums::Narrow,
+                clock_ms,
+                None,
+                Some(backfill),
+            )?;
             // Where all that is added is there already, there is nothing to find.
             if altered.earlier.is_some() {
                 next.next_layout_id += 2;
@@ -266,7 +282,8 @@ impl Catalogue {
             }
         }
         next.next_layout_id += 1;
-        next.put(stream.altered(LayoutId(self.next_layout_id), definition, clock_ms, None, None)?);
+        let layout_id = LayoutId(self.next_layout_id);
+        next.put(stream.altered(layout_id, definition, Sums::Narrow, clock_ms, None, None)?);
         Ok(Altered::New(next))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use hashbrown::HashMap;
-use windrow_window::{ClockMode, Definition, DefinitionError, Layout, StreamTime};
+use windrow_window::{ClockMode, Definition, DefinitionError, Layout, StreamTime, Sums};
 
 use crate::alter::{Settled, Version};
 use crate::backfill::Backfill;
@@ -124,6 +124,8 @@ pub struct StreamEntry {
     pub settled: Option<Settled>,
     /// How it was, or is being, filled with events from before it.
     pub backfill: Option<Backfill>,
+    /// Whether its records have sums that are narrower than 64 bits.
+    pub narrow_sums: bool,
     /// The layouts before it, oldest first: operations of the log name them.
     pub older: Vec<Version>,
 }
@@ -378,6 +380,7 @@ impl Catalogue {
                 created_ms: stream.created_ms,
                 settled: stream.settled,
                 backfill: stream.backfill.clone(),
+                narrow_sums: stream.layout.narrows_sums(),
                 older: stream.older.iter().map(|older| Version::of(older)).collect(),
             })
             .collect();
@@ -422,7 +425,7 @@ impl Catalogue {
         definition: Definition,
         backfill: Option<Backfill>,
     ) -> Result<(), CatalogueError> {
-        self.put(Stream::created(id, layout_id, created_ms, definition, backfill)?);
+        self.put(Stream::created(id, layout_id, created_ms, definition, Sums::Narrow, backfill)?);
         Ok(())
     }
 
@@ -450,9 +453,10 @@ impl Stream {
         layout_id: LayoutId,
         created_ms: i64,
         definition: Definition,
+        sums: Sums,
         backfill: Option<Backfill>,
     ) -> Result<Self, CatalogueError> {
-        let layout = Layout::compile(&definition)
+        let layout = Layout::compile_with(&definition, sums)
             .map_err(|error| CatalogueError::Definition { name: definition.name.to_string(), error })?;
         let (clock, newest) = (Arc::new(Latest::new()), Arc::new(Latest::new()));
         Ok(Self {

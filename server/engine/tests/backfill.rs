@@ -340,8 +340,10 @@ fn values() -> impl Strategy<Value = Vec<String>> {
     // Quarters add up without rounding, in any order.
     let x = (-1_000i64..1_000).prop_map(|quarters| (quarters as f64 / 4.0).to_string());
     let s = (0u8..6).prop_map(|s| "x".repeat(usize::from(s)));
-    (any::<i16>(), x, s)
-        .prop_map(|(n, x, s)| vec!["n".to_owned(), n.to_string(), "x".to_owned(), x, "s".to_owned(), s])
+    // Sums of every width.
+    let n = (any::<i8>(), prop::sample::select(vec![0u32, 0, 6, 20, 36]));
+    let n = n.prop_map(|(n, by)| i64::from(n) << by);
+    (n, x, s).prop_map(|(n, x, s)| vec!["n".to_owned(), n.to_string(), "x".to_owned(), x, "s".to_owned(), s])
 }
 
 fn step() -> impl Strategy<Value = Step> {

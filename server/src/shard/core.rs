@@ -634,7 +634,10 @@ impl Answerer for Core {
 
     #[inline]
     fn will_change(&self, op: &[u8], hint: Hint) {
-        self.prefetch_cells(op, hint);
+        if let Some(engine) = &self.engine {
+            // Blocks of sketches would be asked for when the cells are there: four questions are too few for that.
+            engine.prefetch_cells(&self.catalogue, op, hint);
+        }
     }
 }
 

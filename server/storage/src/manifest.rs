@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {                                  JSON
-//!   "format": 2,                    1 as long as nothing of format 2 is in it
+//!   "format": 3,                    the lowest that has all that is, or was, in it
 //!   "epoch": 4,                      the newest epoch; a start opens the next
 //!   "hash_key": "00f1…",             128 bits, keys the entity index; made when the directory was
 //!   "catalogue": { "version", "next_stream_id", "next_layout_id", "streams": [ … ] },
@@ -20,7 +20,8 @@
 //! Its states are three: *empty* (no file), *present*, *unreadable*. Unreadable is never taken for empty.
 //!
 //! **Format number.** A server must refuse what it cannot honour, and one of format 1 takes the log for the whole history. So the
-//! number is 1 until the manifest first names an image (log may go after that), and 2 for ever after.
+//! number is 1 until the manifest first names an image (log may go after that), and 2 from then on. A server of format 2 takes every sum
+//! of integers for 64 bits wide, in the records of images and in MERGE operations: so it is 3 for ever after a layout has `narrow_sums`.
 
 mod image;
 #[cfg(test)]
@@ -36,8 +37,10 @@ use serde::{Deserialize, Serialize};
 use crate::StorageError;
 use crate::disk::{Disk, OpenMode, read_full_at};
 
-/// Newest version of the manifest format: with images, and a log that need not begin at the beginning.
-pub const MANIFEST_FORMAT: u32 = 2;
+/// Newest version of the manifest format: with layouts whose sums are narrow.
+pub const MANIFEST_FORMAT: u32 = 3;
+/// The one before it: with images, and a log that need not begin at the beginning.
+const MANIFEST_FORMAT_IMAGES: u32 = 2;
 /// Oldest version that is read; written as long as nothing needs the newer one.
 pub const MANIFEST_FORMAT_OLDEST: u32 = 1;
 /// Name of the manifest in a data directory.
@@ -77,6 +80,11 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// The streams of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +119,9 @@ pub struct StreamEntry {
     /// How its layout was, or is being, filled with earlier events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
+    /// Whether records of its layout have sums that are narrower than 64 bits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub narrow_sums: bool,
     /// The layouts it had before, oldest first; the log names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub older: Vec<LayoutEntry>,
@@ -130,6 +141,9 @@ pub struct LayoutEntry {
     /// How it was filled with earlier events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
+    /// Whether its records have sums that are narrower than 64 bits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub narrow_sums: bool,
 }
 
 /// How a layout is filled with earlier events out of the log.
@@ -243,14 +257,20 @@ impl Manifest {
     /// The lowest format whose servers understand this manifest. Whoever adds a field that an older server must not ignore adds it
     /// here.
     fn format_needed(&self) -> u32 {
+        let streams = &self.catalogue.streams;
+        let has_narrow_sums = streams
+            .iter()
+            .any(|stream| stream.narrow_sums || stream.older.iter().any(|older| older.narrow_sums));
         // A server that knows no backfill could not read its operations.
-        let is_filled = self.catalogue.streams.iter().any(|stream| {
+        let is_filled = streams.iter().any(|stream| {
             stream.backfill.is_some() || stream.older.iter().any(|older| older.backfill.is_some())
         });
-        if self.images.is_empty() && self.epochs_given_back == 0 && !is_filled {
-            MANIFEST_FORMAT_OLDEST
-        } else {
+        if has_narrow_sums {
             MANIFEST_FORMAT
+        } else if is_filled || !self.images.is_empty() || self.epochs_given_back > 0 {
+            MANIFEST_FORMAT_IMAGES
+        } else {
+            MANIFEST_FORMAT_OLDEST
         }
     }
 
@@ -292,7 +312,11 @@ impl Manifest {
     /// Whether it can be true; the error is for people. One that cannot is not read.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.format < self.format_needed() {
-            return Err(format!("format {} cannot name images or a log without its beginning", self.format));
+            return Err(format!(
+                "format {} cannot say what it says, which takes format {}",
+                self.format,
+                self.format_needed()
+            ));
         }
         self.check_epochs()?;
         image::check(&self.images, self)

@@ -14,9 +14,12 @@ mod sketches;
 mod tests;
 pub mod upgrade;
 mod verify;
+#[cfg(test)]
+mod width_tests;
 
 use crate::aggregate::FieldId;
-use crate::column::{self, Columns};
+use crate::cells;
+use crate::column::Columns;
 use crate::definition::{ClockMode, FieldType, TIERS_MAX};
 use crate::heap::{HEAD_WORDS, Heap};
 use crate::layout::{Layout, Shape};
@@ -212,7 +215,7 @@ pub fn fit<W: Words + ?Sized>(
             continue;
         }
         is_kept = true;
-        match ring.place(words, place.bucket) {
+        match ring.place(words, event, place.bucket) {
             Ok(placement) => place.placement = placement,
             // The first is as good as any: they grow one after another.
             Err(shape) => grow = grow.or(Some((ring.tier_index, shape))),
@@ -281,8 +284,8 @@ fn add_lifetime<W: WordsMut + ?Sized>(lifetime: &Columns, words: &mut W, event: 
             let count = |of| {
                 words.get(1 + lifetime.find_beside(of, column).expect("moments stand beside their count"))
             };
-            if let Some(new) = partial.add_wide(column::get_wide(words, at, 0), event, count) {
-                column::set_wide(words, at, 0, new);
+            if let Some(new) = partial.add_wide(cells::get_wide(words, at, 0), event, count) {
+                cells::set_wide(words, at, 0, new);
             }
         }
     }
@@ -300,8 +303,8 @@ pub(crate) fn touched<W: Words + ?Sized>(
     let mut end = layout.rings_at();
     for ring in rings(layout, words) {
         let slot = ring.probable_slot(bucket_of(ts, ring.tier().width_ms));
-        for (&offset, &bits) in ring.shape.offsets.iter().zip(&*ring.shape.bits) {
-            touch(ring.base + offset as usize + column::word_of(bits, slot));
+        for (&offset, &width) in ring.shape.offsets.iter().zip(&*ring.shape.widths) {
+            touch(ring.base + offset as usize + cells::word_of(width, slot));
         }
         end += ring.shape.words;
     }
@@ -411,7 +414,7 @@ pub(crate) fn words_end<W: Words + ?Sized>(layout: &Layout, words: &W, upto: usi
     let heads = layout.tiers_at();
     let mut end = layout.rings_at();
     for tier in 0..upto {
-        end += layout.tiers[tier].shape(words.get(heads + 2 * tier + 1) & 0xffff).words;
+        end += layout.tiers[tier].shapes.at(words.get(heads + 2 * tier + 1) & 0xffff).words;
     }
     end
 }
@@ -446,7 +449,7 @@ impl<'l> Ring<'l> {
         let head = words.get(heads + 2 * tier).cast_signed();
         let state = words.get(heads + 2 * tier + 1);
         let shape_index = (state & 0xffff) as usize;
-        let shape = layout.tiers[tier].shape(state & 0xffff);
+        let shape = layout.tiers[tier].shapes.at(state & 0xffff);
         // A reader may see a state of another moment.
         let entries = ((state >> 32) as usize).min(shape.capacity - usize::from(shape.dense));
         Self { tier_index: tier, layout, shape, shape_index, head, entries, base }
@@ -475,12 +478,12 @@ impl<'l> Ring<'l> {
     /// One cell of a column.
     #[inline]
     pub fn cell<W: Words + ?Sized>(&self, words: &W, column: usize, slot: usize) -> u64 {
-        column::get(words, self.column_base(column), self.shape.bits[column], slot)
+        cells::get(words, self.column_base(column), self.shape.widths[column], slot)
     }
 
     #[inline]
     fn set_cell<W: WordsMut + ?Sized>(&self, words: &mut W, column: usize, slot: usize, value: u64) {
-        column::set(words, self.column_base(column), self.shape.bits[column], slot, value);
+        cells::set(words, self.column_base(column), self.shape.widths[column], slot, value);
     }
 
     /// The first word of a column.

@@ -5,7 +5,6 @@ use crate::body::Event;
 use crate::definition::{Field, FieldType};
 use crate::moments::{Decayed, Moments};
 use crate::sketch::{Sketch, SketchSpec};
-use crate::words::{Words, WordsMut};
 
 /// What a bucket stores of its events so that aggregates over many buckets can be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,11 +56,6 @@ pub struct SketchColumn {
     /// How.
     pub sketch: Sketch,
 }
-
-/// Bits of a wide cell.
-pub const WIDE_BITS: u32 = 128;
-/// Bits of a reference in a ring.
-pub const REFERENCE_BITS: u32 = 32;
 
 /// The partials of a bucket, or of `all`: those that are one number stand first, so that most streams know no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -260,6 +254,11 @@ impl Partial {
         matches!(self, Self::Count | Self::CountOf(_))
     }
 
+    /// Whether it is a sum of integers, which starts narrow and widens where the layout [says so](crate::layout::Sums).
+    pub fn is_int_sum(self) -> bool {
+        matches!(self, Self::SumInt(_))
+    }
+
     /// What an empty bucket holds; in both words of a wide one.
     #[inline]
     pub fn initial(self) -> u64 {
@@ -343,129 +342,4 @@ fn sketch_of(aggregate: Aggregate) -> Option<SketchSpec> {
         Aggregate::CountBy(_, k) => SketchSpec::CountBy { k },
         _ => return None,
     })
-}
-
-/// One slot of a column of `bits` (16, 32 or 64) that starts at word `base`.
-#[inline]
-pub fn get<W: Words + ?Sized>(words: &W, base: usize, bits: u32, slot: usize) -> u64 {
-    match bits {
-        64 => words.get(base + slot),
-        32 => words.get(base + slot / 2) >> (32 * (slot % 2)) & 0xffff_ffff,
-        _ => words.get(base + slot / 4) >> (16 * (slot % 4)) & 0xffff,
-    }
-}
-
-/// Sets one slot of a column; `value` fits `bits`.
-#[inline]
-pub fn set<W: WordsMut + ?Sized>(words: &mut W, base: usize, bits: u32, slot: usize, value: u64) {
-    debug_assert!(bits == 64 || value >> bits == 0, "{value} does not fit {bits} bits");
-    let (index, shift, mask) = match bits {
-        64 => return words.set(base + slot, value),
-        32 => (base + slot / 2, 32 * (slot % 2), 0xffff_ffff),
-        _ => (base + slot / 4, 16 * (slot % 4), 0xffff),
-    };
-    let word = words.get(index) & !(mask << shift) | value << shift;
-    words.set(index, word);
-}
-
-/// The word of a column that holds a slot.
-#[inline]
-pub(crate) fn word_of(bits: u32, slot: usize) -> usize {
-    slot * bits as usize / 64
-}
-
-/// One slot of a wide column that starts at word `base`.
-#[inline]
-pub fn get_wide<W: Words + ?Sized>(words: &W, base: usize, slot: usize) -> [u64; 2] {
-    [words.get(base + 2 * slot), words.get(base + 2 * slot + 1)]
-}
-
-/// Sets one slot of a wide column.
-#[inline]
-pub fn set_wide<W: WordsMut + ?Sized>(words: &mut W, base: usize, slot: usize, value: [u64; 2]) {
-    words.set(base + 2 * slot, value[0]);
-    words.set(base + 2 * slot + 1, value[1]);
-}
-
-/// Words that `slots` slots of `bits` take.
-pub fn words_of(slots: usize, bits: u32) -> usize {
-    (slots * bits as usize).div_ceil(64)
-}
-
-/// The sum of a column's slots `from..to`, a word (one, two or four slots) at a time.
-pub fn sum_packed<W: Words + ?Sized>(words: &W, base: usize, bits: u32, from: usize, to: usize) -> u128 {
-    match bits {
-        _ if from >= to => 0,
-        64 => words.fold(base + from..base + to, 0, |sum, word| sum + u128::from(word)),
-        // Constants, so that nothing is divided.
-        32 => sum_narrow::<W, 32>(words, base, from, to),
-        _ => sum_narrow::<W, 16>(words, base, from, to),
-    }
-}
-
-/// The sum of the slots `from..to`, at least one, of a column of 16 or 32 bits.
-#[inline]
-fn sum_narrow<W: Words + ?Sized, const BITS: usize>(words: &W, base: usize, from: usize, to: usize) -> u128 {
-    let lanes = 64 / BITS;
-    let (first, last) = (from / lanes, (to - 1) / lanes);
-    // What lies outside the slots, in the first word and in the last.
-    let head = u64::MAX << (from % lanes * BITS);
-    let tail = u64::MAX >> ((lanes - 1 - (to - 1) % lanes) * BITS);
-    let low_halves = if BITS == 16 { 0x0000_ffff_0000_ffff } else { 0xffff_ffff };
-    // Sums of the even lanes and of the odd ones: 32 bits each for 16-bit slots, and a column has fewer than 2¹⁶ words of those.
-    let pairs = |word: u64| (word & low_halves) + (word >> BITS & low_halves);
-    // The two 32-bit sums in one word, where there are two.
-    let folded = |sums: u64| u128::from(if BITS == 16 { (sums & 0xffff_ffff) + (sums >> 32) } else { sums });
-    if first == last {
-        return folded(pairs(words.get(base + first) & head & tail));
-    }
-    let mut total =
-        folded(pairs(words.get(base + first) & head)) + folded(pairs(words.get(base + last) & tail));
-    let mut from = first + 1;
-    while from < last {
-        let to = last.min(from + WORDS_SUMMED_MAX);
-        total +=
-            folded(words.fold(base + from..base + to, 0u64, |sums, word| sums.wrapping_add(pairs(word))));
-        from = to;
-    }
-    total
-}
-
-/// So many words' pairs of 16-bit slots fit a sum of 32 bits.
-const WORDS_SUMMED_MAX: usize = 1 << 15;
-
-#[cfg(test)]
-mod tests {
-    use super::{get, set, sum_packed, words_of};
-
-    #[test]
-    fn packed_slots_are_independent_and_sum() {
-        for bits in [16, 32, 64] {
-            let slots = 13;
-            let mut words = vec![0u64; words_of(slots, bits) + 2];
-            words[0] = u64::MAX;
-            let last = words.len() - 1;
-            words[last] = u64::MAX;
-            let value =
-                |slot: usize| (slot as u64 * 0x1_0001 + 7) & if bits == 16 { 0xffff } else { 0xffff_ffff };
-            for slot in 0..slots {
-                set(words.as_mut_slice(), 1, bits, slot, u64::from(u16::MAX));
-                set(words.as_mut_slice(), 1, bits, slot, value(slot));
-            }
-            for slot in 0..slots {
-                assert_eq!(get(words.as_slice(), 1, bits, slot), value(slot));
-            }
-            for from in 0..=slots {
-                for to in from..=slots {
-                    let expected: u128 = (from..to).map(|slot| u128::from(value(slot))).sum();
-                    assert_eq!(
-                        sum_packed(words.as_slice(), 1, bits, from, to),
-                        expected,
-                        "{bits} bits, {from}..{to}"
-                    );
-                }
-            }
-            assert_eq!((words[0], words[last]), (u64::MAX, u64::MAX), "neighbours are untouched");
-        }
-    }
 }

@@ -13,11 +13,19 @@
 //!   then              the heap, where the stream has sketches: see `heap`
 //! ```
 //!
-//! A *shape* is a capacity and a width for the tier's counts (16, 32 or 64 bits). A ring starts as the smallest short one and
-//! becomes dense when that takes no more words than the next short one.
+//! A *shape* is a capacity, a width for the tier's sums of INT fields and one for its counts (16, 32 or 64 bits each). A ring starts as the
+//! smallest short one and becomes dense when that takes no more words than the next short one. A state word names a shape by its number:
+//!
+//! ```text
+//!   number = (place of the capacity × widths of sums + place of the sums' width) × 3 + place of the counts' width
+//! ```
+//!
+//! Widths of sums are three where a layout [narrows](Sums::Narrow) them and the tier has any, else one: 64 bits, as every layout had it once.
+
+mod shapes;
 
 use crate::aggregate::{Aggregate, Length};
-use crate::column::{CellKind, Columns, Partial, REFERENCE_BITS, WIDE_BITS, words_of};
+use crate::column::{Columns, Partial};
 use crate::definition::{
     AggregateSpec, ClockMode, Definition, Field, RECORD_BYTES_MAX, SkewAction, WindowSpec,
 };
@@ -26,6 +34,10 @@ use crate::error::DefinitionError;
 use crate::heap::{BLOCK_HEAD_WORDS, HEAD_WORDS};
 use crate::query::Feature;
 use crate::timestamp::floor_to;
+
+use shapes::bits_of_widest;
+pub use shapes::{Shape, Shapes, Sums};
+pub(crate) use shapes::{TAG, Widening};
 
 /// A stream's definition, compiled.
 #[derive(Debug)]
@@ -55,6 +67,8 @@ pub struct Layout {
     pub dead_before_ms: i64,
     /// How many layouts of the stream came before this one.
     pub generation: u32,
+    /// How wide its sums of INT fields are in rings.
+    pub sums: Sums,
     /// The most that SKEW ever was: an event may be so far ahead of the clock in a ring.
     ring_skew_ms: i64,
     /// The generation in which each window was added.
@@ -76,8 +90,8 @@ pub struct Tier {
     pub slots: usize,
     /// What each bucket stores.
     pub columns: Columns,
-    /// The shapes the ring grows through: by capacity, then by count width.
-    pub shapes: Box<[Shape]>,
+    /// The shapes the ring grows through: by capacity, then by the width of sums, then by that of counts.
+    pub shapes: Shapes,
     /// What the layout before kept when this one came: records that are upgraded bring no older buckets along.
     pub(crate) kept_since_ms: i64,
     /// Of a tier that keeps longer windows since an ALTER … BACKFILL: the latest clock at which a shard may take the layout over for no
@@ -98,65 +112,15 @@ pub struct Before<'l> {
     pub backfill_asked_ms: Option<i64>,
 }
 
-/// One form of a tier's ring.
-#[derive(Debug)]
-pub struct Shape {
-    /// Entries of a short ring, slots of a dense one.
-    pub capacity: usize,
-    /// Whether every bucket has its slot.
-    pub dense: bool,
-    /// Width of each column's cells in bits.
-    pub bits: Box<[u32]>,
-    /// Word offset of each column within the tier's data.
-    pub offsets: Box<[u32]>,
-    /// Words of the tier's data.
-    pub words: usize,
-}
-
 /// Shards may take so long to take over an ALTER … BACKFILL that makes windows longer, by the stream's clock, or their RETAIN.
 const HANDING_OVER_MS_MAX: i64 = 10_000;
-
-/// Widths that counts go through.
-const COUNT_BITS: [u32; 3] = [16, 32, 64];
-
-impl Shape {
-    fn new(columns: &[Partial], width_ms: i64, capacity: usize, dense: bool, count_bits: u32) -> Self {
-        let bits: Box<[u32]> =
-            columns.iter().map(|column| cell_bits(*column, width_ms, count_bits)).collect();
-        let mut words = if dense { 0 } else { words_of(capacity, 32) };
-        let offsets = bits
-            .iter()
-            .map(|&bits| {
-                let offset = u32::try_from(words).expect("a record is bounded by RECORD_BYTES_MAX");
-                words += words_of(capacity, bits);
-                offset
-            })
-            .collect();
-        Self { capacity, dense, bits, offsets, words }
-    }
-}
-
-fn cell_bits(column: Partial, width_ms: i64, count_bits: u32) -> u32 {
-    match column {
-        column if column.kind() == CellKind::Wide => WIDE_BITS,
-        column if column.kind() == CellKind::Reference => REFERENCE_BITS,
-        column if column.is_count() => count_bits,
-        // 1 + an offset within the bucket.
-        Partial::Newest if width_ms <= i64::from(u32::MAX) => 32,
-        _ => 64,
-    }
-}
-
-/// Capacities of short rings: doubling, with one step between.
-fn short_capacities() -> impl Iterator<Item = usize> {
-    [2, 4, 6].into_iter().chain((3..24).flat_map(|power| [1 << power, 3 << (power - 1)]))
-}
 
 impl Tier {
     fn new(
         width_ms: i64,
         definition: &Definition,
         skew_ms: i64,
+        sums: Sums,
         before: Option<Before<'_>>,
     ) -> Result<Self, DefinitionError> {
         let own = || definition.windows.iter().filter(|window| window.width_ms == width_ms);
@@ -189,8 +153,7 @@ impl Tier {
             .and_then(|(before, tier)| Some(tier.kept_from_ms(handed_over_by_ms.or(before.clock_ms)?)))
             .unwrap_or(i64::MIN);
         let slots = slots(width_ms, longest_ms, retain_ms, skew_ms);
-        let full_bits: i128 = columns.iter().map(|column| i128::from(cell_bits(*column, width_ms, 64))).sum();
-        let full_bytes = slots * full_bits / 8;
+        let full_bytes = slots * bits_of_widest(&columns, width_ms).sum::<i128>() / 8;
         if full_bytes > RECORD_BYTES_MAX as i128 {
             return Err(DefinitionError(format!(
                 "a full record would take {full_bytes} bytes for its {slots} buckets of {} alone (window {}, RETAIN {}, SKEW {}), \
@@ -202,41 +165,8 @@ impl Tier {
             )));
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
-        let shapes = Self::shapes(&columns, width_ms, slots);
+        let shapes = Shapes::new(&columns, width_ms, slots, sums);
         Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes, kept_since_ms, handed_over_by_ms })
-    }
-
-    fn shapes(columns: &[Partial], width_ms: i64, slots: usize) -> Box<[Shape]> {
-        let dense_words = Shape::new(columns, width_ms, slots, true, COUNT_BITS[0]).words;
-        let mut shapes = Vec::new();
-        for capacity in short_capacities() {
-            let narrow = Shape::new(columns, width_ms, capacity, false, COUNT_BITS[0]);
-            if narrow.words >= dense_words || capacity >= slots {
-                break;
-            }
-            shapes.extend(COUNT_BITS.map(|bits| Shape::new(columns, width_ms, capacity, false, bits)));
-        }
-        shapes.extend(COUNT_BITS.map(|bits| Shape::new(columns, width_ms, slots, true, bits)));
-        shapes.into_boxed_slice()
-    }
-
-    /// The shape of a ring's state word, or the last one where the word is of another moment.
-    #[inline]
-    pub(crate) fn shape(&self, index: u64) -> &Shape {
-        &self.shapes[(index as usize).min(self.shapes.len() - 1)]
-    }
-
-    /// The shape with room for more buckets than `shape`.
-    pub(crate) fn larger(&self, shape: usize) -> usize {
-        let larger = shape + COUNT_BITS.len();
-        assert!(larger < self.shapes.len(), "a dense ring has a slot for every bucket");
-        larger
-    }
-
-    /// The shape with wider counts than `shape`.
-    pub(crate) fn wider(&self, shape: usize) -> usize {
-        assert!(shape % COUNT_BITS.len() + 1 < COUNT_BITS.len(), "a 64-bit count does not overflow");
-        shape + 1
     }
 
     /// Start of the oldest bucket that is kept at `clock_ms`: `floor(clock + 1 − longest − RETAIN, w)`.
@@ -262,9 +192,14 @@ impl Tier {
         self.columns.origin_of(&Partial::of(aggregate, fields)).is_some()
     }
 
-    /// Bytes of the full, dense ring while its counts are narrow.
+    /// Bytes of the full, dense ring while its numbers are narrow.
     pub fn full_bytes(&self) -> usize {
-        self.shapes[self.shapes.len() - COUNT_BITS.len()].words * 8
+        self.shapes.dense().words * 8
+    }
+
+    /// Bytes of it with numbers that are as wide as they get.
+    fn widest_bytes(&self) -> usize {
+        self.shapes.widest().words * 8
     }
 
     /// Most bytes that the sketches of all buckets may take.
@@ -303,7 +238,15 @@ impl Layout {
     /// # Errors
     /// When a full record would exceed [`RECORD_BYTES_MAX`], or TTL is shorter than what the windows need.
     pub fn compile(definition: &Definition) -> Result<Self, DefinitionError> {
-        Self::build(definition, None)
+        Self::compile_with(definition, Sums::Narrow)
+    }
+
+    /// The same with sums as a layout had them that is there already.
+    ///
+    /// # Errors
+    /// As [`Layout::compile`].
+    pub fn compile_with(definition: &Definition, sums: Sums) -> Result<Self, DefinitionError> {
+        Self::build(definition, sums, None)
     }
 
     /// Compiles what an ALTER made of a definition. What the layout before it held goes on; what is new begins empty: see
@@ -311,11 +254,15 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Layout::compile`].
-    pub fn altered(definition: &Definition, before: Before<'_>) -> Result<Self, DefinitionError> {
-        Self::build(definition, Some(before))
+    pub fn altered(definition: &Definition, sums: Sums, before: Before<'_>) -> Result<Self, DefinitionError> {
+        Self::build(definition, sums, Some(before))
     }
 
-    fn build(definition: &Definition, before: Option<Before<'_>>) -> Result<Self, DefinitionError> {
+    fn build(
+        definition: &Definition,
+        sums: Sums,
+        before: Option<Before<'_>>,
+    ) -> Result<Self, DefinitionError> {
         let mut widths: Vec<i64> = definition
             .windows
             .iter()
@@ -328,7 +275,7 @@ impl Layout {
         let ring_skew_ms = definition.skew_ms.max(old.map_or(0, |old| old.ring_skew_ms));
         let tiers = widths
             .into_iter()
-            .map(|width_ms| Tier::new(width_ms, definition, ring_skew_ms, before))
+            .map(|width_ms| Tier::new(width_ms, definition, ring_skew_ms, sums, before))
             .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
         let generation = old.map_or(0, |old| old.generation + 1);
         let lifetime = lifetime(definition, old, generation);
@@ -362,6 +309,7 @@ impl Layout {
                 .any(|columns| !columns.sketches().is_empty()),
             lifetime,
             generation,
+            sums,
             dead_before_ms,
             ring_skew_ms,
             window_origins,
@@ -375,15 +323,14 @@ impl Layout {
             aggregates: definition.aggregates.clone().into_boxed_slice(),
             tiers,
         };
-        let widest: usize =
-            layout.tiers.iter().map(|tier| tier.shapes[tier.shapes.len() - 1].words * 8).sum();
+        let widest: usize = layout.tiers.iter().map(Tier::widest_bytes).sum();
         if widest > RECORD_BYTES_MAX {
             let parts: Vec<String> = layout
                 .tiers
                 .iter()
                 .map(|tier| {
-                    let bytes = tier.shapes[tier.shapes.len() - 1].words * 8;
-                    format!("{} buckets of {} take {bytes}", tier.slots, duration::format(tier.width_ms))
+                    let (slots, bytes) = (tier.slots, tier.widest_bytes());
+                    format!("{slots} buckets of {} take {bytes}", duration::format(tier.width_ms))
                 })
                 .collect();
             return Err(DefinitionError(format!(
@@ -408,7 +355,7 @@ impl Layout {
                     before.and_then(|before| before.tiers.iter().find(|old| old.width_ms == tier.width_ms));
                 let is_longer = old.is_some_and(|old| old.longest_ms < tier.longest_ms);
                 let columns = tier.columns.subset(|_, origin| is_longer || is_new(origin));
-                let shapes = Tier::shapes(&columns, tier.width_ms, tier.slots);
+                let shapes = Shapes::new(&columns, tier.width_ms, tier.slots, self.sums);
                 (!columns.is_empty()).then_some(Tier { columns, shapes, ..*tier })
             })
             .collect();
@@ -435,11 +382,17 @@ impl Layout {
             death_ms: self.death_ms,
             dead_before_ms: self.dead_before_ms,
             generation: self.generation,
+            sums: self.sums,
             ring_skew_ms: self.ring_skew_ms,
             window_origins: self.window_origins.clone(),
             windows: self.windows.clone(),
             aggregates: self.aggregates.clone(),
         })
+    }
+
+    /// Whether a ring's sums are narrower than [wide](Sums::Wide) ones: servers that know no others cannot read such records.
+    pub fn narrows_sums(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.shapes.narrow_sums())
     }
 
     /// Words before the tiers' rings.
@@ -465,7 +418,7 @@ impl Layout {
         if self.has_sketches { HEAD_WORDS } else { 0 }
     }
 
-    /// Bytes of a body whose rings are all dense, while counts are narrow, without what its sketches take.
+    /// Bytes of a body whose rings are all dense, while counts and sums are narrow, without what its sketches take.
     pub fn full_bytes(&self) -> usize {
         8 * (self.rings_at() + self.heap_words_min()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
     }
@@ -486,16 +439,13 @@ impl Layout {
     pub(crate) fn can_retain(&self, tier: usize, retain_ms: i64) -> bool {
         let others: usize = (0..self.tiers.len())
             .filter(|&other| other != tier)
-            .map(|other| self.tiers[other].shapes[self.tiers[other].shapes.len() - 1].words * 8)
+            .map(|other| self.tiers[other].widest_bytes())
             .sum();
         let tier = &self.tiers[tier];
         let slots = slots(tier.width_ms, tier.longest_ms, retain_ms, self.skew_ms);
-        // As many bits as the dense ring with its widest counts takes; its columns end at a word.
-        let words: i128 = tier
-            .columns
-            .iter()
-            .map(|column| (slots * i128::from(cell_bits(*column, tier.width_ms, 64)) + 63) / 64)
-            .sum();
+        // As many bits as the dense ring with its widest numbers takes; its columns end at a word.
+        let words: i128 =
+            bits_of_widest(&tier.columns, tier.width_ms).map(|bits| (slots * bits + 63) / 64).sum();
         others as i128 + words * 8 <= RECORD_BYTES_MAX as i128
     }
 

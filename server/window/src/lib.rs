@@ -8,6 +8,7 @@
 //! - [`duration`], [`timestamp`]: units of time and their text.
 //! - [`aggregate`], [`definition`]: what STREAM.CREATE says.
 //! - [`layout`]: the definition compiled to tiers, columns and shapes of a ring.
+//! - [`column`], [`cells`]: what a bucket stores, and how narrowly.
 //! - [`body`]: the words of one record, and how an event is judged, placed and added.
 //! - [`sketch`]: what a bucket keeps of a field where one word is not enough.
 //! - [`query`], [`read_time`], [`window`]: what a read asks, which buckets it covers, and what they give.
@@ -16,6 +17,7 @@
 
 pub mod aggregate;
 pub mod body;
+pub mod cells;
 pub mod column;
 pub mod definition;
 pub mod duration;
@@ -36,7 +38,7 @@ pub mod words;
 pub use aggregate::{Aggregate, Length};
 pub use definition::{ClockMode, Definition, FieldType, SkewAction};
 pub use error::{Corrupt, DefinitionError, QueryError};
-pub use layout::{Before, Layout, Tier};
+pub use layout::{Before, Layout, Sums, Tier};
 pub use query::{Feature, Options, Query};
 pub use range::RangeQuery;
 pub use read_time::{At, Edge, ReadTime, StreamTime, When};

@@ -3,7 +3,8 @@
 //! Hints, no more: what is missed costs time, what is asked for in vain does, too. The words may be of no one moment.
 
 use crate::body::{self, Ring};
-use crate::column::{Partial, words_of};
+use crate::cells::words_of;
+use crate::column::Partial;
 use crate::layout::Layout;
 use crate::query::Feature;
 use crate::sketch::INLINE;
@@ -60,7 +61,7 @@ impl Lookahead {
         for &(tier, column) in &self.columns {
             let ring = Ring::read(layout, words, tier);
             let base = ring.column_base(column);
-            let end = base + words_of(ring.shape.capacity, ring.shape.bits[column]);
+            let end = base + words_of(ring.shape.capacity, ring.shape.widths[column]);
             (base..end).step_by(LINE_WORDS).take(COLUMN_LINES_MAX).for_each(|index| words.prefetch(index));
             // A column does not begin with a line.
             words.prefetch(end - 1);
@@ -159,7 +160,7 @@ mod tests {
         let ring = Ring::read(&layout, &record, 0);
         let slot = ring.probable_slot(9);
         for column in 0..3 {
-            let bits = ring.shape.bits[column];
+            let bits = ring.shape.widths[column].bits();
             let word = ring.column_base(column) + slot * bits as usize / 64;
             assert!(record.asked.borrow().contains(&word), "column {column}");
         }
@@ -186,7 +187,7 @@ mod tests {
             ahead.ask(&layout, &record);
             let base = ring.column_base(column);
             let asked = record.asked.borrow();
-            for word in base..base + words_of(ring.shape.capacity, ring.shape.bits[column]) {
+            for word in base..base + words_of(ring.shape.capacity, ring.shape.widths[column]) {
                 let near = asked.iter().any(|asked| asked.abs_diff(word) < LINE_WORDS);
                 assert!(near, "word {word} of column {column}: {asked:?}");
             }

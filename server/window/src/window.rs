@@ -2,7 +2,8 @@
 
 use crate::aggregate::{Aggregate, FieldId, Length, Spread};
 use crate::body::{self, Ring};
-use crate::column::{self, Partial, REFERENCE_BITS};
+use crate::cells::{self, Width};
+use crate::column::{self, Partial};
 use crate::definition::FieldType;
 use crate::heap::Heap;
 use crate::layout::Layout;
@@ -303,12 +304,12 @@ impl<W: Words + ?Sized> Merged for Lifetime<'_, W> {
     }
 
     fn spreading(&self, count: Partial, moments: Partial) -> Spreading {
-        let words = column::get_wide(self.words, self.word_at(moments), 0);
+        let words = cells::get_wide(self.words, self.word_at(moments), 0);
         Spreading::new(self.word(count), Moments::from_words(words))
     }
 
     fn decayed(&self, partial: Partial) -> Decayed {
-        Decayed::from_words(column::get_wide(self.words, self.word_at(partial), 0))
+        Decayed::from_words(cells::get_wide(self.words, self.word_at(partial), 0))
     }
 
     fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch) {
@@ -361,7 +362,7 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
     /// Looks at the references of a column of sketches that refer to something, oldest bucket first.
     #[inline]
     fn each_reference(&self, column: usize, mut look: impl FnMut(u32)) {
-        debug_assert_eq!(self.ring.shape.bits[column], REFERENCE_BITS);
+        debug_assert_eq!(self.ring.shape.widths[column], Width::REFERENCE);
         let base = self.ring.column_base(column);
         for (from, to) in self.runs {
             let mut slot = from / 2 * 2;
@@ -383,7 +384,7 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
     #[inline]
     fn fold<B>(&self, partial: Partial, initial: B, mut fold: impl FnMut(B, u64) -> B) -> B {
         let column = self.column(partial);
-        debug_assert_eq!(self.ring.shape.bits[column], 64);
+        debug_assert!(self.ring.shape.widths[column].is_word());
         let base = self.ring.column_base(column);
         let mut folded = initial;
         for (from, to) in self.runs {
@@ -396,12 +397,14 @@ impl<'a, W: Words + ?Sized> Buckets<'a, W> {
 impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
     fn count(&self, partial: Partial) -> u128 {
         let column = self.column(partial);
-        let (base, bits) = (self.ring.column_base(column), self.ring.shape.bits[column]);
-        self.runs.iter().map(|&(from, to)| column::sum_packed(self.words, base, bits, from, to)).sum()
+        let (base, width) = (self.ring.column_base(column), self.ring.shape.widths[column]);
+        self.runs.iter().map(|&(from, to)| cells::sum(self.words, base, width, from, to)).sum()
     }
 
     fn sum_int(&self, partial: Partial) -> i128 {
-        self.fold(partial, 0, |sum, word| sum + i128::from(word.cast_signed()))
+        let column = self.column(partial);
+        let (base, width) = (self.ring.column_base(column), self.ring.shape.widths[column]);
+        self.runs.iter().map(|&(from, to)| cells::sum_signed(self.words, base, width, from, to)).sum()
     }
 
     fn sum_float(&self, partial: Partial) -> f64 {
@@ -463,7 +466,7 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
         let (count, moments) = (self.column(count), self.column(moments));
         let base = self.ring.column_base(moments);
         self.slots().fold(Spreading::default(), |all, slot| {
-            let words = column::get_wide(self.words, base, slot);
+            let words = cells::get_wide(self.words, base, slot);
             let count = self.ring.cell(self.words, count, slot);
             all.merged(Spreading::new(count, Moments::from_words(words)))
         })

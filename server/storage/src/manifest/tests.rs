@@ -5,8 +5,10 @@ use crate::position::OPS_MAX;
 
 /// What [`example`] was, as a server of format 1 wrote it.
 const FORMAT_1: &[u8] = include_bytes!("fixtures/format_1");
-/// What [`example_with_images`] is.
+/// What [`example_with_images`] was, as a server of format 2 wrote it.
 const FORMAT_2: &[u8] = include_bytes!("fixtures/format_2");
+/// What [`example_with_narrow_sums`] is.
+const FORMAT_3: &[u8] = include_bytes!("fixtures/format_3");
 
 fn example() -> Manifest {
     let mut manifest = Manifest::new(0xF00D << 100);
@@ -25,11 +27,13 @@ fn example() -> Manifest {
         created_ms: -1,
         settled: Some(Settled { at_ms: 7, clock_ms: Some(8) }),
         backfill: None,
+        narrow_sums: false,
         older: vec![LayoutEntry {
             layout_id: 1,
             definition: "WINDOWS 5m".to_owned(),
             settled: None,
             backfill: None,
+            narrow_sums: false,
         }],
     });
     manifest
@@ -66,16 +70,28 @@ fn example_with_images() -> Manifest {
     manifest
 }
 
+/// A layout from before there were narrow sums, and the one after it.
+fn example_with_narrow_sums() -> Manifest {
+    let mut manifest = example_with_images();
+    manifest.catalogue.streams[0].narrow_sums = true;
+    manifest.raise_format();
+    manifest
+}
+
 #[test]
 fn a_manifest_reads_back_as_it_was() {
-    for manifest in [example(), example_with_images()] {
+    for manifest in [example(), example_with_images(), example_with_narrow_sums()] {
         assert_eq!(Manifest::decode(&manifest.encode().unwrap()), Ok(manifest));
     }
 }
 
 #[test]
 fn the_bytes_of_every_format_read_as_what_they_meant() {
-    for (bytes, format, manifest) in [(FORMAT_1, 1, example()), (FORMAT_2, 2, example_with_images())] {
+    for (bytes, format, manifest) in [
+        (FORMAT_1, 1, example()),
+        (FORMAT_2, 2, example_with_images()),
+        (FORMAT_3, 3, example_with_narrow_sums()),
+    ] {
         assert_eq!(Manifest::decode(bytes), Ok(manifest.clone()));
         assert_eq!(manifest.format, format);
         assert_eq!(manifest.encode().unwrap(), bytes, "format {format} is still written so");
@@ -89,10 +105,27 @@ fn an_older_server_is_kept_away_from_the_first_image_on_and_ever_after() {
     assert_eq!(manifest.format, MANIFEST_FORMAT_OLDEST, "an older server may have it");
     let mut given_back = Manifest { epochs_given_back: 1, ..example() };
     given_back.raise_format();
-    assert_eq!(given_back.format, MANIFEST_FORMAT);
+    assert_eq!(given_back.format, MANIFEST_FORMAT_IMAGES);
     let mut without_images_again = Manifest { images: Vec::new(), ..example_with_images() };
     without_images_again.raise_format();
-    assert_eq!(without_images_again.format, MANIFEST_FORMAT, "log may be missing");
+    assert_eq!(without_images_again.format, MANIFEST_FORMAT_IMAGES, "log may be missing");
+}
+
+#[test]
+fn a_server_that_knows_wide_sums_only_is_kept_away_from_narrow_ones() {
+    let mut of_now = example();
+    of_now.catalogue.streams[0].narrow_sums = true;
+    let mut of_before = example();
+    of_before.catalogue.streams[0].older[0].narrow_sums = true;
+    for mut manifest in [of_now, of_before] {
+        assert!(manifest.check().is_err(), "format {} cannot say so", manifest.format);
+        manifest.raise_format();
+        assert_eq!((manifest.format, manifest.check()), (3, Ok(())));
+        let stream = &mut manifest.catalogue.streams[0];
+        (stream.narrow_sums, stream.older[0].narrow_sums) = (false, false);
+        manifest.raise_format();
+        assert_eq!(manifest.format, 3, "images may have records of the layout that is gone");
+    }
 }
 
 #[test]
@@ -147,7 +180,7 @@ fn every_flipped_bit_and_every_truncation_is_unreadable() {
 fn a_later_format_is_refused_by_its_number() {
     let manifest = Manifest { format: MANIFEST_FORMAT + 1, ..example() };
     let reason = Manifest::decode(&manifest.encode().unwrap()).unwrap_err();
-    assert!(reason.contains("format 3"), "{reason}");
+    assert!(reason.contains("format 4"), "{reason}");
 }
 
 #[test]

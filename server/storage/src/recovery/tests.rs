@@ -428,6 +428,7 @@ fn a_change_of_the_catalogue_is_durable_when_it_returns_and_outlives_starts() {
         created_ms: 3,
         settled: None,
         backfill: None,
+        narrow_sums: false,
         older: Vec::new(),
     };
     let version = started.directory.update_catalogue(|catalogue| {

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::{NONE, Ring, heap, init, newest_ms, words_end};
-use crate::column::{self, CellKind, Columns, Partial};
+use crate::cells;
+use crate::column::{CellKind, Columns, Partial};
 use crate::definition::TIERS_MAX;
 use crate::heap::{BLOCK_HEAD_WORDS, HEAD_WORDS};
 use crate::layout::{Layout, Shape};
@@ -147,7 +148,7 @@ fn read_lifetime<W: Words + ?Sized>(layout: &Layout, columns: &Columns, words: &
         let at = 1 + columns.word_at(column);
         match columns[column].kind() {
             CellKind::Number => Loose::Number(words.get(at)),
-            CellKind::Wide => Loose::Wide(column::get_wide(words, at, 0)),
+            CellKind::Wide => Loose::Wide(cells::get_wide(words, at, 0)),
             CellKind::Reference => Loose::Sketch(sketched(layout, words, words.get(at) as u32)),
         }
     };
@@ -159,7 +160,7 @@ fn read_tiers<W: Words + ?Sized>(layout: &Layout, words: &W) -> Vec<LooseTier> {
         let ring = Ring::read(layout, words, tier);
         let cell = |column: usize, slot: usize| match ring.tier().columns[column].kind() {
             CellKind::Number => Loose::Number(ring.cell(words, column, slot)),
-            CellKind::Wide => Loose::Wide(column::get_wide(words, ring.column_base(column), slot)),
+            CellKind::Wide => Loose::Wide(cells::get_wide(words, ring.column_base(column), slot)),
             CellKind::Reference => {
                 Loose::Sketch(sketched(layout, words, ring.cell(words, column, slot) as u32))
             }
@@ -273,19 +274,15 @@ fn write(layout: &Layout, newest_ms: i64, lifetime: Option<&[Loose]>, mut tiers:
             loose.buckets = loose.buckets.split_off(&oldest);
         }
         let fits = |shape: &Shape| {
-            let counts_fit = |cells: &Vec<Loose>| {
-                cells.iter().enumerate().all(|(column, cell)| match cell {
-                    Loose::Number(count) if tier.columns[column].is_count() => {
-                        let bits = shape.bits[column];
-                        bits == u64::BITS || count >> bits == 0
-                    }
-                    _ => true,
+            let holds_all = |cells: &Vec<Loose>| {
+                cells.iter().zip(&shape.widths).all(|(cell, width)| match cell {
+                    Loose::Number(number) => width.holds(*number),
+                    Loose::Wide(_) | Loose::Sketch(_) => true,
                 })
             };
-            (shape.dense || shape.capacity >= loose.buckets.len()) && loose.buckets.values().all(counts_fit)
+            (shape.dense || shape.capacity >= loose.buckets.len()) && loose.buckets.values().all(holds_all)
         };
-        *shape =
-            tier.shapes.iter().position(fits).expect("the last shape is dense and counts in whole words");
+        *shape = tier.shapes.iter().position(fits).expect("the last shape is dense, its numbers whole words");
         words_total += tier.shapes[*shape].words;
         words_total += loose.buckets.values().flatten().map(payload_words).sum::<usize>();
     }
@@ -318,7 +315,7 @@ fn write(layout: &Layout, newest_ms: i64, lifetime: Option<&[Loose]>, mut tiers:
             let at = 1 + columns.word_at(column);
             match cell {
                 Loose::Number(number) => words_slice.set(at, *number),
-                Loose::Wide(wide) => column::set_wide(words_slice, at, 0, *wide),
+                Loose::Wide(wide) => cells::set_wide(words_slice, at, 0, *wide),
                 Loose::Sketch(of) => {
                     let reference = place_sketch(layout, words_slice, columns[column], of);
                     words_slice.set(at, u64::from(reference));
@@ -344,7 +341,7 @@ fn write(layout: &Layout, newest_ms: i64, lifetime: Option<&[Loose]>, mut tiers:
                 match cell {
                     Loose::Number(number) => ring.set_cell(words_slice, column, slot, *number),
                     Loose::Wide(wide) => {
-                        column::set_wide(words_slice, ring.column_base(column), slot, *wide);
+                        cells::set_wide(words_slice, ring.column_base(column), slot, *wide);
                     }
                     Loose::Sketch(of) => {
                         let reference = place_sketch(layout, words_slice, columns[column], of);

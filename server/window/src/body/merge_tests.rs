@@ -5,7 +5,7 @@ use proptest::prelude::{Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use super::merge::Merge;
 use super::{Event, Fit, Placements, add, fit, grow, init, is_late_for_new, newest_ms, verify, words_grown};
 use crate::definition::Definition;
-use crate::layout::{Before, Layout};
+use crate::layout::{Before, Layout, Sums};
 use crate::read_time::{StreamTime, When};
 use crate::value::Value;
 use crate::window::{Rows, evaluate};
@@ -25,7 +25,8 @@ struct Drawn {
 
 fn any_events() -> impl Strategy<Value = Vec<Drawn>> {
     let after = prop_oneof![8 => 0..1_500i64, 3 => -9_000..0i64, 1 => 0..40_000i64];
-    let n = prop_oneof![4 => -5..5i64, 1 => any::<i32>().prop_map(i64::from)];
+    // Of every magnitude, and never so large that a sum would saturate: what does depends on the order.
+    let n = prop_oneof![4 => -5..5i64, 1 => (any::<i32>(), 0..24u32).prop_map(|(n, by)| i64::from(n) << by)];
     let drawn = (after, prop::option::of(0..8u8), prop::option::of(any::<i16>()), prop::option::of(n));
     prop::collection::vec(drawn.prop_map(|(after_ms, s, x, n)| Drawn { after_ms, s, x, n }), 0..60)
 }
@@ -170,7 +171,7 @@ proptest! {
         let cut = cut.min(events.len());
         let clock_at = |at: usize| timed[..at].last().map_or(0, |&(.., clock)| clock);
         let before = Before { layout: &old, clock_ms: Some(clock_at(cut)), is_settled: true, backfill_asked_ms: Some(clock_at(cut)) };
-        let layout = Layout::altered(&second, before).unwrap();
+        let layout = Layout::altered(&second, Sums::Narrow, before).unwrap();
         let earlier_layout = layout.to_backfill(Some(&old)).unwrap();
         let whole_layout = Layout::compile(&second).unwrap();
         let mut all = Body { layout: &whole_layout, words: None };

@@ -1,8 +1,8 @@
 //! The ring of one tier: where a bucket lives, how the head moves, how a short ring becomes a dense one.
 
 use super::{Event, NONE, Place, Ring};
-use crate::column;
-use crate::layout::Tier;
+use crate::cells;
+use crate::layout::{TAG, Tier, Widening};
 use crate::words::{Words, WordsMut};
 
 /// Where an event goes in one tier.
@@ -55,50 +55,83 @@ impl<'l> Ring<'l> {
 
     /// The bucket of an entry of a short ring. Its tag holds the bucket's low 32 bits, and all lie within N of the head.
     pub(super) fn bucket_of_entry<W: Words + ?Sized>(&self, words: &W, entry: usize) -> i64 {
-        let tag = column::get(words, self.base, 32, entry) as u32;
+        let tag = cells::get(words, self.base, TAG, entry) as u32;
         self.head.wrapping_sub(i64::from((self.head as u32).wrapping_sub(tag)))
     }
 
-    /// Finds the place of a bucket that the ring [reaches](Ring::reaches), or the shape that the ring must take first.
+    /// Finds the event's place, in a bucket that the ring [reaches](Ring::reaches), or the shape that the ring must take first.
     #[inline]
-    pub(super) fn place<W: Words + ?Sized>(&self, words: &W, bucket: i64) -> Result<Placement, usize> {
+    pub(super) fn place<W: Words + ?Sized>(
+        &self,
+        words: &W,
+        event: &Event<'_>,
+        bucket: i64,
+    ) -> Result<Placement, usize> {
         if self.shape.dense {
             if self.head == NONE || bucket > self.head {
-                return Ok(Placement::Advance);
+                return self.room_in_empty(event).map(|()| Placement::Advance);
             }
             let slot = self.slot_of(bucket);
-            return self.room_to_count(words, slot).map(|()| Placement::At(slot as u32));
+            return self.room(words, event, slot).map(|()| Placement::At(slot as u32));
         }
-        if self.head != NONE && bucket <= self.head {
-            // Late events are rare and lie near the head: search from there.
-            let at = (0..self.entries).rev().find(|&entry| self.bucket_of_entry(words, entry) <= bucket);
-            match at {
-                Some(entry) if self.bucket_of_entry(words, entry) == bucket => {
-                    return self.room_to_count(words, entry).map(|()| Placement::At(entry as u32));
-                }
-                _ if self.entries == self.shape.capacity => return Err(self.tier().larger(self.shape_index)),
-                at => return Ok(Placement::Insert { expire: 0, at: at.map_or(0, |entry| entry as u32 + 1) }),
-            }
-        }
-        let kept_from = bucket - self.slots();
-        let expire =
-            (0..self.entries).take_while(|&entry| self.bucket_of_entry(words, entry) <= kept_from).count();
-        if self.entries - expire == self.shape.capacity {
-            return Err(self.tier().larger(self.shape_index));
-        }
-        Ok(Placement::Insert { expire: expire as u32, at: (self.entries - expire) as u32 })
+        self.place_in_short(words, event, bucket)
     }
 
-    /// Whether every count of the slot can take one more; else the shape with wider counts.
+    fn place_in_short<W: Words + ?Sized>(
+        &self,
+        words: &W,
+        event: &Event<'_>,
+        bucket: i64,
+    ) -> Result<Placement, usize> {
+        let (expire, at) = if self.head != NONE && bucket <= self.head {
+            // Late events are rare and lie near the head: search from there.
+            let at = (0..self.entries).rev().find(|&entry| self.bucket_of_entry(words, entry) <= bucket);
+            if let Some(entry) = at.filter(|&entry| self.bucket_of_entry(words, entry) == bucket) {
+                return self.room(words, event, entry).map(|()| Placement::At(entry as u32));
+            }
+            (0, at.map_or(0, |entry| entry + 1))
+        } else {
+            let kept_from = bucket - self.slots();
+            let expire = (0..self.entries)
+                .take_while(|&entry| self.bucket_of_entry(words, entry) <= kept_from)
+                .count();
+            (expire, self.entries - expire)
+        };
+        let room = self.room_in_empty(event);
+        if self.entries - expire == self.shape.capacity {
+            return Err(self.tier().shapes.larger(room.err().unwrap_or(self.shape_index)));
+        }
+        room.map(|()| Placement::Insert { expire: expire as u32, at: at as u32 })
+    }
+
+    /// Whether the numbers of a slot have room for the event's; else the shape in which they have.
     #[inline]
-    fn room_to_count<W: Words + ?Sized>(&self, words: &W, slot: usize) -> Result<(), usize> {
-        for (at, (partial, &bits)) in self.tier().columns.numbers().iter().zip(&*self.shape.bits).enumerate()
-        {
-            if bits < 64 && partial.is_count() && self.cell(words, at, slot) == (1 << bits) - 1 {
-                return Err(self.tier().wider(self.shape_index));
+    fn room<W: Words + ?Sized>(&self, words: &W, event: &Event<'_>, slot: usize) -> Result<(), usize> {
+        self.room_beside(event, |of| cells::get(words, self.base + of.offset as usize, of.width, slot))
+    }
+
+    /// The same for a bucket without events.
+    #[inline]
+    fn room_in_empty(&self, event: &Event<'_>) -> Result<(), usize> {
+        // One more than none fits any count.
+        if self.tier().shapes.narrow_sums() { self.room_beside(event, |_| 0) } else { Ok(()) }
+    }
+
+    /// `cell` says what a column's number is before the event.
+    #[inline]
+    fn room_beside(&self, event: &Event<'_>, cell: impl Fn(&Widening) -> u64) -> Result<(), usize> {
+        for of in &self.shape.widening {
+            if !of.width.holds(of.comes_to(cell(of), event)) {
+                return Err(self.wider(event, cell));
             }
         }
         Ok(())
+    }
+
+    #[cold]
+    fn wider(&self, event: &Event<'_>, cell: impl Fn(&Widening) -> u64) -> usize {
+        let comes_to = |of: &Widening| (*of, of.comes_to(cell(of), event));
+        self.tier().shapes.wider(self.shape_index, self.shape.widening.iter().map(comes_to))
     }
 
     /// Adds the event at its place.
@@ -138,8 +171,8 @@ impl<'l> Ring<'l> {
                 let at = columns.find_beside(of, at).expect("moments stand beside their count");
                 self.cell(words, at, slot)
             };
-            if let Some(new) = partial.add_wide(column::get_wide(words, base, slot), event, count) {
-                column::set_wide(words, base, slot, new);
+            if let Some(new) = partial.add_wide(cells::get_wide(words, base, slot), event, count) {
+                cells::set_wide(words, base, slot, new);
             }
         }
     }
@@ -166,7 +199,7 @@ impl<'l> Ring<'l> {
         }
         if !columns.is_numbers_only() {
             for (at, _) in columns.wide() {
-                column::set_wide(words, self.column_base(at), slot, [0; 2]);
+                cells::set_wide(words, self.column_base(at), slot, [0; 2]);
             }
             for of in columns.sketches() {
                 self.set_cell(words, of.column, slot, 0);
@@ -176,7 +209,7 @@ impl<'l> Ring<'l> {
 
     /// Names the bucket of an entry of a short ring.
     pub(super) fn set_tag<W: WordsMut + ?Sized>(&self, words: &mut W, entry: usize, bucket: i64) {
-        column::set(words, self.base, 32, entry, u64::from(bucket as u32));
+        cells::set(words, self.base, TAG, entry, u64::from(bucket as u32));
     }
 
     fn set_head_word<W: WordsMut + ?Sized>(&mut self, words: &mut W, bucket: i64) {
@@ -196,7 +229,7 @@ impl<'l> Ring<'l> {
         for entry in (at..remaining).rev() {
             self.move_entry(words, entry, entry + 1);
         }
-        column::set(words, self.base, 32, at, u64::from(bucket as u32));
+        cells::set(words, self.base, TAG, at, u64::from(bucket as u32));
         self.clear(words, at);
         self.entries = remaining + 1;
         Ring::set_state(self.layout, words, self.tier_index, self.shape_index, self.entries);
@@ -206,16 +239,16 @@ impl<'l> Ring<'l> {
     }
 
     fn move_entry<W: WordsMut + ?Sized>(&self, words: &mut W, from: usize, to: usize) {
-        let tag = column::get(words, self.base, 32, from);
-        column::set(words, self.base, 32, to, tag);
+        let tag = cells::get(words, self.base, TAG, from);
+        cells::set(words, self.base, TAG, to, tag);
         let columns = &self.tier().columns;
         for at in 0..columns.numbers().len() {
             let value = self.cell(words, at, from);
             self.set_cell(words, at, to, value);
         }
         for (at, _) in columns.wide() {
-            let value = column::get_wide(words, self.column_base(at), from);
-            column::set_wide(words, self.column_base(at), to, value);
+            let value = cells::get_wide(words, self.column_base(at), from);
+            cells::set_wide(words, self.column_base(at), to, value);
         }
         for of in columns.sketches() {
             let reference = self.cell(words, of.column, from);
@@ -245,7 +278,7 @@ impl<'l> Ring<'l> {
         for entry in 0..self.entries {
             let slot = if to.shape.dense { to.slot_of(self.bucket_of_entry(old, entry)) } else { entry };
             if !to.shape.dense {
-                column::set(new, to.base, 32, entry, column::get(old, self.base, 32, entry));
+                cells::set(new, to.base, TAG, entry, cells::get(old, self.base, TAG, entry));
             }
             self.copy_slot(old, entry, to, new, slot);
         }
@@ -261,8 +294,8 @@ impl<'l> Ring<'l> {
             to.set_cell(new, at, slot, self.cell(old, at, from));
         }
         for (at, _) in columns.wide() {
-            let value = column::get_wide(old, self.column_base(at), from);
-            column::set_wide(new, to.column_base(at), slot, value);
+            let value = cells::get_wide(old, self.column_base(at), from);
+            cells::set_wide(new, to.column_base(at), slot, value);
         }
         for of in columns.sketches() {
             to.set_cell(new, of.column, slot, self.cell(old, of.column, from));

@@ -12,7 +12,7 @@ use crate::value::Value;
 use crate::window::{Rows, evaluate};
 
 const ALL: &str = "FIELDS s STRING x FLOAT n INT WINDOWS 10s@1s 60s@5s all \
-    AGGREGATE count sum(x) var_pop(x) distinct(s) distinct(n,4) quantile(x,0.5) topk(s,2) countby(n,3) lastk(s,3) first(x) last(n) \
+    AGGREGATE count sum(x) sum(n) var_pop(x) distinct(s) distinct(n,4) quantile(x,0.5) topk(s,2) countby(n,3) lastk(s,3) first(x) last(n) \
     SKEW 2s REJECT";
 
 /// How many words a body gets when it is copied.

@@ -1,7 +1,8 @@
 //! The sketches of a body: what an event needs in its heap, how it enters them, how they move along.
 
 use super::{Event, NONE, Placement, Placements, Ring, rings};
-use crate::column::{self, Columns, SketchColumn};
+use crate::cells::{self, Width};
+use crate::column::{Columns, SketchColumn};
 use crate::definition::TIERS_MAX;
 use crate::heap::{BLOCK_HEAD_WORDS, Heap};
 use crate::layout::Layout;
@@ -12,7 +13,7 @@ use crate::words::{Words, WordsMut};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell<'l> {
     base: usize,
-    bits: u32,
+    width: Width,
     slot: usize,
     pub(super) sketch: Sketch,
     /// None for `all`.
@@ -21,13 +22,19 @@ pub(super) struct Cell<'l> {
 
 impl<'l> Cell<'l> {
     fn of_ring(ring: &Ring<'l>, of: &SketchColumn, slot: usize) -> Self {
-        let (base, bits) = (ring.column_base(of.column), ring.shape.bits[of.column]);
-        Self { base, bits, slot, sketch: of.sketch, ring: Some(*ring) }
+        let (base, width) = (ring.column_base(of.column), ring.shape.widths[of.column]);
+        Self { base, width, slot, sketch: of.sketch, ring: Some(*ring) }
     }
 
     fn of_lifetime(layout: &Layout, of: &SketchColumn) -> Self {
         let lifetime = layout.lifetime.as_ref().expect("it has a column");
-        Self { base: 1 + lifetime.word_at(of.column), bits: 64, slot: 0, sketch: of.sketch, ring: None }
+        Self {
+            base: 1 + lifetime.word_at(of.column),
+            width: Width::WORD,
+            slot: 0,
+            sketch: of.sketch,
+            ring: None,
+        }
     }
 
     /// Whether its bucket can still be read at `clock_ms`.
@@ -36,7 +43,7 @@ impl<'l> Cell<'l> {
     }
 
     pub(super) fn get<W: Words + ?Sized>(&self, words: &W) -> u64 {
-        column::get(words, self.base, self.bits, self.slot)
+        cells::get(words, self.base, self.width, self.slot)
     }
 
     pub(super) fn reference<W: Words + ?Sized>(&self, words: &W) -> u32 {
@@ -44,7 +51,7 @@ impl<'l> Cell<'l> {
     }
 
     fn set<W: WordsMut + ?Sized>(&self, words: &mut W, reference: u32) {
-        column::set(words, self.base, self.bits, self.slot, u64::from(reference));
+        cells::set(words, self.base, self.width, self.slot, u64::from(reference));
     }
 }
 

@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn reading_words_of_no_one_moment_ends_and_does_not_panic(
         stream in prop::sample::select(vec![
-            "FIELDS x FLOAT n INT WINDOWS 60s@1s 10m@10s all AGGREGATE count sum(x) avg(n) min(x) max(n) since rate",
+            "FIELDS x FLOAT n INT WINDOWS 60s@1s 10m@10s all AGGREGATE count sum(x) avg(n) min(x) max(n) since rate rate(n)",
             "FIELDS x FLOAT n INT WINDOWS 3s@1s AGGREGATE since min(n)",
         ]),
         mut words in prop::collection::vec(prop_oneof![any::<u64>(), 0u64..1000, Just(NONE.cast_unsigned())], 0..400),
@@ -263,7 +263,7 @@ proptest! {
         for (tier, shape) in shapes.into_iter().enumerate() {
             let at = layout.tiers_at() + 2 * tier + 1;
             if at < words.len() {
-                words[at] = words[at] & !0xffff | u64::from(shape % 64);
+                words[at] = words[at] & !0xffff | u64::from(shape % 128);
             }
         }
         let mut row = Rows::default();

@@ -9,10 +9,11 @@
 //! sketches of such buckets were forgotten: when a record is upgraded cannot be seen.
 
 use super::{NONE, Ring, newest_ms, sketches, words_end};
-use crate::column::{self, CellKind, Columns, Partial};
+use crate::cells;
+use crate::column::{CellKind, Columns, Partial};
 use crate::definition::TIERS_MAX;
 use crate::heap::HEAD_WORDS;
-use crate::layout::{Layout, Shape};
+use crate::layout::{Layout, Shape, Widening};
 use crate::words::{Words, WordsMut};
 
 /// How bodies of one layout become bodies of another one.
@@ -91,20 +92,17 @@ impl<'l> Upgrade<'l> {
         }
         for (at, (source, tier)) in self.tiers.iter().zip(&self.to.tiers).enumerate() {
             let buckets = self.buckets(source, old);
-            let counts: Vec<(usize, usize)> = (0..tier.columns.len())
-                .filter(|&column| tier.columns[column].is_count())
-                .filter_map(|column| Some((column, source.columns[column]?)))
-                .collect();
             let is_fit = |shape: &Shape| {
-                let counts_fit = |&(column, place): &(usize, usize)| {
-                    let bits = shape.bits[column];
-                    bits == u64::BITS
-                        || buckets.iter().all(|bucket| bucket.ring.cell(old, place, bucket.slot) >> bits == 0)
+                let holds_all = |of: &Widening| match source.columns[of.column as usize] {
+                    Some(place) => {
+                        buckets.iter().all(|bucket| of.width.holds(bucket.ring.cell(old, place, bucket.slot)))
+                    }
+                    None => true,
                 };
-                (shape.dense || shape.capacity >= buckets.len()) && counts.iter().all(counts_fit)
+                (shape.dense || shape.capacity >= buckets.len()) && shape.widening.iter().all(holds_all)
             };
             let shape = tier.shapes.iter().position(is_fit);
-            target.shapes[at] = shape.expect("the last shape is dense and counts in whole words");
+            target.shapes[at] = shape.expect("the last shape is dense, its numbers whole words");
             target.words += tier.shapes[target.shapes[at]].words;
             for place in tier.columns.sketches().iter().filter_map(|of| source.columns[of.column]) {
                 references
@@ -212,7 +210,7 @@ impl Ring<'_> {
     pub(super) fn is_initial<W: Words + ?Sized>(&self, words: &W, column: usize, slot: usize) -> bool {
         let partial: Partial = self.tier().columns[column];
         match partial.kind() {
-            CellKind::Wide => column::get_wide(words, self.column_base(column), slot) == [0; 2],
+            CellKind::Wide => cells::get_wide(words, self.column_base(column), slot) == [0; 2],
             CellKind::Number | CellKind::Reference => self.cell(words, column, slot) == partial.initial(),
         }
     }
@@ -231,8 +229,8 @@ impl Ring<'_> {
     {
         match self.tier().columns[from].kind() {
             CellKind::Wide => {
-                let value = column::get_wide(old, self.column_base(from), slot);
-                column::set_wide(new, to.column_base(column), new_slot, value);
+                let value = cells::get_wide(old, self.column_base(from), slot);
+                cells::set_wide(new, to.column_base(column), new_slot, value);
             }
             CellKind::Number | CellKind::Reference => {
                 to.set_cell(new, column, new_slot, self.cell(old, from, slot));

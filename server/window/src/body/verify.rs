@@ -2,10 +2,11 @@
 
 use super::sketches;
 use super::{NONE, Ring, heap, newest_ms, words_end};
-use crate::column::{self, Columns, Partial};
+use crate::cells;
+use crate::column::{Columns, Partial};
 use crate::error::Corrupt;
 use crate::heap::{Block, HEAD_WORDS};
-use crate::layout::Layout;
+use crate::layout::{Layout, TAG};
 use crate::sketch::INLINE;
 use crate::timestamp::{TIMESTAMP_ABS_MAX, bucket_of};
 use crate::words::Words;
@@ -105,7 +106,7 @@ fn verify_count(partial: Partial, word: u64) -> Result<(), Corrupt> {
 fn verify_tags<W: Words + ?Sized>(ring: &Ring<'_>, words: &W, tier: usize) -> Result<(), Corrupt> {
     let mut behind_before = ring.slots();
     for entry in 0..ring.entries {
-        let tag = column::get(words, ring.base, 32, entry) as u32;
+        let tag = cells::get(words, ring.base, TAG, entry) as u32;
         let behind = i64::from((ring.head as u32).wrapping_sub(tag));
         if behind >= behind_before {
             return fail(format!("tier {tier}: entry {entry} lies {behind} buckets behind the head"));

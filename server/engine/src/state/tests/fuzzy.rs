@@ -50,7 +50,7 @@ enum Step {
         stream: usize,
         entity: u8,
         offset: i64,
-        n: i8,
+        n: i64,
         text: &'static str,
         mark: Marked,
     },
@@ -115,7 +115,9 @@ fn event() -> impl Strategy<Value = Step> {
         3 => (0..IDS).prop_map(Marked::Id),
         1 => (0u64..30).prop_map(Marked::Source),
     ];
-    (0..STREAMS.len(), 0..ENTITIES, offset, -100i8..100, text, mark).prop_map(
+    // Sums of every width.
+    let n = (-100i64..100, prop::sample::select(vec![0u32, 0, 0, 9, 25])).prop_map(|(n, by)| n << by);
+    (0..STREAMS.len(), 0..ENTITIES, offset, n, text, mark).prop_map(
         |(stream, entity, offset, n, text, mark)| Step::Event { stream, entity, offset, n, text, mark },
     )
 }

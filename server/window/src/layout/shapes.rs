@@ -1,0 +1,227 @@
+//! The shapes that a tier's ring grows through.
+
+use std::ops::Deref;
+
+use crate::aggregate::FieldId;
+use crate::body::Event;
+use crate::cells::{Width, words_of};
+use crate::column::{CellKind, Partial};
+
+/// How wide sums of INT fields are in the rings of a layout. A layout keeps what it was made with, since a state word's number of a shape
+/// means something else in either, and records, images and operations of the log outlive the server that wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// 64 bits: as in every layout of which the catalogue says nothing else.
+    Wide,
+    /// They begin with 16 bits and widen, as counts do.
+    Narrow,
+}
+
+/// One form of a tier's ring.
+#[derive(Debug)]
+pub struct Shape {
+    /// Entries of a short ring, slots of a dense one.
+    pub capacity: usize,
+    /// Whether every bucket has its slot.
+    pub dense: bool,
+    /// How each column's cells are stored.
+    pub widths: Box<[Width]>,
+    /// Word offset of each column within the tier's data.
+    pub offsets: Box<[u32]>,
+    /// Words of the tier's data.
+    pub words: usize,
+    /// The columns that an event may make wider.
+    pub(crate) widening: Box<[Widening]>,
+}
+
+/// All forms of a tier's ring: by capacity, then by the width of sums, then by that of counts.
+#[derive(Debug)]
+pub struct Shapes {
+    shapes: Box<[Shape]>,
+    /// Widths that sums of INT fields go through.
+    sum_bits: &'static [u32],
+}
+
+/// A column of a shape whose cells a number may outgrow, and what an event makes of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widening {
+    /// Its place among the columns.
+    pub(crate) column: u32,
+    /// Its first word within the tier's data.
+    pub(crate) offset: u32,
+    /// How its cells are stored.
+    pub(crate) width: Width,
+    /// The field whose values are added up; `None`: it counts.
+    summed: Option<FieldId>,
+}
+
+impl Widening {
+    /// What a cell comes to with an event: what [`Partial::add`] says, or for a count, which may not concern the event, one more.
+    #[inline]
+    pub(crate) fn comes_to(self, cell: u64, event: &Event<'_>) -> u64 {
+        match self.summed {
+            None => cell.wrapping_add(1),
+            Some(field) => {
+                let value = event.word(field).unwrap_or(0);
+                cell.cast_signed().saturating_add(value.cast_signed()).cast_unsigned()
+            }
+        }
+    }
+}
+
+/// Widths that counts go through.
+const COUNT_BITS: [u32; 3] = [16, 32, 64];
+
+/// Widths that sums of INT fields go through where they are narrow.
+const NARROW_SUM_BITS: &[u32] = &[16, 32, 64];
+
+/// The one that they have where they are wide, or where there are none.
+const WIDE_SUM_BITS: &[u32] = &[64];
+
+/// The tag of an entry of a short ring.
+pub(crate) const TAG: Width = Width::unsigned(32);
+
+/// Bits of the numbers that widen.
+#[derive(Clone, Copy, Debug)]
+struct Bits {
+    counts: u32,
+    sums: u32,
+}
+
+const NARROWEST: Bits = Bits { counts: 16, sums: 16 };
+const WIDEST: Bits = Bits { counts: 64, sums: 64 };
+
+impl Shapes {
+    pub(super) fn new(columns: &[Partial], width_ms: i64, slots: usize, sums: Sums) -> Self {
+        let has_sums = columns.iter().any(|partial| partial.is_int_sum());
+        let is_narrow = sums == Sums::Narrow && has_sums;
+        let sum_bits = if is_narrow { NARROW_SUM_BITS } else { WIDE_SUM_BITS };
+        let narrowest = Bits { sums: sum_bits[0], ..NARROWEST };
+        let shape = |capacity, dense, bits| Shape::new(columns, width_ms, capacity, dense, bits);
+        let of_capacity = |capacity, dense| {
+            sum_bits
+                .iter()
+                .flat_map(move |&sums| COUNT_BITS.map(|counts| shape(capacity, dense, Bits { counts, sums })))
+        };
+        let dense_words = shape(slots, true, narrowest).words;
+        let mut shapes = Vec::new();
+        for capacity in short_capacities() {
+            if capacity >= slots || shape(capacity, false, narrowest).words >= dense_words {
+                break;
+            }
+            shapes.extend(of_capacity(capacity, false));
+        }
+        shapes.extend(of_capacity(slots, true));
+        Self { shapes: shapes.into(), sum_bits }
+    }
+
+    /// How many there are of each capacity.
+    fn widths(&self) -> usize {
+        self.sum_bits.len() * COUNT_BITS.len()
+    }
+
+    /// Whether sums begin narrow.
+    #[inline]
+    pub(crate) fn narrow_sums(&self) -> bool {
+        self.sum_bits.len() > 1
+    }
+
+    /// The one of a state word, or the last one where the word is of another moment.
+    #[inline]
+    pub(crate) fn at(&self, number: u64) -> &Shape {
+        &self.shapes[(number as usize).min(self.shapes.len() - 1)]
+    }
+
+    /// The number of the one with room for more buckets than `number`, as wide.
+    pub(crate) fn larger(&self, number: usize) -> usize {
+        let larger = number + self.widths();
+        assert!(larger < self.shapes.len(), "a dense ring has a slot for every bucket");
+        larger
+    }
+
+    /// The number of the one with as many buckets as `number`, and cells that hold what they come to.
+    pub(crate) fn wider(&self, number: usize, comes_to: impl Iterator<Item = (Widening, u64)>) -> usize {
+        let of_widths = number % self.widths();
+        let (mut sums, mut counts) = (of_widths / COUNT_BITS.len(), of_widths % COUNT_BITS.len());
+        for (widening, sum) in comes_to {
+            // 64 bits hold every number.
+            if widening.summed.is_some() {
+                while !Width::signed(self.sum_bits[sums]).holds(sum) {
+                    sums += 1;
+                }
+            } else {
+                while !Width::unsigned(COUNT_BITS[counts]).holds(sum) {
+                    counts += 1;
+                }
+            }
+        }
+        number - of_widths + sums * COUNT_BITS.len() + counts
+    }
+
+    /// The narrowest one that is dense.
+    pub(super) fn dense(&self) -> &Shape {
+        &self.shapes[self.shapes.len() - self.widths()]
+    }
+
+    /// The one that takes the most.
+    pub(super) fn widest(&self) -> &Shape {
+        &self.shapes[self.shapes.len() - 1]
+    }
+}
+
+impl Deref for Shapes {
+    type Target = [Shape];
+
+    #[inline]
+    fn deref(&self) -> &[Shape] {
+        &self.shapes
+    }
+}
+
+impl Shape {
+    fn new(columns: &[Partial], width_ms: i64, capacity: usize, dense: bool, bits: Bits) -> Self {
+        let widths: Box<[Width]> = columns.iter().map(|column| cell_width(*column, width_ms, bits)).collect();
+        let mut words = if dense { 0 } else { words_of(capacity, TAG) };
+        let offsets: Box<[u32]> = widths
+            .iter()
+            .map(|&width| {
+                let offset = u32::try_from(words).expect("a record is bounded by RECORD_BYTES_MAX");
+                words += words_of(capacity, width);
+                offset
+            })
+            .collect();
+        let narrow = (0..columns.len()).filter(|&column| !widths[column].is_word());
+        let widening = narrow.filter_map(|column| {
+            let summed = match columns[column] {
+                Partial::Count | Partial::CountOf(_) => None,
+                Partial::SumInt(field) => Some(field),
+                _ => return None,
+            };
+            Some(Widening { column: column as u32, offset: offsets[column], width: widths[column], summed })
+        });
+        let widening = widening.collect();
+        Self { capacity, dense, widths, offsets, words, widening }
+    }
+}
+
+fn cell_width(column: Partial, width_ms: i64, bits: Bits) -> Width {
+    match column {
+        column if column.kind() == CellKind::Wide => Width::WIDE,
+        column if column.kind() == CellKind::Reference => Width::REFERENCE,
+        column if column.is_count() => Width::unsigned(bits.counts),
+        column if column.is_int_sum() => Width::signed(bits.sums),
+        // 1 + an offset within the bucket.
+        Partial::Newest if width_ms <= i64::from(u32::MAX) => Width::unsigned(32),
+        _ => Width::WORD,
+    }
+}
+
+/// Bits of each column's cells where numbers are as wide as they get.
+pub(super) fn bits_of_widest(columns: &[Partial], width_ms: i64) -> impl Iterator<Item = i128> {
+    columns.iter().map(move |column| i128::from(cell_width(*column, width_ms, WIDEST).bits()))
+}
+
+/// Capacities of short rings: doubling, with one step between.
+fn short_capacities() -> impl Iterator<Item = usize> {
+    [2, 4, 6].into_iter().chain((3..24).flat_map(|power| [1 << power, 3 << (power - 1)]))
+}
