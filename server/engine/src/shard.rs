@@ -352,6 +352,9 @@ impl Shard {
             return;
         }
         let Some(place) = place else { return };
+        if !remove.is_asked && is_planted(Mistake::EvictionNotReplayed) {
+            return;
+        }
         if self.store.record(place).position() < position || is_planted(Mistake::AppliedPositionIgnored) {
             self.remove_counted(stream.id, place);
             let is_counted = remove.is_asked || self.covered(stream.id, remove.entity, position).is_counted;

@@ -22,6 +22,10 @@ pub mod error;
 mod heap;
 pub mod layout;
 mod moments;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod query;
 pub mod range;
 pub mod read_time;

@@ -87,6 +87,22 @@ pub enum Tried {
     ChunkLost,
     /// Log segments that retention let go.
     SegmentRetired,
+    /// EVENT.MADDs of which every row was issued.
+    RowsIssued,
+    /// Reads of another time than now.
+    PastAsked,
+    /// Reads that were refused, since what they ask is not kept.
+    PastRefused,
+    /// Ranges that were compared.
+    RangeRead,
+    /// FLUSHALLs.
+    Flushed,
+    /// Entities removed to make room.
+    Evicted,
+    /// Events refused with -OOM.
+    OutOfMemory,
+    /// Changes of `maxmemory`.
+    MemoryChanged,
 }
 
 const NAMES: [&str; COUNT] = [
@@ -131,8 +147,16 @@ const NAMES: [&str; COUNT] = [
     "starts from an older image",
     "chunks of an image lost when first needed",
     "log segments let go",
+    "commands of rows issued whole",
+    "reads of another time than now",
+    "reads of what is not kept refused",
+    "ranges compared",
+    "FLUSHALLs",
+    "entities removed to make room",
+    "events refused with -OOM",
+    "changes of maxmemory",
 ];
-const COUNT: usize = Tried::SegmentRetired as usize + 1;
+const COUNT: usize = Tried::MemoryChanged as usize + 1;
 
 /// How often each was tried.
 #[derive(Debug, Clone)]

@@ -42,6 +42,12 @@ impl Verdict {
             Verdict::DuplicateOr(expected) => outcome == expected || outcome == Outcome::Duplicate,
         }
     }
+
+    /// Whether the event may come to where memory is asked for.
+    pub fn may_need_memory(self) -> bool {
+        let (Verdict::Is(expected) | Verdict::DuplicateOr(expected)) = self;
+        matches!(expected, Outcome::Ok | Outcome::Clamped | Outcome::Late)
+    }
 }
 
 /// Event time and outcome of an event by SKEW alone.

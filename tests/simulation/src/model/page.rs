@@ -28,6 +28,8 @@ pub struct StreamPage {
     pub ok: u64,
     /// Events counted at the server's time.
     pub clamped: u64,
+    /// Entities that went to make room.
+    pub evicted: u64,
 }
 
 /// What there is of one entity.
@@ -56,6 +58,13 @@ pub struct Event {
     pub s: &'static str,
     /// How often its stream had been altered where it was counted.
     pub generation: usize,
+}
+
+impl Event {
+    /// Whether it counts for what was added at a generation.
+    pub fn is_in(&self, since: usize) -> bool {
+        self.generation >= since
+    }
 }
 
 /// When an id was counted.
@@ -110,6 +119,11 @@ pub enum Decision {
         /// Which.
         entity: usize,
     },
+    /// The entity went to make room.
+    Evict {
+        /// Which.
+        entity: usize,
+    },
 }
 
 impl Page {
@@ -128,7 +142,8 @@ impl Page {
         let stream = self.stream(stream);
         match decision {
             Decision::Note { stamp_ms } => stream.clock_ms = stream.clock_ms.max(Some(*stamp_ms)),
-            Decision::Remove { entity } => {
+            Decision::Remove { entity } | Decision::Evict { entity } => {
+                stream.evicted += u64::from(matches!(decision, Decision::Evict { .. }));
                 *stream.entities.entry(*entity).or_default() =
                     EntityPage { events: Vec::new(), last: Some(place) };
             }

@@ -172,6 +172,11 @@ impl Kind {
         })
     }
 
+    /// The tier of a width.
+    pub fn tier(&self, width_ms: i64) -> Tier {
+        self.tiers().find(|tier| tier.width_ms == width_ms).expect("a window has a tier")
+    }
+
     /// After so long without an event an entity is dead; `None`: never.
     pub fn life_ms(&self) -> Option<i64> {
         let longest = self.tiers().map(|tier| tier.kept_ms + tier.width_ms).max();
@@ -235,10 +240,11 @@ pub struct StreamModel {
 }
 
 impl StreamModel {
-    /// The features in the order in which reads ask for them.
-    pub fn features(&self) -> impl Iterator<Item = (Aggregate, usize, Window)> + '_ {
-        let of = |&(aggregate, since): &(Aggregate, usize)| {
-            self.kind.windows.iter().map(move |window| (aggregate, since, *window))
+    /// The features in the order in which reads ask for them; `all` exists at present only.
+    pub fn features(&self, is_present: bool) -> impl Iterator<Item = (Aggregate, usize, Window)> + '_ {
+        let of = move |&(aggregate, since): &(Aggregate, usize)| {
+            let windows = self.kind.windows.iter().filter(move |window| is_present || window.span.is_some());
+            windows.map(move |window| (aggregate, since, *window))
         };
         self.aggregates.iter().flat_map(of)
     }

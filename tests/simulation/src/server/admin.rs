@@ -96,7 +96,10 @@ impl Life {
         match (outcome, expected) {
             (Outcome::New(catalogue), Expected::New) => {
                 let next = next_streams(&streams, &catalogue, change);
-                world.note(Tried::CatalogueChange);
+                world.note(match change {
+                    Change::Flush => Tried::Flushed,
+                    _ => Tried::CatalogueChange,
+                });
                 self.change(catalogue, next, Some(asker), world);
             }
             (Outcome::Same, Expected::Same) => self.answer_change(Some(asker), Reply::Changed),
@@ -160,7 +163,7 @@ impl Life {
         let connection = &mut self.connections[asker.connection];
         if connection.generation == asker.generation {
             connection.waits_for_change = false;
-            connection.fill(asker.slot, Answer::plain(reply), 0);
+            connection.fill((asker.slot, 0), Answer::plain(reply), 0);
         }
     }
 }
@@ -206,6 +209,7 @@ fn changed(catalogue: &Catalogue, change: Change, now_ms: i64) -> Outcome {
             Some(next) => Outcome::New(next),
             None => Outcome::Refused("no such stream".to_owned()),
         },
+        Change::Flush => catalogue.flushed(now_ms).map_or(Outcome::Same, Outcome::New),
     }
 }
 
@@ -239,6 +243,8 @@ fn expected(streams: &Streams, change: Change) -> Expected {
             None => Expected::Refused,
             Some(_) => Expected::New,
         },
+        Change::Flush if streams.is_empty() => Expected::Same,
+        Change::Flush => Expected::New,
     }
 }
 
@@ -265,6 +271,16 @@ fn next_streams(streams: &Streams, catalogue: &Catalogue, change: Change) -> Str
             }
         }
         Change::Drop(name) => next.retain(|_, stream| stream.name != name),
+        Change::Flush => {
+            // Each begins anew, with what it was altered to.
+            let begun = std::mem::take(&mut next).into_values().map(|stream| {
+                let id = id_of(stream.name).expect("it is there");
+                let aggregates = stream.aggregates.iter().map(|(aggregate, _)| (*aggregate, 0)).collect();
+                (id, StreamModel { id, generation: 0, aggregates, dead_before_ms: vec![i64::MIN], ..stream })
+            });
+            next = begun.collect();
+            assert!(next.keys().all(|id| !streams.contains_key(id)), "ids of streams are never used again");
+        }
     }
     Rc::new(next)
 }

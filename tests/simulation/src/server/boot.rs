@@ -7,7 +7,7 @@ use std::sync::Arc;
 use windrow_durability::start::{OnLost, Progress, Sequential, Setup, Watch, load};
 use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
 use windrow_engine::{HashKey, Shard, StreamId};
-use windrow_memory::{ChunkLost, Domain};
+use windrow_memory::{CHUNK_BYTES, ChunkLost, Domain};
 use windrow_storage::image::{ImageError, ImageName, ImageReader, quarantine};
 use windrow_storage::{
     Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions,
@@ -133,7 +133,8 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
     let setup = Setup {
         catalogue: &catalogue,
         shards: shards as u16,
-        maxmemory_bytes: 0,
+        // The replay takes what it needs.
+        maxmemory_bytes: world.plan.extras.chunks_max as usize * CHUNK_BYTES,
         reserved_bytes: RESERVED_BYTES,
         domain: &domain,
         on_lost,
@@ -182,7 +183,7 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
     let connections =
         (0..world.clients.len()).map(|_| Connection::new(0, world.links.index(shards), shards)).collect();
     let wires = || (0..shards).map(|_| (0..shards).map(|_| Wire::default()).collect()).collect();
-    let life = Life {
+    let mut life = Life {
         epoch: manifest.epoch,
         hash_key,
         shards: sim_shards,
@@ -201,6 +202,7 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
         live_clocks: std::collections::BTreeMap::new(),
         undecided: crate::model::judge::Undecided::new(),
     };
+    life.set_maxmemory(world.plan.extras.chunks_max, world);
     Ok(Booted { life, has_damage, image: loaded.image, manifest })
 }
 

@@ -92,7 +92,10 @@ impl Life {
     /// Whether nothing is under way.
     pub fn is_quiet(&self) -> bool {
         self.connections.iter().all(|connection| {
-            connection.incoming.is_empty() && connection.slots.is_empty() && connection.outgoing.is_empty()
+            connection.incoming.is_empty()
+                && connection.job.is_none()
+                && connection.slots.is_empty()
+                && connection.outgoing.is_empty()
         }) && self.admin.is_idle()
             && self.questions.iter().flatten().all(Wire::is_empty)
             && self.answers.iter().flatten().all(Wire::is_empty)
@@ -115,10 +118,11 @@ impl Life {
         }
         let now_ms = world.clocks.now_ms();
         let live = world.live_streams(self.catalogue.version);
-        let entities = world.plan.entities;
+        let (entities, extras) = (world.plan.entities, world.plan.extras);
         let again = world.clients[client].again.len();
-        let next =
-            world.clients[client].next(&mut world.asking, entities, now_ms, &mut world.event_number, &live);
+        let dice = (&mut world.asking, &mut world.asking_extras);
+        let number = &mut world.event_number;
+        let next = world.clients[client].next(dice, (entities, &extras), now_ms, number, &live);
         if world.clients[client].again.len() < again {
             world.note(Tried::Retry);
         }
