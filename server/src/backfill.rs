@@ -17,12 +17,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use windrow_durability::kept_log::KeptLog;
 use windrow_engine::backfill::Shadow;
 use windrow_engine::{Catalogue, LayoutId, Stream};
 use windrow_storage::{LogFiles, LogPin};
 
 use self::delivery::Delivery;
-use self::reading::{KeptLog, Met, Unreadable};
+use self::reading::{Told, Unreadable};
 use crate::admin::AdminMessage;
 use crate::shared::Shared;
 use crate::sync_thread::SyncSignal;
@@ -163,26 +164,28 @@ impl Backfiller {
         while shadow.begin_pass() {
             progress.set_state(BackfillState::Reading);
             let mut pace = reading::Pace::new();
-            let since_ms = self.log.read(&until, &self.signals, unreadable, &mut |met, part_read| {
-                match met {
-                    Met::Group(frame) => {
-                        let (epoch, first) = (frame.first.epoch(), frame.first.ops());
-                        for (op, ops) in windrow_engine::op::iter(frame.ops).zip(first..) {
-                            let is_behind = until.is_behind(epoch, frame.shard, ops);
-                            let fed = op.and_then(|op| shadow.feed(catalogue, op, is_behind, frame.now_ms));
-                            fed.map_err(|error| Ended::Failed(error.to_string()))?;
+            let since_ms =
+                reading::read(&self.log, &until, &self.signals, unreadable, &mut |told, part_read| {
+                    match told {
+                        Told::Group(frame) => {
+                            let (epoch, first) = (frame.first.epoch(), frame.first.ops());
+                            for (op, ops) in windrow_engine::op::iter(frame.ops).zip(first..) {
+                                let is_behind = until.is_behind(epoch, frame.shard, ops);
+                                let fed =
+                                    op.and_then(|op| shadow.feed(catalogue, op, is_behind, frame.now_ms));
+                                fed.map_err(|error| Ended::Failed(error.to_string()))?;
+                            }
                         }
+                        Told::Gap(gap) => shadow.pass_over(gap.shard, gap.shards),
+                        Told::Nothing => {}
                     }
-                    Met::Gap { shard, shards } => shadow.pass_over(shard, shards),
-                    Met::Nothing => {}
-                }
-                if pace.is_over() {
-                    progress.note_read(shadow.slots(), part_read, shadow.events());
-                    self.check(stream.layout_id)?;
-                    pace.rest();
-                }
-                Ok(())
-            })?;
+                    if pace.is_over() {
+                        progress.note_read(shadow.slots(), part_read, shadow.events());
+                        self.check(stream.layout_id)?;
+                        pace.rest();
+                    }
+                    Ok(())
+                })?;
             if let Some(since_ms) = since_ms {
                 reached_ms = reached_ms.max(since_ms);
             }

@@ -18,6 +18,12 @@ pub enum Mistake {
     EvictionNotLogged,
     /// The replay keeps what went to make room.
     EvictionNotReplayed,
+    /// A record that took what a backfill found waits for it still.
+    MergedAgain,
+    /// A backfill brings back what was deleted.
+    DeletionNotBackfilled,
+    /// A backfill takes no notice of log that is missing.
+    GapNotBackfilled,
 }
 
 #[cfg(not(feature = "planted"))]

@@ -97,6 +97,10 @@ pub enum Change {
     Alter(&'static str, Aggregate, bool),
     /// STREAM.DROP.
     Drop(&'static str),
+    /// STREAM.CREATE … BACKFILL FROM another one.
+    CreateFrom(&'static str, usize, &'static str),
+    /// STREAM.ALTER ADD AGGREGATE … BACKFILL.
+    Fill(&'static str, Aggregate),
     /// FLUSHALL.
     Flush,
 }
@@ -252,7 +256,13 @@ impl Client {
         }
         let entity = dice.below(entities) as usize;
         let (stream, kind) = live.first().map(|_| dice.pick(live))?;
-        let weights = [extras.madd_weight, extras.past_weight, extras.range_weight, extras.flush_weight];
+        let weights = [
+            extras.madd_weight,
+            extras.past_weight,
+            extras.range_weight,
+            extras.fill_weight,
+            extras.flush_weight,
+        ];
         if weights.iter().sum::<u64>() == 0 {
             return None;
         }
@@ -260,6 +270,7 @@ impl Client {
             0 => Some(self.rows(dice, entities, now_ms, next_number, (stream, kind))),
             1 => Some(Command::Read { stream, entity, when: when(dice, now_ms, kind) }),
             2 => Some(Command::Range { stream, entity, range: range(dice, now_ms, kind) }),
+            3 => fill(dice, (stream, kind)).map(Command::Change),
             _ => Some(Command::Change(Change::Flush)),
         }
     }
@@ -437,6 +448,19 @@ fn when(dice: &mut Dice, now_ms: i64, kind: usize) -> When {
         is_final,
         is_excluding: dice.chance(40),
     }
+}
+
+/// A backfill of a stream's own events, or of another's.
+fn fill(dice: &mut Dice, (stream, kind): (&'static str, usize)) -> Option<Change> {
+    if dice.chance(50) {
+        let aggregate =
+            dice.pick(&[Aggregate::Min, Aggregate::Max, Aggregate::Distinct, Aggregate::LastThree]);
+        return KINDS[kind].may_be_altered.then_some(Change::Fill(stream, aggregate));
+    }
+    let into = dice.index(KINDS.len());
+    // Events further ahead than the target keeps buckets for would take those of the present.
+    (KINDS[kind].skew.ms() <= KINDS[into].skew.ms())
+        .then(|| Change::CreateFrom(dice.pick(&STREAMS), into, stream))
 }
 
 /// A range to look at; now and then one that is not kept, or buckets that there are none for.

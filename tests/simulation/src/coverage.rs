@@ -103,6 +103,16 @@ pub enum Tried {
     OutOfMemory,
     /// Changes of `maxmemory`.
     MemoryChanged,
+    /// Backfills begun, those that began again among them.
+    BackfillBegun,
+    /// Places where log was missing that a backfill should have read.
+    BackfillGap,
+    /// Records that took what a backfill found.
+    Merged,
+    /// What a backfill found and there was no room for.
+    MergeRefused,
+    /// Backfills that finished.
+    Filled,
 }
 
 const NAMES: [&str; COUNT] = [
@@ -155,8 +165,13 @@ const NAMES: [&str; COUNT] = [
     "entities removed to make room",
     "events refused with -OOM",
     "changes of maxmemory",
+    "backfills begun",
+    "gaps in the log that a backfill met",
+    "records that took what a backfill found",
+    "times there was no room for that",
+    "backfills finished",
 ];
-const COUNT: usize = Tried::MemoryChanged as usize + 1;
+const COUNT: usize = Tried::Filled as usize + 1;
 
 /// How often each was tried.
 #[derive(Debug, Clone)]

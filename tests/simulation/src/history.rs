@@ -24,6 +24,8 @@ const STARTS_MAX: u64 = 12;
 const STEPS_AFTER_FAILURE: u64 = 60;
 /// How likely a step sets `maxmemory`, of a thousand.
 const MEMORY_PERMILLE: u64 = 5;
+/// How likely the backfill thread goes on beside a step, of a hundred.
+const BACKFILL_PERCENT: u64 = 15;
 /// Rounds in which everything that is under way must be answered.
 const DRAIN_ROUNDS_MAX: u64 = 600;
 
@@ -356,6 +358,9 @@ impl Life {
         if world.plan.extras.chunks_max > 0 && world.memory.below(1_000) < MEMORY_PERMILLE {
             self.change_maxmemory(world);
         }
+        if world.plan.extras.fill_weight > 0 && world.asking_extras.chance(BACKFILL_PERCENT) {
+            self.step_backfill(world)?;
+        }
         let plan = &world.plan;
         let weights = [
             8 * plan.clients as u64,
@@ -404,6 +409,9 @@ impl Life {
                 self.step_sync(shard, world);
             }
             self.step_admin(world)?;
+            if world.plan.extras.fill_weight > 0 {
+                self.step_backfill(world)?;
+            }
             for client in 0..self.connections.len() {
                 self.step_client(client, world, false)?;
             }

@@ -65,6 +65,10 @@ pub struct Extras {
     pub past_weight: u64,
     /// Weight of WINDOW.RANGE.
     pub range_weight: u64,
+    /// Weight of BACKFILL.
+    pub fill_weight: u64,
+    /// What a backfill may take of memory in one pass.
+    pub shadow_bytes: usize,
     /// Weight of FLUSHALL.
     pub flush_weight: u64,
     /// `maxmemory` of each shard at most, in chunks; 0: there is no limit.
@@ -84,6 +88,8 @@ impl Extras {
             flush_weight: dice.pick(&[0, 0, 1, 2]),
             chunks_max: dice.pick(&[0, 0, 4, 8, 12]),
             has_eviction: dice.chance(75),
+            fill_weight: dice.pick(&[0, 3, 10]),
+            shadow_bytes: dice.pick(&[1, 3_000, 1 << 20]),
         }
     }
 }

@@ -59,6 +59,11 @@ fn five_hundred_histories_break_no_promise() {
         Tried::Flushed,
         Tried::Evicted,
         Tried::OutOfMemory,
+        Tried::BackfillBegun,
+        Tried::BackfillGap,
+        Tried::Merged,
+        Tried::MergeRefused,
+        Tried::Filled,
     ];
     for what in tried {
         assert!(coverage.of(what) > 0, "{what:?} was never tried");

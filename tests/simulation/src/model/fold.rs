@@ -9,8 +9,8 @@ use super::when::{Pairs, Range, Times, When};
 /// Whether an entity is dead: its newest event is too old by the stream's clock, or was when a later generation came.
 pub fn is_dead(stream: &StreamModel, page: &EntityPage, clock_ms: i64) -> bool {
     let Some(newest_ms) = page.events.iter().map(|event| event.ts).max() else { return true };
-    let written = page.events.last().map_or(0, |event| event.generation);
-    let later = stream.dead_before_ms.iter().skip(written + 1).take(stream.generation - written);
+    let later = stream.dead_before_ms.iter().skip(page.written + 1);
+    let later = later.take(stream.generation.saturating_sub(page.written));
     stream.kind.life_ms().is_some_and(|life_ms| newest_ms < clock_ms - life_ms)
         || later.copied().any(|dead_before_ms| newest_ms < dead_before_ms)
 }
@@ -21,7 +21,7 @@ pub fn row(stream: &StreamModel, page: Option<&EntityPage>, when: When, times: T
     let value = |(aggregate, since, window): (Aggregate, usize, Window)| {
         let Some(page) = alive else { return fold(aggregate, &[]) };
         let events: Vec<&Event> = match window.span {
-            None => page.events.iter().filter(|event| event.is_in(since)).collect(),
+            None => page.events.iter().filter(|event| page.counts(event, since)).collect(),
             Some((length_ms, width_ms)) => {
                 let span = when.window(stream.kind, times, length_ms, width_ms);
                 span.map_or(Vec::new(), |span| events(page, since, stream.kind.tier(width_ms), span))
@@ -63,7 +63,7 @@ fn alive<'a>(
 /// What the buckets of a tier hold of a time: an event went to the buckets that there were when it came.
 fn events(page: &EntityPage, since: usize, tier: Tier, (from_ms, to_ms): (i64, i64)) -> Vec<&Event> {
     let is_in = |event: &&Event| {
-        event.is_in(since)
+        page.counts(event, since)
             && (from_ms..to_ms).contains(&event.ts)
             && tier.takes(event.ts, event.clock_ms, event.newest_ms)
     };

@@ -14,6 +14,7 @@ use windrow_storage::{
 };
 
 use super::admin::Admin;
+use super::backfill::Backfiller;
 use super::connection::Connection;
 use super::life::Life;
 use super::link::Wire;
@@ -164,6 +165,8 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
         directory.files().set_retention(Retention { keep_ms: world.plan.keep_ms, keep_bytes: 0, max_bytes });
     }
     let poison = directory.poison().clone();
+    let kept = Backfiller::kept(directory.files(), &manifest);
+    let backfiller = Backfiller::new(kept, !catalogue.filling().is_empty(), shards);
     let catalogue = Arc::new(catalogue);
     let streams = world.streams(catalogue.version).map_err(BootError::Broken)?;
     let mut syncs = Vec::new();
@@ -195,6 +198,7 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
         store: CatalogueStore::new(directory),
         admin: Admin::default(),
         adopters,
+        backfiller,
         snapshots: Snapshots::new(snapshot_participant),
         is_calm: false,
         connections,

@@ -9,6 +9,7 @@ use windrow_memory::Adopter;
 use windrow_storage::Poison;
 
 use super::admin::Admin;
+use super::backfill::Backfiller;
 use super::connection::Connection;
 use super::link::Wire;
 use super::shard::SimShard;
@@ -44,6 +45,8 @@ pub struct Life {
     pub admin: Admin,
     /// Who takes over chunks of the image in the background, by shard.
     pub adopters: Vec<Adopter>,
+    /// The backfill thread.
+    pub backfiller: Backfiller,
     /// The snapshot thread.
     pub snapshots: Snapshots,
     /// Nothing fails in this life.

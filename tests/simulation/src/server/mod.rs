@@ -9,10 +9,12 @@
 //! - [`link`]: messages between shards.
 //! - [`connection`]: commands in, replies out, in order.
 //! - [`admin`]: changes of the catalogue.
+//! - [`backfill`]: streams filled with what the log holds of earlier events.
 //! - [`sync`]: sync threads.
 //! - [`snapshots`]: images, and log that goes.
 
 pub mod admin;
+pub mod backfill;
 pub mod boot;
 pub mod connection;
 pub mod life;

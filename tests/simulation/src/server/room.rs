@@ -72,6 +72,7 @@ impl Life {
             };
             let stream = shard.catalogue.by_layout(remove.layout).map(|stream| stream.id.0);
             let stream = stream.ok_or("what went was of a stream that is gone")?;
+            let generation = shard.streams[&stream].generation;
             let page = world.history.page().streams.get(&stream);
             let mut known = page.into_iter().flat_map(|page| page.entities.keys());
             let entity = known.find(|entity| entity_name(**entity) == remove.entity).copied();
@@ -81,7 +82,7 @@ impl Life {
             world.say(format_args!("shard {s}: entity {entity} of stream {stream} goes to make room"));
             world.note(Tried::Evicted);
             let place = Place { log: (self.epoch, s as u16), ops };
-            world.history.decide(stream, Decision::Evict { entity }, place, shard.now_ms);
+            world.history.decide(stream, Decision::Evict { entity, generation }, place, shard.now_ms);
         }
         Ok(())
     }

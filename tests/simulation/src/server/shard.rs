@@ -58,6 +58,8 @@ pub struct SimShard {
     pub published_durable: u64,
     /// Until this step it does not run.
     pub paused_until: u64,
+    /// The last operation of its log before it used the catalogue that it uses.
+    pub adopted_at: u64,
     /// Whether `maxmemory` is set.
     pub has_limit: bool,
     phase: Phase,
@@ -86,6 +88,7 @@ impl SimShard {
             now_ms: 0,
             published_durable: 0,
             paused_until: 0,
+            adopted_at: 0,
             has_limit: false,
             phase: Phase::Work,
             open: (0..shards).map(|_| Batch::default()).collect(),
@@ -116,6 +119,7 @@ impl Life {
             Phase::Work => {
                 self.begin_tick(s, world)?;
                 self.answer_snapshot(s);
+                self.take_merges(s, world)?;
                 self.take_turns(s, world)?;
                 self.answer_questions(s, world)?;
                 self.take_answers(s, world);
@@ -150,6 +154,7 @@ impl Life {
             shard.catalogue = Arc::clone(&self.catalogue);
             shard.streams = world.streams(shard.catalogue.version)?;
             shard.engine.adopt(&shard.catalogue);
+            shard.adopted_at = shard.group.end();
         }
         Ok(())
     }

@@ -244,6 +244,7 @@ impl Life {
                     entity: arriving.entity,
                     event,
                     stamp_ms: arriving.stamp_ms,
+                    source_clock: model.kind.clock,
                     applied_ms: judged_at.max(arriving.stamp_ms),
                     id: arriving.id,
                     source: arriving.source,
@@ -316,8 +317,14 @@ impl Life {
             let page = world.history.page().entity(model.id, entity);
             page.zip(clock_ms).is_some_and(|(page, clock_ms)| !is_dead(model, page, clock_ms))
         };
+        // Each with its generation, and whether it is alive: the others are remembered all the same.
         let asked = self.shards[s].streams.values().filter(|model| stream.is_none_or(|id| model.id == id));
-        let alive: Vec<u32> = asked.filter(|model| is_alive(model)).map(|model| model.id).collect();
+        let looked_at =
+            asked.map(|model| (model.id, model.generation, is_alive(model), model.keeps_the_dead()));
+        let gone: Vec<(u32, usize, bool)> = looked_at
+            .filter(|(.., is_alive, keeps_the_dead)| *is_alive || *keeps_the_dead)
+            .map(|(id, generation, is_alive, _)| (id, generation, is_alive))
+            .collect();
         let shard = &mut self.shards[s];
         let position = shard.group.next_position();
         let group = std::cell::RefCell::new(&mut shard.group);
@@ -330,6 +337,11 @@ impl Life {
             |bytes| group.borrow_mut().admit(bytes, now_ms).is_ok(),
             |op| ops.push(group.borrow_mut().push(op, false)),
         );
+        for (&(id, generation, _), &ops) in gone.iter().zip(&ops) {
+            let place = Place { log, ops };
+            world.history.decide(id, Decision::Remove { entity, generation }, place, now_ms);
+            world.note(Tried::EntityDeleted);
+        }
         let removed = match removed {
             Ok(removed) => removed,
             Err(NoRoom::Log) => {
@@ -341,16 +353,12 @@ impl Life {
             }
             Err(NoRoom::Memory) => return Ok((Answer::plain(Reply::OutOfMemory), 0)),
         };
-        if removed != alive.len() || ops.len() != alive.len() {
+        if removed != gone.iter().filter(|(.., is_alive)| *is_alive).count() || ops.len() != gone.len() {
             return Err(format!(
-                "DEL of entity {entity} removed {removed}, and should have removed {alive:?}"
+                "DEL of entity {entity} removed {removed}, and should have removed {gone:?}"
             ));
         }
-        for (id, ops) in alive.iter().zip(ops) {
-            world.history.decide(*id, Decision::Remove { entity }, Place { log, ops }, now_ms);
-            world.note(Tried::EntityDeleted);
-        }
-        world.say(format_args!("shard {s}: DEL of entity {entity}: {alive:?}"));
+        world.say(format_args!("shard {s}: DEL of entity {entity}: {gone:?}"));
         // That there is nothing must not be taken back either, unless the log has failed: then it is a read.
         let asked = self.shards[s].streams.keys().filter(|id| stream.is_none_or(|asked| asked == **id));
         let last = asked.filter_map(|id| world.history.page().entity(*id, entity)?.last).max();
