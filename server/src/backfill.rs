@@ -13,6 +13,7 @@ pub(crate) use delivery::{MergeAnswer, MergeAsked};
 pub(crate) use progress::{BackfillState, Progress, RunningBackfill};
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +50,24 @@ pub(super) enum Ended {
     Gone,
     /// The log cannot be read, or written.
     Failed(String),
+    /// There is no memory for what was found.
+    OutOfMemory,
+}
+
+/// Backfills that found no memory, until somebody changes a setting.
+#[derive(Default)]
+struct Stopped {
+    layouts: HashSet<LayoutId>,
+    config_version: u64,
+}
+
+impl Stopped {
+    fn look_again(&mut self, config_version: u64) {
+        if self.config_version != config_version {
+            self.layouts.clear();
+            self.config_version = config_version;
+        }
+    }
 }
 
 /// What the thread works with.
@@ -78,15 +97,18 @@ impl Backfiller {
     pub(crate) fn run(self) {
         // Of the layout that failed last, how often.
         let mut failed: Option<(LayoutId, u32)> = None;
+        let mut stopped = Stopped::default();
         while !self.shared.ending.is_requested() {
             let catalogue = self.shared.catalogue();
+            stopped.look_again(self.shared.config_version());
             let filling = catalogue.filling();
+            self.shared.backfill.forget_stopped(|id| filling.iter().any(|stream| stream.id == id));
+            let waiting = || filling.iter().filter(|stream| !stopped.layouts.contains(&stream.layout_id));
             // One without a boundary is about to get it.
-            let next = filling
-                .iter()
+            let next = waiting()
                 .find(|stream| stream.backfill.as_ref().is_some_and(|backfill| backfill.until.is_some()));
             let Some(&stream) = next else {
-                if filling.is_empty() {
+                if waiting().next().is_none() {
                     self.pin.replace(None);
                 }
                 thread::park_timeout(LOOK_EVERY);
@@ -109,6 +131,16 @@ impl Backfiller {
                 Err(Ended::Stopping) => return,
                 Err(Ended::Gone) => {
                     tracing::info!("the backfill of stream '{name}' has ended: the stream is gone");
+                }
+                Err(Ended::OutOfMemory) => {
+                    let merged = self.shared.backfill.of(stream.id).map_or(0, |progress| progress.merged);
+                    tracing::error!(
+                        "the backfill of stream '{name}' has stopped after {merged} entities: there is no memory for more of what it found. \
+                         Raise maxmemory, set maxmemory-policy to allkeys-lru, or free memory and set maxmemory to what it is: then it begins \
+                         again, as it does with the next start. Meanwhile retention may take the log that it has still to read"
+                    );
+                    stopped.layouts.insert(stream.layout_id);
+                    self.shared.backfill.stop();
                 }
                 // A log that has failed is another matter: nothing can be noted until a restart.
                 Err(Ended::Failed(reason))
