@@ -113,7 +113,7 @@ impl Eviction {
 }
 
 /// Whether it stands there so that a backfill does not bring an entity back.
-fn is_buried(record: Record<'_>) -> bool {
+pub(crate) fn is_buried(record: Record<'_>) -> bool {
     body::newest_ms(&Body(record)) == body::NONE
 }
 
@@ -238,8 +238,10 @@ impl Shard {
         if !is_planted(Mistake::EvictionNotLogged) && !log(&self.eviction.op) {
             return false;
         }
+        // One without events stands for an entity that was deleted: the replay has none, if the backfill has finished since.
+        let is_entity = !is_buried(self.store.record(place));
         self.remove_counted(id, place);
-        self.stats.of(id).evicted += 1;
+        self.stats.of(id).evicted += u64::from(is_entity);
         self.eviction.evicted += 1;
         true
     }

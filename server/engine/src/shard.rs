@@ -9,7 +9,7 @@ use windrow_window::{ClockMode, Layout, Words};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::dedup::Dedup;
-use crate::eviction::Eviction;
+use crate::eviction::{Eviction, is_buried};
 use crate::form::quote;
 use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
 use crate::planted::{Mistake, is_planted};
@@ -356,8 +356,10 @@ impl Shard {
             return;
         }
         if self.store.record(place).position() < position || is_planted(Mistake::AppliedPositionIgnored) {
+            let is_entity = !is_buried(self.store.record(place));
             self.remove_counted(stream.id, place);
-            let is_counted = remove.is_asked || self.covered(stream.id, remove.entity, position).is_counted;
+            let is_counted =
+                remove.is_asked || !is_entity || self.covered(stream.id, remove.entity, position).is_counted;
             self.stats.of(stream.id).evicted += u64::from(!is_counted);
         }
     }

@@ -93,3 +93,15 @@ fn a_read_that_fails_while_a_tail_is_copied_is_an_error() {
 fn a_clock_that_is_set_back_after_an_alter_shows_no_window_without_its_events() {
     hold_plain(27_979);
 }
+
+/// An event that was ahead of its stream's clock made a backfill forget sketches of buckets which that clock still keeps.
+#[test]
+fn a_backfill_keeps_the_sketches_behind_an_event_that_is_ahead() {
+    hold(86_663..86_664);
+}
+
+/// What a deletion leaves behind while its stream is filled counted as an entity when it went to make room, and not when that was replayed.
+#[test]
+fn what_a_deletion_has_left_is_no_entity_when_it_goes_to_make_room() {
+    hold(66_433..66_434);
+}

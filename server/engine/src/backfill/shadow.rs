@@ -196,9 +196,11 @@ impl Shadow {
         }
         let target = Arc::clone(&self.target);
         let earlier = target.earlier.as_ref().expect("looked at when it was made");
-        // Whether its bucket is still kept is for later; the source has counted it.
+        // Whether its bucket is still kept is for later; the source has counted it. But one that is ahead of its clock must not make
+        // what is kept by that clock look old: a body that grows forgets sketches by it.
+        let clock = op.ts.min(op.clock_ms);
         let bytes = op.value_bytes();
-        let event = Event { ts: op.ts, clock: op.ts, present: own_present, values: &own_words, bytes };
+        let event = Event { ts: op.ts, clock, present: own_present, values: &own_words, bytes };
         self.events += 1;
         if self.backfill.source.is_some() && self.newest.as_ref().is_none_or(|newest| newest.ts < op.ts) {
             self.newest = Some(Newest { ts: op.ts, entity: op.entity.into() });

@@ -182,9 +182,10 @@ impl Page {
                 };
             }
             Decision::Evict { entity, .. } => {
-                stream.evicted += 1;
-                *stream.entities.entry(*entity).or_default() =
-                    EntityPage { last: Some(place), ..EntityPage::default() };
+                let page = stream.entities.entry(*entity).or_default();
+                // One without events is no entity, but what a deletion has left.
+                stream.evicted += u64::from(!page.events.is_empty());
+                *page = EntityPage { last: Some(place), ..EntityPage::default() };
             }
             Decision::Merge { entity, generation, found, copied } => {
                 let newest_ms = found.iter().map(|event| event.ts).max();
