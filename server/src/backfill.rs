@@ -13,16 +13,18 @@ pub(crate) use delivery::{MergeAnswer, MergeAsked};
 pub(crate) use progress::{BackfillState, Progress, RunningBackfill};
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use windrow_durability::kept_log::KeptLog;
 use windrow_engine::backfill::Shadow;
 use windrow_engine::{Catalogue, LayoutId, Stream};
 use windrow_storage::{LogFiles, LogPin};
 
 use self::delivery::Delivery;
-use self::reading::{KeptLog, Met, Unreadable};
+use self::reading::{Told, Unreadable};
 use crate::admin::AdminMessage;
 use crate::shared::Shared;
 use crate::sync_thread::SyncSignal;
@@ -48,6 +50,24 @@ pub(super) enum Ended {
     Gone,
     /// The log cannot be read, or written.
     Failed(String),
+    /// There is no memory for what was found.
+    OutOfMemory,
+}
+
+/// Backfills that found no memory, until somebody changes a setting.
+#[derive(Default)]
+struct Stopped {
+    layouts: HashSet<LayoutId>,
+    config_version: u64,
+}
+
+impl Stopped {
+    fn look_again(&mut self, config_version: u64) {
+        if self.config_version != config_version {
+            self.layouts.clear();
+            self.config_version = config_version;
+        }
+    }
 }
 
 /// What the thread works with.
@@ -77,15 +97,18 @@ impl Backfiller {
     pub(crate) fn run(self) {
         // Of the layout that failed last, how often.
         let mut failed: Option<(LayoutId, u32)> = None;
+        let mut stopped = Stopped::default();
         while !self.shared.ending.is_requested() {
             let catalogue = self.shared.catalogue();
+            stopped.look_again(self.shared.config_version());
             let filling = catalogue.filling();
+            self.shared.backfill.forget_stopped(|id| filling.iter().any(|stream| stream.id == id));
+            let waiting = || filling.iter().filter(|stream| !stopped.layouts.contains(&stream.layout_id));
             // One without a boundary is about to get it.
-            let next = filling
-                .iter()
+            let next = waiting()
                 .find(|stream| stream.backfill.as_ref().is_some_and(|backfill| backfill.until.is_some()));
             let Some(&stream) = next else {
-                if filling.is_empty() {
+                if waiting().next().is_none() {
                     self.pin.replace(None);
                 }
                 thread::park_timeout(LOOK_EVERY);
@@ -108,6 +131,16 @@ impl Backfiller {
                 Err(Ended::Stopping) => return,
                 Err(Ended::Gone) => {
                     tracing::info!("the backfill of stream '{name}' has ended: the stream is gone");
+                }
+                Err(Ended::OutOfMemory) => {
+                    let merged = self.shared.backfill.of(stream.id).map_or(0, |progress| progress.merged);
+                    tracing::error!(
+                        "the backfill of stream '{name}' has stopped after {merged} entities: there is no memory for more of what it found. \
+                         Raise maxmemory, set maxmemory-policy to allkeys-lru, or free memory and set maxmemory to what it is: then it begins \
+                         again, as it does with the next start. Meanwhile retention may take the log that it has still to read"
+                    );
+                    stopped.layouts.insert(stream.layout_id);
+                    self.shared.backfill.stop();
                 }
                 // A log that has failed is another matter: nothing can be noted until a restart.
                 Err(Ended::Failed(reason))
@@ -163,26 +196,28 @@ impl Backfiller {
         while shadow.begin_pass() {
             progress.set_state(BackfillState::Reading);
             let mut pace = reading::Pace::new();
-            let since_ms = self.log.read(&until, &self.signals, unreadable, &mut |met, part_read| {
-                match met {
-                    Met::Group(frame) => {
-                        let (epoch, first) = (frame.first.epoch(), frame.first.ops());
-                        for (op, ops) in windrow_engine::op::iter(frame.ops).zip(first..) {
-                            let is_behind = until.is_behind(epoch, frame.shard, ops);
-                            let fed = op.and_then(|op| shadow.feed(catalogue, op, is_behind, frame.now_ms));
-                            fed.map_err(|error| Ended::Failed(error.to_string()))?;
+            let since_ms =
+                reading::read(&self.log, &until, &self.signals, unreadable, &mut |told, part_read| {
+                    match told {
+                        Told::Group(frame) => {
+                            let (epoch, first) = (frame.first.epoch(), frame.first.ops());
+                            for (op, ops) in windrow_engine::op::iter(frame.ops).zip(first..) {
+                                let is_behind = until.is_behind(epoch, frame.shard, ops);
+                                let fed =
+                                    op.and_then(|op| shadow.feed(catalogue, op, is_behind, frame.now_ms));
+                                fed.map_err(|error| Ended::Failed(error.to_string()))?;
+                            }
                         }
+                        Told::Gap(gap) => shadow.pass_over(gap.shard, gap.shards),
+                        Told::Nothing => {}
                     }
-                    Met::Gap { shard, shards } => shadow.pass_over(shard, shards),
-                    Met::Nothing => {}
-                }
-                if pace.is_over() {
-                    progress.note_read(shadow.slots(), part_read, shadow.events());
-                    self.check(stream.layout_id)?;
-                    pace.rest();
-                }
-                Ok(())
-            })?;
+                    if pace.is_over() {
+                        progress.note_read(shadow.slots(), part_read, shadow.events());
+                        self.check(stream.layout_id)?;
+                        pace.rest();
+                    }
+                    Ok(())
+                })?;
             if let Some(since_ms) = since_ms {
                 reached_ms = reached_ms.max(since_ms);
             }

@@ -8,12 +8,14 @@
 //! | [`group`] | the operations of a tick, written to the log as one frame |
 //! | [`release`] | when a write's reply may leave: the rule of `appendfsync` |
 //! | [`catalogue`] | the catalogue in the manifest |
+//! | [`kept_log`] | what the log still holds of earlier times, for a backfill |
 //! | [`snapshot`] | an image of all shards' memory, made while they go on |
 //! | [`replay`] | operations of the log, dealt to the shards that own their entities |
 //! | [`start`] | from a directory as it was left to shards with everything in it |
 
 pub mod catalogue;
 pub mod group;
+pub mod kept_log;
 #[cfg(not(feature = "planted"))]
 mod planted;
 #[cfg(feature = "planted")]

@@ -8,6 +8,7 @@ use windrow_window::{ClockMode, Definition, DefinitionError, Layout, StreamTime,
 
 use crate::alter::{Settled, Version};
 use crate::backfill::Backfill;
+use crate::planted::{Mistake, is_planted};
 
 /// Most streams of a server.
 pub const STREAMS_MAX: usize = 1024;
@@ -359,7 +360,12 @@ impl Catalogue {
         };
         // In the order of their creation.
         for entry in self.entries() {
-            let (id, layout_id) = (StreamId(next.next_stream_id), LayoutId(next.next_layout_id));
+            let id = StreamId(next.next_stream_id);
+            let layout_id = if is_planted(Mistake::FlushedLayoutsKept) {
+                LayoutId(entry.layout_id)
+            } else {
+                LayoutId(next.next_layout_id)
+            };
             next.next_stream_id += 1;
             next.next_layout_id += 1;
             let definition = self.by_id[&StreamId(entry.id)].definition.clone();

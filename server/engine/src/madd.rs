@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::catalogue::Stream;
 use crate::dedup::{Mark, SEQ_MAX, SourceSeq};
 use crate::form::{self, FormError, quote, unknown_field};
+use crate::planted::{Mistake, is_planted};
 use crate::record::HashKey;
 
 /// The header of an EVENT.MADD: which fields a row has, and where the rows stand among the arguments.
@@ -157,10 +158,12 @@ impl MaddHeader {
                     .with_ids
                     .then(|| form::id_fingerprint(stream, entity, args.get(at + ROW_HEAD), key))
                     .transpose()?,
-                source: self.source.map(|FirstSeq { source_at, seq }| SourceSeq {
-                    source: key.source_fingerprint(args.get(source_at)),
-                    seq: seq + row as u64,
-                }),
+                source: self.source.filter(|_| row == 0 || !is_planted(Mistake::RowsUnnumbered)).map(
+                    |FirstSeq { source_at, seq }| SourceSeq {
+                        source: key.source_fingerprint(args.get(source_at)),
+                        seq: seq + row as u64,
+                    },
+                ),
             });
             let values_at = at + self.row_head();
             for (index, &field) in self.fields[..self.field_count].iter().enumerate() {

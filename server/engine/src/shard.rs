@@ -10,7 +10,7 @@ use windrow_window::{ClockMode, Layout, Words};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::dedup::Dedup;
-use crate::eviction::Eviction;
+use crate::eviction::{Eviction, is_buried};
 use crate::form::quote;
 use crate::op::{AnyOp, Judged, Op, OpError, OpHead, Remove};
 use crate::planted::{Mistake, is_planted};
@@ -371,9 +371,14 @@ impl Shard {
             return;
         }
         let Some(place) = place else { return };
+        if !remove.is_asked && is_planted(Mistake::EvictionNotReplayed) {
+            return;
+        }
         if self.store.record(place).position() < position || is_planted(Mistake::AppliedPositionIgnored) {
+            let is_entity = !is_buried(self.store.record(place));
             self.remove_counted(stream.id, place);
-            let is_counted = remove.is_asked || self.covered(stream.id, remove.entity, position).is_counted;
+            let is_counted =
+                remove.is_asked || !is_entity || self.covered(stream.id, remove.entity, position).is_counted;
             self.stats.of(stream.id).evicted += u64::from(!is_counted);
         }
     }

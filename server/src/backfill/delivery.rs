@@ -19,8 +19,12 @@ const OPS_AT_ONCE: usize = 4;
 const BYTES_AT_ONCE: usize = 64 << 10;
 /// Operations that wait to be sent take so much memory, and that of one more.
 const WAITING_BYTES_MAX: usize = 1 << 20;
-/// An operation that found no room is sent again after so long.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// An operation that found no room is sent again after so long, then twice as long, and so on. A test need not wait.
+const RETRY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+/// But after no more than this.
+const RETRY_AFTER_MAX: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 10_000 });
+/// Tries, about a minute of them, after which there is no memory for what was found, unless some of it found room meanwhile.
+const MEMORY_TRIES_MAX: u32 = 12;
 
 /// Operations for a shard's entities.
 pub(crate) struct MergeAsked {
@@ -34,6 +38,8 @@ pub(crate) struct MergeAnswer {
     pub(crate) shard: usize,
     /// Those that found no room.
     pub(crate) left: Vec<u8>,
+    /// It was room in memory, not in the log.
+    pub(crate) is_out_of_memory: bool,
     pub(crate) merged: u64,
     pub(crate) too_large: u64,
     /// The last operation of the shard's log, since the start.
@@ -56,12 +62,39 @@ struct Lane {
     waiting: VecDeque<Vec<u8>>,
     is_asked: bool,
     not_before: Instant,
+    patience: Patience,
+}
+
+/// How often in a row nothing of what was sent to a shard found room.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Patience {
+    tries: u32,
+    memory_tries: u32,
+}
+
+impl Patience {
+    /// Something was left over: how long to wait before it is sent again. `None`: there is no memory for it.
+    fn wait(&mut self, has_merged: bool, is_out_of_memory: bool) -> Option<Duration> {
+        if has_merged {
+            *self = Self::default();
+        }
+        let wait = RETRY_AFTER.saturating_mul(1 << self.tries.min(16)).min(RETRY_AFTER_MAX);
+        self.tries += 1;
+        // Where the log has no room, no write finds any: whoever mends that mends this.
+        self.memory_tries = if is_out_of_memory { self.memory_tries + 1 } else { 0 };
+        (self.memory_tries < MEMORY_TRIES_MAX).then_some(wait)
+    }
 }
 
 impl Delivery {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         let shards = shared.shards.len();
-        let lane = |_| Lane { waiting: VecDeque::new(), is_asked: false, not_before: Instant::now() };
+        let lane = |_| Lane {
+            waiting: VecDeque::new(),
+            is_asked: false,
+            not_before: Instant::now(),
+            patience: Patience::default(),
+        };
         let (answer, answers) = channel();
         Self {
             shared: Arc::clone(shared),
@@ -144,13 +177,16 @@ impl Delivery {
             Err(RecvTimeoutError::Timeout) => return check(),
             Err(RecvTimeoutError::Disconnected) => unreachable!("this end has a sender"),
         };
-        let MergeAnswer { shard, left, merged, too_large, end } = answer;
+        let MergeAnswer { shard, left, is_out_of_memory, merged, too_large, end } = answer;
         self.lanes[shard].is_asked = false;
         self.ends[shard] = self.ends[shard].max(end);
         self.shared.backfill.note_merged(merged, too_large);
-        if !left.is_empty() {
+        if left.is_empty() {
+            self.lanes[shard].patience = Patience::default();
+        } else {
             self.shared.backfill.set_state(BackfillState::WaitingForRoom);
-            self.lanes[shard].not_before = Instant::now() + RETRY_AFTER;
+            let wait = self.lanes[shard].patience.wait(merged > 0, is_out_of_memory);
+            self.lanes[shard].not_before = Instant::now() + wait.ok_or(Ended::OutOfMemory)?;
             let ops: Vec<Vec<u8>> = windrow_engine::op::iter(&left)
                 .map(|op| op.expect("an operation as it was encoded").to_vec())
                 .collect();
@@ -160,5 +196,36 @@ impl Delivery {
             }
         }
         check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_get_longer_to_a_bound_and_end_where_there_is_no_memory() {
+        let mut patience = Patience::default();
+        let waits: Vec<Option<Duration>> =
+            (0..MEMORY_TRIES_MAX).map(|_| patience.wait(false, true)).collect();
+        let (last, before) = waits.split_last().unwrap();
+        assert_eq!(*last, None, "it is given up");
+        let before: Vec<Duration> = before.iter().map(|wait| wait.unwrap()).collect();
+        assert_eq!(before[..2], [RETRY_AFTER, 2 * RETRY_AFTER]);
+        assert!(before.is_sorted() && *before.last().unwrap() == RETRY_AFTER_MAX, "{before:?}");
+    }
+
+    #[test]
+    fn whoever_finds_room_for_some_has_patience_for_the_rest() {
+        let mut patience = Patience::default();
+        (1..MEMORY_TRIES_MAX).for_each(|_| assert!(patience.wait(false, true).is_some()));
+        assert_eq!(patience.wait(true, true), Some(RETRY_AFTER));
+    }
+
+    #[test]
+    fn a_log_without_room_is_waited_for() {
+        let mut patience = Patience::default();
+        (0..1000)
+            .for_each(|_| assert!(patience.wait(false, false).is_some_and(|wait| wait <= RETRY_AFTER_MAX)));
     }
 }

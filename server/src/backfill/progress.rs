@@ -15,6 +15,8 @@ pub(crate) enum BackfillState {
     WaitingForRoom,
     /// It will begin again.
     Failed(String),
+    /// There was no memory for what it found; it begins again when it is asked to.
+    OutOfMemory,
 }
 
 /// How far it has come.
@@ -32,31 +34,53 @@ pub(crate) struct Progress {
     pub(crate) too_large: u64,
 }
 
-/// The progress of the backfill that is running.
+/// The progress of the backfill that is running, and of those that have stopped.
 #[derive(Debug, Default)]
-pub(crate) struct RunningBackfill(Mutex<Option<Progress>>);
+pub(crate) struct RunningBackfill(Mutex<Known>);
+
+/// Bounded by the number of streams: a stream has one backfill.
+#[derive(Debug, Default)]
+struct Known {
+    running: Option<Progress>,
+    stopped: Vec<Progress>,
+}
 
 /// The part of a pass that reading the log is.
 const READING_PART: f64 = 0.8;
 
 impl RunningBackfill {
-    fn lock(&self) -> MutexGuard<'_, Option<Progress>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, change: impl FnOnce(&mut Progress)) {
-        if let Some(progress) = &mut *self.lock() {
+        if let Some(progress) = &mut self.lock().running {
             change(progress);
         }
     }
 
     pub(super) fn begin(&self, stream: StreamId) {
         let state = BackfillState::Reading;
-        *self.lock() = Some(Progress { stream, state, percent: 0.0, events: 0, merged: 0, too_large: 0 });
+        let mut known = self.lock();
+        known.stopped.retain(|progress| progress.stream != stream);
+        known.running = Some(Progress { stream, state, percent: 0.0, events: 0, merged: 0, too_large: 0 });
     }
 
     pub(super) fn end(&self) {
-        *self.lock() = None;
+        self.lock().running = None;
+    }
+
+    /// The one that is running has stopped, for want of memory.
+    pub(super) fn stop(&self) {
+        let mut known = self.lock();
+        if let Some(progress) = known.running.take() {
+            known.stopped.push(Progress { state: BackfillState::OutOfMemory, ..progress });
+        }
+    }
+
+    /// Forgets those that have stopped and whose streams are not filled any more.
+    pub(super) fn forget_stopped(&self, is_filling: impl Fn(StreamId) -> bool) {
+        self.lock().stopped.retain(|progress| is_filling(progress.stream));
     }
 
     pub(super) fn set_state(&self, state: BackfillState) {
@@ -81,6 +105,7 @@ impl RunningBackfill {
 
     /// How far the backfill of a stream is; `None`: it is another one's turn.
     pub(crate) fn of(&self, stream: StreamId) -> Option<Progress> {
-        self.lock().clone().filter(|progress| progress.stream == stream)
+        let known = self.lock();
+        known.running.iter().chain(&known.stopped).find(|progress| progress.stream == stream).cloned()
     }
 }

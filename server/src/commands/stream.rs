@@ -175,6 +175,9 @@ fn write_backfill(out: &mut Vec<u8>, proto: Proto, stream: &Stream, progress: Op
             BackfillState::Merging => "merging",
             BackfillState::WaitingForRoom => "waiting for room in memory or in the log",
             BackfillState::Failed(_) => "failed, will begin again",
+            BackfillState::OutOfMemory => {
+                "stopped for want of memory: begins again after CONFIG SET maxmemory, and with the next start"
+            }
         },
     };
     reply::map(out, proto, 5);

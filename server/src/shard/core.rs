@@ -289,41 +289,51 @@ impl Core {
     /// Puts what a backfill found into records of this shard.
     #[cold]
     pub(super) fn merge_all(&mut self, ops: &[u8]) -> MergeAnswer {
-        let mut answer = MergeAnswer { shard: self.id, left: Vec::new(), merged: 0, too_large: 0, end: 0 };
+        let mut answer = MergeAnswer {
+            shard: self.id,
+            left: Vec::new(),
+            is_out_of_memory: false,
+            merged: 0,
+            too_large: 0,
+            end: 0,
+        };
         for op in op::iter(ops) {
             let op = op.expect("an operation as it was encoded");
             match self.merge(op) {
-                Merged::Done => answer.merged += 1,
-                Merged::Nothing => {}
-                Merged::TooLarge => answer.too_large += 1,
-                Merged::OutOfMemory => answer.left.extend_from_slice(op),
+                Some(Merged::Done) => answer.merged += 1,
+                Some(Merged::Nothing) => {}
+                Some(Merged::TooLarge) => answer.too_large += 1,
+                Some(Merged::OutOfMemory) => {
+                    answer.is_out_of_memory = true;
+                    answer.left.extend_from_slice(op);
+                }
+                None => answer.left.extend_from_slice(op),
             }
         }
         answer.end = self.group.end();
         answer
     }
 
-    fn merge(&mut self, op: &[u8]) -> Merged {
-        let Some(engine) = self.engine.as_mut() else { return Merged::OutOfMemory };
+    /// `None`: the log has no room for it, or the shard is being loaded.
+    fn merge(&mut self, op: &[u8]) -> Option<Merged> {
+        let engine = self.engine.as_mut()?;
         let group = &mut self.group;
         let evicted = engine.make_room_for_event(&self.catalogue, |op| group.log_removal(op));
         self.counters.evicted += evicted as u64;
-        if self.group.admit(op.len(), self.now_ms).is_err() {
-            return Merged::OutOfMemory;
-        }
+        self.group.admit(op.len(), self.now_ms).ok()?;
         let position = self.group.next_position();
         let merged = match AnyOp::decode(op).expect("an operation as it was encoded") {
             AnyOp::Merge(merge) => engine.merge(&self.catalogue, &merge, self.now_ms, position),
             AnyOp::Event(note) if engine.note(&self.catalogue, &note) => {
                 self.group.push(op, false);
-                return Merged::Nothing;
+                return Some(Merged::Nothing);
             }
             AnyOp::Event(_) | AnyOp::Remove(_) => Merged::Nothing,
         };
         if merged == Merged::Done {
             self.group.push(op, false);
         }
-        merged
+        Some(merged)
     }
 
     /// Makes room in memory for the next tick, where there is little.

@@ -371,3 +371,54 @@ fn what_the_manifest_says_is_filled_is_durable_also_where_nothing_is_synced() {
         }
     }
 }
+
+/// A backfill finds what its records have no memory for: it must not try for ever, nor hold the log, nor be lost.
+#[test]
+fn a_backfill_without_memory_stops_says_so_and_begins_again_when_asked_and_with_the_next_start() {
+    let least = Config { maxmemory_bytes: 6 << 20, ..config(1) };
+    let disk = MemDisk::new();
+    let running = start_on(least.clone(), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1d@1m AGGREGATE count").assert_ok();
+    let add = |entity: usize| format!("EVENT.ADD e{entity} s * v 3");
+    let counted =
+        (0..).take_while(|&entity| client.ask(&add(entity)) == Reply::Simple("OK".to_owned())).count();
+    client
+        .ask("STREAM.CREATE t FIELDS v INT WINDOWS 1d@1m all AGGREGATE count sum(v) BACKFILL FROM s")
+        .assert_ok();
+    eventually("it stops", || state(&mut client, "t").starts_with("stopped"));
+    assert!(state(&mut client, "t").contains("maxmemory"), "it says what to do");
+    let found = value(&value(&info(&mut client, "t"), "backfill").array(), "events");
+    assert_eq!(found, Reply::Int(counted as i64), "how far it was is still to be seen");
+    running.shutdown().unwrap();
+    // The next start asks by itself.
+    let running = start_on(least, Arc::new(disk));
+    let mut client = Client::connect(&running);
+    eventually("it stops again", || state(&mut client, "t").starts_with("stopped"));
+    client.ask("CONFIG SET maxmemory 64mb").assert_ok();
+    wait_until_filled(&mut client, "t");
+    for entity in [0, counted / 2, counted - 1] {
+        let row = client.ask(&format!("WINDOW.GET e{entity} t count:1d sum(v):all"));
+        assert_eq!(row, Reply::Array(vec![Reply::Int(1), Reply::Int(3)]), "e{entity} of {counted}");
+    }
+}
+
+#[test]
+fn a_backfill_that_has_stopped_holds_up_no_other_one() {
+    let running = start_on(Config { maxmemory_bytes: 6 << 20, ..config(1) }, Arc::new(MemDisk::new()));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s FIELDS v INT WINDOWS 1d@1m AGGREGATE count").assert_ok();
+    client.ask("STREAM.CREATE few FIELDS v INT WINDOWS 1d@1m AGGREGATE count").assert_ok();
+    client.ask("EVENT.ADD e0 few * v 1").assert_ok();
+    let add = |entity: usize| format!("EVENT.ADD e{entity} s * v 3");
+    let counted =
+        (0..).take_while(|&entity| client.ask(&add(entity)) == Reply::Simple("OK".to_owned())).count();
+    assert!(counted > 0);
+    client.ask("STREAM.CREATE t FIELDS v INT WINDOWS 1d@1m AGGREGATE count BACKFILL FROM s").assert_ok();
+    // There is nothing to find, so it needs no memory.
+    client.ask("ENTITY.DEL e0 few");
+    client.ask("STREAM.CREATE u FIELDS v INT WINDOWS 1d@1m AGGREGATE count BACKFILL FROM few").assert_ok();
+    wait_until_filled(&mut client, "u");
+    assert!(state(&mut client, "t").starts_with("stopped"));
+    client.ask("STREAM.DROP t").assert_ok();
+}

@@ -1,6 +1,7 @@
 //! Servers that serve while the rest of their image is not in memory yet, held there by a disk that waits.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -10,6 +11,7 @@ use windrow_storage::Disk;
 use windrow_storage::disk::{DirLock, DiskFile, MemDisk, OpenMode};
 
 use super::harness::{Client, Reply, command, config, eventually, start_on};
+use crate::Running;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,21 +20,51 @@ const IMAGES: &str = "/data/images";
 /// Opened once.
 #[derive(Default)]
 struct Gate {
-    is_open: Mutex<bool>,
-    opened: Condvar,
+    at: Mutex<At>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct At {
+    is_open: bool,
+    /// Shards have to wait, too.
+    holds_shards: bool,
+    /// Threads that came, and where in a file each wanted to read.
+    came: Vec<(String, u64)>,
 }
 
 impl Gate {
     fn open(&self) {
-        *self.is_open.lock().unwrap() = true;
-        self.opened.notify_all();
+        self.at.lock().unwrap().is_open = true;
+        self.changed.notify_all();
     }
 
-    fn pass(&self) {
-        let is_closed = |is_open: &mut bool| !*is_open;
-        let (_is_open, waited) =
-            self.opened.wait_timeout_while(self.is_open.lock().unwrap(), PATIENCE, is_closed).unwrap();
-        assert!(!waited.timed_out(), "nobody opens the gate");
+    /// From now on shards wait before it, too, when they read.
+    fn hold_shards(&self) {
+        self.at.lock().unwrap().holds_shards = true;
+    }
+
+    fn pass(&self, name: &str, offset: u64) {
+        let mut at = self.at.lock().unwrap();
+        if name == "adopt" || (at.holds_shards && name.starts_with("shard-")) {
+            at.came.push((name.to_owned(), offset));
+            drop(at);
+            self.changed.notify_all();
+            self.wait_until("nobody opens the gate", |at| at.is_open);
+        }
+    }
+
+    /// Waits until this thread stands before it; says where it wants to read.
+    fn is_reached_by(&self, name: &str) -> u64 {
+        let came = |at: &At| at.came.iter().find(|(came, _)| came == name).map(|(_, offset)| *offset);
+        self.wait_until("nobody comes to the gate", |at| came(at).is_some());
+        came(&self.at.lock().unwrap()).unwrap()
+    }
+
+    fn wait_until(&self, complaint: &str, holds: impl Fn(&At) -> bool) {
+        let (_at, waited) =
+            self.changed.wait_timeout_while(self.at.lock().unwrap(), PATIENCE, |at| !holds(at)).unwrap();
+        assert!(!waited.timed_out(), "{complaint}");
     }
 }
 
@@ -45,7 +77,7 @@ impl Drop for OpenAtEnd<'_> {
     }
 }
 
-/// A disk where the thread that brings images into memory reads nothing before the gate is open.
+/// A disk where the thread that brings images into memory reads nothing before the gate is open, nor shards that are held.
 struct Gated {
     disk: MemDisk,
     gate: Arc<Gate>,
@@ -82,9 +114,7 @@ impl Disk for Gated {
 
 impl DiskFile for GatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if thread::current().name() == Some("adopt") {
-            self.gate.pass();
-        }
+        self.gate.pass(thread::current().name().unwrap_or_default(), offset);
         self.file.read_at(buffer, offset)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -157,4 +187,135 @@ fn no_image_is_begun_before_the_last_one_is_in_memory() {
     eventually("the image is written", || number(&mut client, "image_number") == 3);
     assert_eq!(number(&mut client, "image_chunks_pending"), 0);
     assert_has_all(&mut client);
+}
+
+/// A server whose newest image has a damaged chunk, which the thread that brings it into memory is about to read.
+fn before_damage(disk: &MemDisk, gate: &Arc<Gate>) -> Running {
+    let damaged = images(disk).pop().unwrap();
+    // In its first chunk, which follows a header of 4,096 bytes.
+    disk.corrupt(&damaged, 4096 + 100, |byte| *byte ^= 1).unwrap();
+    let running = start_on(config(1), Arc::new(Gated { disk: disk.clone(), gate: Arc::clone(gate) }));
+    gate.is_reached_by("adopt");
+    running
+}
+
+/// Whoever met the damage has put the image aside, and waits for the end of the process: so its server is left as it is.
+fn assert_is_put_aside_and_has_all_after(running: Running, disk: &MemDisk) {
+    let names = disk.list(Path::new(IMAGES)).unwrap();
+    assert_eq!(names.iter().filter(|name| name.ends_with(".damaged")).count(), 1, "{names:?}");
+    let left = disk.fork();
+    std::mem::forget(running);
+    assert_has_all(&mut Client::connect(&start_on(config(1), Arc::new(left))));
+}
+
+#[test]
+fn a_damaged_chunk_met_while_serving_asks_for_a_start_anew() {
+    let (disk, gate) = (saved(1), Arc::new(Gate::default()));
+    let running = before_damage(&disk, &gate);
+    let lost_image = running.lost_image();
+    gate.open();
+    let lost = lost_image.recv_timeout(PATIENCE).unwrap();
+    assert!(!lost.is_ending && lost.reason.contains("damaged"), "{lost:?}");
+    assert_is_put_aside_and_has_all_after(running, &disk);
+}
+
+#[test]
+fn a_damaged_chunk_met_while_ending_ends_the_server_rather_than_start_it_anew() {
+    let (disk, gate) = (saved(1), Arc::new(Gate::default()));
+    let running = before_damage(&disk, &gate);
+    let lost_image = running.lost_image();
+    running.stopper().stop();
+    gate.open();
+    let lost = lost_image.recv_timeout(PATIENCE).unwrap();
+    assert!(lost.is_ending && lost.reason.contains("damaged"), "{lost:?}");
+    assert_is_put_aside_and_has_all_after(running, &disk);
+}
+
+const ROWS: usize = 2_000;
+/// In a later slice of the command than the first.
+const SLOW_ROW: usize = 1_000;
+/// Each with the number of its events, an hour apart.
+const ENTITIES_OF_TWO_SIZES: [(&str, i64); 2] = [("small-entity", 1), ("large-entity", 20)];
+
+/// A shard in the midst of a long command, behind a PING: it reads a row whose record the disk does not give. Gives the row, too.
+fn amid_a_long_command(gate: &Arc<Gate>) -> (Running, TcpStream, String) {
+    let disk = MemDisk::new();
+    let running = start_on(config(1), Arc::new(disk.clone()));
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s WINDOWS 1d@1h all AGGREGATE count").assert_ok();
+    let now_ms = client.ask("TIME").array()[0].clone().text().parse::<i64>().unwrap() * 1000;
+    // Records of two sizes: in two chunks.
+    for (entity, hours) in ENTITIES_OF_TWO_SIZES {
+        let add = |hour: i64| format!("EVENT.ADD {entity} s {}", now_ms - hour * 3_600_000);
+        (0..hours).for_each(|hour| client.ask(&add(hour)).assert_ok());
+    }
+    client.ask("SAVE").assert_ok();
+    let left = disk.fork();
+    drop(running);
+    let image = images(&left).pop().unwrap();
+    let running = start_on(config(1), Arc::new(Gated { disk: left.clone(), gate: Arc::clone(gate) }));
+    // Not the one whose chunk the thread that brings the image is at: the shard has to read the other itself.
+    let held_from = gate.is_reached_by("adopt");
+    let behind = |entity: &str| place_of(&left, &image, entity).checked_sub(held_from);
+    let [small, large] = ENTITIES_OF_TWO_SIZES;
+    let is_small_held = match (behind(small.0), behind(large.0)) {
+        (Some(small), Some(large)) => small < large,
+        (small, _) => small.is_some(),
+    };
+    let (slow, count) = if is_small_held { large } else { small };
+    gate.hold_shards();
+    let name = |row: usize| if row == SLOW_ROW { slow.to_owned() } else { format!("none{row}") };
+    let names: Vec<String> = (0..ROWS).map(name).collect();
+    let mut bytes = Vec::new();
+    command(&mut bytes, "PING");
+    command(&mut bytes, &format!("WINDOW.MGET {ROWS} {} s count:all", names.join(" ")));
+    let mut socket = TcpStream::connect(running.addr()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(&bytes).unwrap();
+    gate.is_reached_by("shard-0");
+    (running, socket, format!("*1\r\n:{count}\r\n"))
+}
+
+/// Where an entity's record stands in a file.
+fn place_of(disk: &MemDisk, path: &Path, entity: &str) -> u64 {
+    let file = disk.open(path, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    let (mut read, len) = (0, bytes.len());
+    while read < len {
+        read += file.read_at(&mut bytes[read..], read as u64).unwrap();
+    }
+    bytes.windows(entity.len()).position(|found| found == entity.as_bytes()).unwrap() as u64
+}
+
+#[test]
+fn replies_in_front_of_a_long_command_leave_while_it_is_not_done() {
+    let gate = Arc::new(Gate::default());
+    let (_running, mut socket, slow) = amid_a_long_command(&gate);
+    let _opened = OpenAtEnd(&gate);
+    let mut pong = [0; 7];
+    socket.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"+PONG\r\n");
+    gate.open();
+    let row = |row: usize| if row == SLOW_ROW { slow.as_str() } else { "*1\r\n:0\r\n" }.to_owned();
+    let expected: String = std::iter::once(format!("*{ROWS}\r\n")).chain((0..ROWS).map(row)).collect();
+    let mut found = vec![0; expected.len()];
+    socket.read_exact(&mut found).unwrap();
+    assert_eq!(String::from_utf8(found).unwrap(), expected);
+}
+
+#[test]
+fn a_server_that_ends_sends_the_rows_that_waited_for_more_of_their_command() {
+    let gate = Arc::new(Gate::default());
+    let (running, mut socket, slow) = amid_a_long_command(&gate);
+    let _opened = OpenAtEnd(&gate);
+    running.stopper().stop();
+    gate.open();
+    let mut found = Vec::new();
+    socket.read_to_end(&mut found).unwrap();
+    let found = String::from_utf8(found).unwrap();
+    assert!(found.starts_with(&format!("+PONG\r\n*{ROWS}\r\n")), "{}", &found[..40]);
+    let rows = found.matches("*1\r\n").count();
+    assert!(found.contains(&slow), "the row that was read last is missing: {rows} came");
+    assert!(SLOW_ROW < rows && rows < ROWS, "{rows} rows came of a command that was cut short");
+    running.wait().unwrap();
 }

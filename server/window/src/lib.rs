@@ -26,6 +26,10 @@ mod heap;
 pub mod layout;
 pub mod lookahead;
 mod moments;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod query;
 pub mod range;
 pub mod read_time;

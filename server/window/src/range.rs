@@ -4,6 +4,7 @@ use crate::aggregate::Aggregate;
 use crate::duration;
 use crate::error::{QueryError, quote};
 use crate::layout::Layout;
+use crate::planted::{Mistake, is_planted};
 use crate::read_time::not_kept;
 use crate::timestamp::{self, TIMESTAMP_ABS_MAX, bucket_ceil, bucket_of, floor_to};
 use crate::window::{Buckets, Rows, empty, is_live};
@@ -89,7 +90,8 @@ impl RangeQuery {
         let divides = |tier: &usize| step_of(*tier) % layout.tiers[*tier].width_ms == 0;
         let first_of = |tier: usize| floor_to(self.from_ms, step_of(tier));
         let keeps = |tier: &usize| {
-            clock.is_none_or(|clock_ms| first_of(*tier) >= layout.tiers[*tier].kept_from_ms(clock_ms))
+            is_planted(Mistake::RangeOfWhatIsGone)
+                || clock.is_none_or(|clock_ms| first_of(*tier) >= layout.tiers[*tier].kept_from_ms(clock_ms))
         };
         let dividing: Vec<usize> = holding().filter(divides).collect();
         let Some(&coarsest) = dividing.last() else {

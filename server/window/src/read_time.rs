@@ -30,6 +30,7 @@ use crate::aggregate::Length;
 use crate::duration;
 use crate::error::QueryError;
 use crate::layout::Layout;
+use crate::planted::{Mistake, is_planted};
 use crate::query::Feature;
 use crate::timestamp::{bucket_ceil, bucket_of, floor_to};
 
@@ -144,8 +145,8 @@ impl When {
         let is_past = matches!(self.at, At::Timestamp(_)) || self.offset_ms.is_some() || hopped != t;
         let edges = match (self.edge, is_past) {
             (Edge::Include, _) => Edges::Include,
-            (Edge::Exclude, false) => Edges::ExcludeOld,
-            (Edge::Exclude, true) => Edges::ExcludeBoth,
+            (Edge::Exclude, true) if !is_planted(Mistake::PastEdgeAsPresent) => Edges::ExcludeBoth,
+            (Edge::Exclude, _) => Edges::ExcludeOld,
         };
         ReadTime {
             t: hopped,

@@ -4,6 +4,7 @@ use windrow_engine::{Hashed, Hint, StreamId};
 use windrow_window::{Query, Rows};
 
 use crate::model::fold;
+use crate::model::when::{Times, When};
 use crate::server::Life;
 use crate::server::read::query_words;
 use crate::world::{Broken, World, entity_name};
@@ -37,16 +38,19 @@ impl Life {
                     model.name
                 ));
             }
-            let counted = page.map_or((0, 0), |page| (page.ok, page.clamped));
+            let counted = page.map_or((0, 0, 0), |page| (page.ok, page.clamped, page.evicted));
             let stats = self.shards.iter().map(|shard| shard.engine.stream_stats(stream.id));
-            let found = stats.fold((0, 0), |(ok, clamped), stats| (ok + stats.ok, clamped + stats.clamped));
+            let found = stats.fold((0, 0, 0), |(ok, clamped, evicted), stats| {
+                (ok + stats.ok, clamped + stats.clamped, evicted + stats.evicted)
+            });
             if found != counted {
                 return Err(format!(
-                    "stream {} came back with {found:?} events counted and clamped, and had {counted:?}",
+                    "stream {} came back with {found:?} events counted, events clamped and entities evicted, and had {counted:?}",
                     model.name
                 ));
             }
-            let words = query_words(model);
+            let when = When::default();
+            let words = query_words(model, &when);
             let query = Query::parse(&stream.layout, words.iter().map(String::as_bytes));
             let query = query.map_err(|error| format!("stream {} lost a feature: {error}", model.name))?;
             let time = query.read_time(&stream.layout, times).map_err(|error| error.to_string())?;
@@ -67,7 +71,7 @@ impl Life {
                 );
                 let row = rows.values;
                 let page = world.history.page().entity(model.id, entity);
-                let expected = fold::row(model, page, clock_ms);
+                let expected = fold::row(model, page, when, Times { clock_ms, newest_ms });
                 if read.is_err() || row != expected {
                     return Err(format!(
                         "entity {entity} of stream {} at {clock_ms:?} came back as {row:?}, and was {expected:?}; {page:?}",

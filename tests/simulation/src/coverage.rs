@@ -87,6 +87,32 @@ pub enum Tried {
     ChunkLost,
     /// Log segments that retention let go.
     SegmentRetired,
+    /// EVENT.MADDs of which every row was issued.
+    RowsIssued,
+    /// Reads of another time than now.
+    PastAsked,
+    /// Reads that were refused, since what they ask is not kept.
+    PastRefused,
+    /// Ranges that were compared.
+    RangeRead,
+    /// FLUSHALLs.
+    Flushed,
+    /// Entities removed to make room.
+    Evicted,
+    /// Events refused with -OOM.
+    OutOfMemory,
+    /// Changes of `maxmemory`.
+    MemoryChanged,
+    /// Backfills begun, those that began again among them.
+    BackfillBegun,
+    /// Places where log was missing that a backfill should have read.
+    BackfillGap,
+    /// Records that took what a backfill found.
+    Merged,
+    /// What a backfill found and there was no room for.
+    MergeRefused,
+    /// Backfills that finished.
+    Filled,
 }
 
 const NAMES: [&str; COUNT] = [
@@ -131,8 +157,21 @@ const NAMES: [&str; COUNT] = [
     "starts from an older image",
     "chunks of an image lost when first needed",
     "log segments let go",
+    "commands of rows issued whole",
+    "reads of another time than now",
+    "reads of what is not kept refused",
+    "ranges compared",
+    "FLUSHALLs",
+    "entities removed to make room",
+    "events refused with -OOM",
+    "changes of maxmemory",
+    "backfills begun",
+    "gaps in the log that a backfill met",
+    "records that took what a backfill found",
+    "times there was no room for that",
+    "backfills finished",
 ];
-const COUNT: usize = Tried::SegmentRetired as usize + 1;
+const COUNT: usize = Tried::Filled as usize + 1;
 
 /// How often each was tried.
 #[derive(Debug, Clone)]

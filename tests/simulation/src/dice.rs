@@ -19,6 +19,12 @@ pub enum Subject {
     Clock = 6,
     /// What snapshots do.
     Snapshots = 7,
+    /// The rest of the shape: commands over many rows, room in memory, backfills.
+    Extras = 8,
+    /// What clients ask of these.
+    Asking = 9,
+    /// What memory there is.
+    Memory = 10,
 }
 
 /// A stream of draws.

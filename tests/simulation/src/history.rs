@@ -22,6 +22,10 @@ use crate::world::{Broken, World};
 const STARTS_MAX: u64 = 12;
 /// Steps of a server whose log has failed: it refuses all writes.
 const STEPS_AFTER_FAILURE: u64 = 60;
+/// How likely a step sets `maxmemory`, of a thousand.
+const MEMORY_PERMILLE: u64 = 5;
+/// How likely the backfill thread goes on beside a step, of a hundred.
+const BACKFILL_PERCENT: u64 = 15;
 /// Rounds in which everything that is under way must be answered.
 const DRAIN_ROUNDS_MAX: u64 = 600;
 
@@ -47,8 +51,17 @@ impl std::fmt::Display for Failure {
 /// # Errors
 /// What it broke.
 pub fn run(seed: u64, trace: Trace) -> Result<Coverage, Box<Failure>> {
+    run_plan(Plan::of(seed), trace)
+}
+
+/// Runs a history.
+///
+/// # Errors
+/// What it broke.
+pub fn run_plan(plan: Plan, trace: Trace) -> Result<Coverage, Box<Failure>> {
     windrow_memory::use_small_pages();
-    let mut world = World::new(Plan::of(seed), trace);
+    let seed = plan.seed;
+    let mut world = World::new(plan, trace);
     world.say(format_args!("{:?}", world.plan));
     world.note(Tried::History);
     match (History { disk: MemDisk::new(), flips: Vec::new(), before: None }).run(&mut world) {
@@ -342,6 +355,12 @@ impl Life {
                 self.syncs[shard].paused_until = paused_until;
             }
         }
+        if world.plan.extras.chunks_max > 0 && world.memory.below(1_000) < MEMORY_PERMILLE {
+            self.change_maxmemory(world);
+        }
+        if world.plan.extras.fill_weight > 0 && world.asking_extras.chance(BACKFILL_PERCENT) {
+            self.step_backfill(world)?;
+        }
         let plan = &world.plan;
         let weights = [
             8 * plan.clients as u64,
@@ -390,6 +409,9 @@ impl Life {
                 self.step_sync(shard, world);
             }
             self.step_admin(world)?;
+            if world.plan.extras.fill_weight > 0 {
+                self.step_backfill(world)?;
+            }
             for client in 0..self.connections.len() {
                 self.step_client(client, world, false)?;
             }

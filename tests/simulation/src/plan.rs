@@ -50,6 +50,48 @@ pub struct Plan {
     pub keep_ms: u64,
     /// How much log there may be at most, in segments; 0: no limit.
     pub log_segments_max: u64,
+    /// The rest.
+    pub extras: Extras,
+}
+
+/// What a history may hold beside plain events, reads and changes: drawn apart, so that a seed's other draws are what they always were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// How likely a client asks one of these, of a hundred.
+    pub percent: u64,
+    /// Weight of EVENT.MADD among them.
+    pub madd_weight: u64,
+    /// Weight of reads of the past.
+    pub past_weight: u64,
+    /// Weight of WINDOW.RANGE.
+    pub range_weight: u64,
+    /// Weight of BACKFILL.
+    pub fill_weight: u64,
+    /// What a backfill may take of memory in one pass.
+    pub shadow_bytes: usize,
+    /// Weight of FLUSHALL.
+    pub flush_weight: u64,
+    /// `maxmemory` of each shard at most, in chunks; 0: there is no limit.
+    pub chunks_max: u64,
+    /// Whether room is made by removing entities (`allkeys-lru`), or writes are refused.
+    pub has_eviction: bool,
+}
+
+impl Extras {
+    fn of(seed: u64) -> Extras {
+        let mut dice = Dice::new(seed, Subject::Extras);
+        Extras {
+            percent: dice.pick(&[0, 10, 25, 50]),
+            madd_weight: dice.pick(&[0, 20, 40]),
+            past_weight: dice.pick(&[0, 10, 20]),
+            range_weight: dice.pick(&[0, 10, 20]),
+            flush_weight: dice.pick(&[0, 0, 1, 2]),
+            chunks_max: dice.pick(&[0, 0, 4, 8, 12]),
+            has_eviction: dice.chance(75),
+            fill_weight: dice.pick(&[0, 3, 10]),
+            shadow_bytes: dice.pick(&[1, 3_000, 1 << 20]),
+        }
+    }
 }
 
 impl Plan {
@@ -85,6 +127,12 @@ impl Plan {
             has_retention: dice.chance(60),
             keep_ms: dice.pick(&[0, 0, 2_000, 60_000]),
             log_segments_max: dice.pick(&[0, 0, 0, 8, 16]),
+            extras: Extras::of(seed),
         }
+    }
+
+    /// The same without what a history may hold beside plain events, reads and changes.
+    pub fn plain(seed: u64) -> Plan {
+        Plan { extras: Extras::default(), ..Plan::of(seed) }
     }
 }

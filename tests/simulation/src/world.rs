@@ -55,6 +55,10 @@ pub struct World {
     pub setting: Dice,
     /// Chance of snapshots.
     pub snapshots: Dice,
+    /// Chance of what clients ask that not every history has.
+    pub asking_extras: Dice,
+    /// Chance of `maxmemory`.
+    pub memory: Dice,
     trace: Trace,
 }
 
@@ -82,6 +86,8 @@ impl World {
             links: Dice::new(seed, Subject::Links),
             setting: Dice::new(seed, Subject::Clock),
             snapshots: Dice::new(seed, Subject::Snapshots),
+            asking_extras: Dice::new(seed, Subject::Asking),
+            memory: Dice::new(seed, Subject::Memory),
             trace,
         }
     }
@@ -121,4 +127,9 @@ pub fn entity_name(entity: usize) -> Vec<u8> {
     } else {
         format!("user:{entity}").into_bytes()
     }
+}
+
+/// The name of a source.
+pub fn source_name(source: u64) -> String {
+    format!("source:{source}")
 }

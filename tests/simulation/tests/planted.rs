@@ -49,4 +49,13 @@ is_found! {
     an_image_that_counts_too_early_is_found: windrow_durability PublishedEarly;
     a_replay_that_applies_what_a_record_has_seen_is_found: windrow_engine AppliedPositionIgnored;
     ids_that_a_replay_forgets_are_found: windrow_engine RememberedNotReplayed;
+    rows_without_their_sequence_number_are_found: windrow_engine RowsUnnumbered;
+    a_flush_that_a_crash_half_undoes_is_found: windrow_engine FlushedLayoutsKept;
+    an_eviction_that_is_not_logged_is_found: windrow_engine EvictionNotLogged;
+    an_eviction_that_is_not_replayed_is_found: windrow_engine EvictionNotReplayed;
+    a_backfill_that_a_record_takes_twice_is_found: windrow_engine MergedAgain;
+    a_backfill_that_brings_back_the_deleted_is_found: windrow_engine DeletionNotBackfilled;
+    a_backfill_that_does_not_see_a_gap_is_found: windrow_engine GapNotBackfilled;
+    a_range_of_what_is_gone_is_found: windrow_window RangeOfWhatIsGone;
+    an_event_after_a_past_t_is_found: windrow_window PastEdgeAsPresent;
 }

@@ -6,6 +6,7 @@ use windrow_window::{Words, WordsMut};
 
 use crate::catalogue::{Catalogue, LayoutId, Stream};
 use crate::op::{Merge, Op, OpError};
+use crate::planted::{Mistake, is_planted};
 use crate::record::{Body, BodyMut};
 use crate::shard::Shard;
 
@@ -130,9 +131,10 @@ impl Shard {
         };
         self.eviction.wanted_words = key.record_words(words.len());
         let before_bytes = place.map_or(0, |place| self.store.record(place).slot_bytes());
+        let layout = if is_planted(Mistake::MergedAgain) { stream.awaiting_id } else { stream.layout_id };
         let merged = match place {
-            Some(place) => self.store.relocate(place, stream.layout_id.0, words.len(), |_, edit| fill(edit)),
-            None => self.store.insert(&key, stream.layout_id.0, words.len(), |edit| fill(edit)),
+            Some(place) => self.store.relocate(place, layout.0, words.len(), |_, edit| fill(edit)),
+            None => self.store.insert(&key, layout.0, words.len(), |edit| fill(edit)),
         };
         let place = match merged {
             Ok(place) => place,

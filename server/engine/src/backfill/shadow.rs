@@ -13,6 +13,7 @@ use windrow_window::definition::FIELDS_MAX;
 use super::Backfill;
 use crate::catalogue::{Catalogue, LayoutId, Stream};
 use crate::op::{self, AnyOp, Encoder, Judged, Op, OpError};
+use crate::planted::{Mistake, is_planted};
 use crate::slot::{SLOTS, hash_slot, shard_of};
 
 /// What an entity takes beside its words and its name, about.
@@ -102,6 +103,9 @@ impl Shadow {
     /// Of the operations that one of `shards` shards logged some are missing, all before those that come next: forgets what was found
     /// before them of its entities. They may have been removed there.
     pub fn pass_over(&mut self, shard: u16, shards: u16) {
+        if is_planted(Mistake::GapNotBackfilled) {
+            return;
+        }
         let bytes = &mut self.bytes;
         self.entities.retain(|slot, entities| {
             let is_kept = shard_of(*slot, usize::from(shards)) != usize::from(shard);
@@ -164,7 +168,8 @@ impl Shadow {
             AnyOp::Event(event) => self.event(catalogue, slot, &event, now_ms),
             AnyOp::Remove(remove) => {
                 // What went to make room in the source was seen by it all the same.
-                if remove.is_asked || self.backfill.source.is_none() {
+                let is_seen = remove.is_asked || self.backfill.source.is_none();
+                if is_seen && !is_planted(Mistake::DeletionNotBackfilled) {
                     self.forget(slot, remove.entity);
                 }
                 Ok(())
@@ -191,9 +196,11 @@ impl Shadow {
         }
         let target = Arc::clone(&self.target);
         let earlier = target.earlier.as_ref().expect("looked at when it was made");
-        // Whether its bucket is still kept is for later; the source has counted it.
+        // Whether its bucket is still kept is for later; the source has counted it. But one that is ahead of its clock must not make
+        // what is kept by that clock look old: a body that grows forgets sketches by it.
+        let clock = op.ts.min(op.clock_ms);
         let bytes = op.value_bytes();
-        let event = Event { ts: op.ts, clock: op.ts, present: own_present, values: &own_words, bytes };
+        let event = Event { ts: op.ts, clock, present: own_present, values: &own_words, bytes };
         self.events += 1;
         if self.backfill.source.is_some() && self.newest.as_ref().is_none_or(|newest| newest.ts < op.ts) {
             self.newest = Some(Newest { ts: op.ts, entity: op.entity.into() });

@@ -87,6 +87,11 @@ impl History {
         self.entries.is_empty()
     }
 
+    /// All decisions, each with its stream, by where they stand.
+    pub fn by_place(&self) -> BTreeMap<Place, (u32, &Decision)> {
+        self.entries.iter().map(|entry| (entry.place, (entry.stream, &entry.decision))).collect()
+    }
+
     /// An operation was decided.
     pub fn decide(&mut self, stream: u32, decision: Decision, place: Place, now_ms: i64) {
         self.page.add(stream, &decision, place);

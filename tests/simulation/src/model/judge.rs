@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use windrow_engine::Outcome;
 
 use super::fold::is_dead;
-use super::page::Page;
+use super::page::{EntityPage, Page};
 use super::stream::{Clock, Skew, StreamModel};
 
 /// An event on its way to the shard that owns its entity.
@@ -41,6 +41,12 @@ impl Verdict {
             Verdict::Is(expected) => outcome == expected,
             Verdict::DuplicateOr(expected) => outcome == expected || outcome == Outcome::Duplicate,
         }
+    }
+
+    /// Whether the event may come to where memory is asked for.
+    pub fn may_need_memory(self) -> bool {
+        let (Verdict::Is(expected) | Verdict::DuplicateOr(expected)) = self;
+        matches!(expected, Outcome::Ok | Outcome::Clamped | Outcome::Late)
     }
 }
 
@@ -132,7 +138,11 @@ pub fn must_come_first(
 fn by_time(stream: &StreamModel, page: &Page, arriving: &Arriving, clock_ms: i64) -> (Outcome, bool) {
     let (ts, outcome) = skewed(stream, arriving.sent_ts, arriving.received_ms);
     let entity = page.entity(stream.id, arriving.entity);
-    let alive = entity.filter(|entity| !is_dead(stream, entity, clock_ms));
+    // What a backfill brings may show that it is alive.
+    let may_be_alive = |entity: &&EntityPage| {
+        stream.keeps_the_dead() && entity.has_record && !entity.is_whole && !stream.kind.has_lifetime()
+    };
+    let alive = entity.filter(|entity| !is_dead(stream, entity, clock_ms) || may_be_alive(entity));
     let anew = alive.is_none();
     if outcome == Outcome::Skewed {
         return (outcome, anew);

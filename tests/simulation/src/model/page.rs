@@ -1,8 +1,9 @@
 //! What counted operations add up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::Place;
+use super::stream::Clock;
 
 /// Streams by id, entities by number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct StreamPage {
     pub ok: u64,
     /// Events counted at the server's time.
     pub clamped: u64,
+    /// Entities that went to make room.
+    pub evicted: u64,
 }
 
 /// What there is of one entity.
@@ -37,6 +40,26 @@ pub struct EntityPage {
     pub events: Vec<Event>,
     /// The last operation of it.
     pub last: Option<Place>,
+    /// How often its stream had been altered when its first event came.
+    pub began: usize,
+    /// How often it had been altered when it was written last.
+    pub written: usize,
+    /// Of what was added at a generation, the earlier events that a backfill has brought.
+    pub filled: Vec<(usize, BTreeSet<u64>)>,
+    /// There is a record, of an entity that is alive, dead, or was removed while its stream was filled from another one.
+    pub has_record: bool,
+    /// A backfill from another stream has nothing to bring it.
+    pub is_whole: bool,
+}
+
+impl EntityPage {
+    /// Whether an event counts for what was added at a generation.
+    pub fn counts(&self, event: &Event, since: usize) -> bool {
+        let is_filled = |(generation, events): &(usize, BTreeSet<u64>)| {
+            *generation == since && events.contains(&event.number)
+        };
+        event.generation >= since || self.filled.iter().any(is_filled)
+    }
 }
 
 /// An event that was counted.
@@ -89,6 +112,8 @@ pub enum Decision {
         event: Event,
         /// Its stamp of the stream's clock.
         stamp_ms: i64,
+        /// What drives that.
+        source_clock: Clock,
         /// The stream's clock where it was counted.
         applied_ms: i64,
         /// Its id.
@@ -109,6 +134,26 @@ pub enum Decision {
     Remove {
         /// Which.
         entity: usize,
+        /// How often its stream had been altered.
+        generation: usize,
+    },
+    /// The entity went to make room.
+    Evict {
+        /// Which.
+        entity: usize,
+        /// How often its stream had been altered.
+        generation: usize,
+    },
+    /// The entity's record took what a backfill found.
+    Merge {
+        /// Which.
+        entity: usize,
+        /// What was added at this generation is filled.
+        generation: usize,
+        /// The events.
+        found: Vec<Event>,
+        /// They are another stream's; the clock of a stream with CLOCK EVENT that they bring.
+        copied: Option<Option<i64>>,
     },
 }
 
@@ -128,11 +173,35 @@ impl Page {
         let stream = self.stream(stream);
         match decision {
             Decision::Note { stamp_ms } => stream.clock_ms = stream.clock_ms.max(Some(*stamp_ms)),
-            Decision::Remove { entity } => {
-                *stream.entities.entry(*entity).or_default() =
-                    EntityPage { events: Vec::new(), last: Some(place) };
+            Decision::Remove { entity, .. } => {
+                *stream.entities.entry(*entity).or_default() = EntityPage {
+                    last: Some(place),
+                    has_record: true,
+                    is_whole: true,
+                    ..EntityPage::default()
+                };
             }
-            Decision::Count { entity, event, stamp_ms, applied_ms, id, source, anew, clamped } => {
+            Decision::Evict { entity, .. } => {
+                let page = stream.entities.entry(*entity).or_default();
+                // One without events is no entity, but what a deletion has left.
+                stream.evicted += u64::from(!page.events.is_empty());
+                *page = EntityPage { last: Some(place), ..EntityPage::default() };
+            }
+            Decision::Merge { entity, generation, found, copied } => {
+                let newest_ms = found.iter().map(|event| event.ts).max();
+                let page = stream.entities.entry(*entity).or_default();
+                if let Some(clock_ms) = copied {
+                    let newest_ms = newest_ms.max(page.events.iter().map(|event| event.ts).max());
+                    page.events.splice(0..0, found.iter().cloned());
+                    stream.newest_ms = stream.newest_ms.max(newest_ms);
+                    stream.clock_ms = stream.clock_ms.max(*clock_ms);
+                }
+                page.filled.push((*generation, found.iter().map(|event| event.number).collect()));
+                (page.has_record, page.is_whole) = (true, true);
+                page.written = *generation;
+                page.last = Some(place);
+            }
+            Decision::Count { entity, event, stamp_ms, applied_ms, id, source, anew, clamped, .. } => {
                 stream.clock_ms = stream.clock_ms.max(Some(*stamp_ms));
                 stream.newest_ms = stream.newest_ms.max(Some(event.ts));
                 *(if *clamped { &mut stream.clamped } else { &mut stream.ok }) += 1;
@@ -146,7 +215,11 @@ impl Page {
                 let page = stream.entities.entry(*entity).or_default();
                 if *anew {
                     page.events.clear();
+                    page.filled.clear();
+                    // One that is made anew lacks nothing; one that is made may.
+                    (page.began, page.is_whole) = (event.generation, page.has_record);
                 }
+                (page.has_record, page.written) = (true, event.generation);
                 page.events.push(event.clone());
                 page.last = Some(place);
             }

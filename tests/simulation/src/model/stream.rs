@@ -21,6 +21,14 @@ pub enum Skew {
     Reject(i64),
 }
 
+impl Skew {
+    /// So many.
+    pub fn ms(self) -> i64 {
+        let (Skew::Clamp(ms) | Skew::Reject(ms)) = self;
+        ms
+    }
+}
+
 /// An aggregate over the field `n`, or of `s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregate {
@@ -167,9 +175,14 @@ impl Kind {
     pub fn tiers(&self) -> impl Iterator<Item = Tier> + '_ {
         self.windows.iter().filter_map(|window| {
             let (length_ms, width_ms) = window.span?;
-            let (Skew::Clamp(skew_ms) | Skew::Reject(skew_ms)) = self.skew;
+            let skew_ms = self.skew.ms();
             Some(Tier { width_ms, kept_ms: length_ms + self.lateness_ms.unwrap_or(0) + width_ms, skew_ms })
         })
+    }
+
+    /// The tier of a width.
+    pub fn tier(&self, width_ms: i64) -> Tier {
+        self.tiers().find(|tier| tier.width_ms == width_ms).expect("a window has a tier")
     }
 
     /// After so long without an event an entity is dead; `None`: never.
@@ -232,13 +245,32 @@ pub struct StreamModel {
     pub aggregates: Vec<(Aggregate, usize)>,
     /// An entity that was older than this when a generation settled stays dead: by generation.
     pub dead_before_ms: Vec<i64>,
+    /// The stream that it was made from, until it is altered.
+    pub source: Option<u32>,
+    /// A backfill of it is not finished.
+    pub filling: Option<Filling>,
+}
+
+/// A backfill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filling {
+    /// Whose events; `None`: its own.
+    pub source: Option<u32>,
+    /// What was added at this generation is filled.
+    pub generation: usize,
 }
 
 impl StreamModel {
-    /// The features in the order in which reads ask for them.
-    pub fn features(&self) -> impl Iterator<Item = (Aggregate, usize, Window)> + '_ {
-        let of = |&(aggregate, since): &(Aggregate, usize)| {
-            self.kind.windows.iter().map(move |window| (aggregate, since, *window))
+    /// Whether those that are dead or removed are remembered, so that a backfill does not bring them back.
+    pub fn keeps_the_dead(&self) -> bool {
+        self.filling.as_ref().is_some_and(|filling| filling.source.is_some())
+    }
+
+    /// The features in the order in which reads ask for them; `all` exists at present only.
+    pub fn features(&self, is_present: bool) -> impl Iterator<Item = (Aggregate, usize, Window)> + '_ {
+        let of = move |&(aggregate, since): &(Aggregate, usize)| {
+            let windows = self.kind.windows.iter().filter(move |window| is_present || window.span.is_some());
+            windows.map(move |window| (aggregate, since, *window))
         };
         self.aggregates.iter().flat_map(of)
     }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use windrow_durability::start::{OnLost, Progress, Sequential, Setup, Watch, load};
 use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
 use windrow_engine::{HashKey, Shard, StreamId};
-use windrow_memory::{ChunkLost, Domain};
+use windrow_memory::{CHUNK_BYTES, ChunkLost, Domain};
 use windrow_storage::image::{ImageError, ImageName, ImageReader, quarantine};
 use windrow_storage::{
     Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions,
 };
 
 use super::admin::Admin;
+use super::backfill::Backfiller;
 use super::connection::Connection;
 use super::life::Life;
 use super::link::Wire;
@@ -133,7 +134,8 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
     let setup = Setup {
         catalogue: &catalogue,
         shards: shards as u16,
-        maxmemory_bytes: 0,
+        // The replay takes what it needs.
+        maxmemory_bytes: world.plan.extras.chunks_max as usize * CHUNK_BYTES,
         reserved_bytes: RESERVED_BYTES,
         domain: &domain,
         on_lost,
@@ -163,6 +165,8 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
         directory.files().set_retention(Retention { keep_ms: world.plan.keep_ms, keep_bytes: 0, max_bytes });
     }
     let poison = directory.poison().clone();
+    let kept = Backfiller::kept(directory.files(), &manifest);
+    let backfiller = Backfiller::new(kept, !catalogue.filling().is_empty(), shards);
     let catalogue = Arc::new(catalogue);
     let streams = world.streams(catalogue.version).map_err(BootError::Broken)?;
     let mut syncs = Vec::new();
@@ -182,7 +186,7 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
     let connections =
         (0..world.clients.len()).map(|_| Connection::new(0, world.links.index(shards), shards)).collect();
     let wires = || (0..shards).map(|_| (0..shards).map(|_| Wire::default()).collect()).collect();
-    let life = Life {
+    let mut life = Life {
         epoch: manifest.epoch,
         hash_key,
         shards: sim_shards,
@@ -194,6 +198,7 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
         store: CatalogueStore::new(directory),
         admin: Admin::default(),
         adopters,
+        backfiller,
         snapshots: Snapshots::new(snapshot_participant),
         is_calm: false,
         connections,
@@ -201,6 +206,7 @@ fn start(disk: Arc<dyn Disk>, shards: usize, salt: u64, world: &mut World) -> Re
         live_clocks: std::collections::BTreeMap::new(),
         undecided: crate::model::judge::Undecided::new(),
     };
+    life.set_maxmemory(world.plan.extras.chunks_max, world);
     Ok(Booted { life, has_damage, image: loaded.image, manifest })
 }
 

@@ -1,9 +1,15 @@
 //! A client's connection: commands in, replies out in the order of the commands.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::client::{Command, Reply};
-use crate::model::Place;
+use windrow_engine::Stream;
+use windrow_engine::args::Args;
+use windrow_engine::madd::MaddHeader;
+
+use crate::client::{ClientEvent, Command, Reply};
+use crate::model::{Place, StreamModel};
 
 /// A reply, and what it shows.
 #[derive(Debug, Clone)]
@@ -30,14 +36,57 @@ pub struct Slot {
     pub number: u64,
     /// The command.
     pub command: u64,
-    /// The reply, once it is there.
-    pub answer: Option<Answer>,
-    /// The position of this shard's log that it waits for.
-    pub position: u64,
+    /// A row, or several, that leave together.
+    rows: Vec<Row>,
+    /// Whether it is an array.
+    is_array: bool,
+}
+
+/// A part of a reply, once it is there, and the position of this shard's log that it waits for.
+#[derive(Debug, Default)]
+struct Row {
+    answer: Option<Answer>,
+    position: u64,
+}
+
+/// Where an answer goes: slot and row.
+pub type ReplyTo = (u64, usize);
+
+/// Words of a command, as the engine reads them.
+pub struct Words(pub Vec<Vec<u8>>);
+
+impl Args for Words {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        &self.0[index]
+    }
+}
+
+/// An EVENT.MADD that is being issued, some rows a tick.
+pub struct Job {
+    /// The rows.
+    pub rows: Rc<[Rc<ClientEvent>]>,
+    /// The command's arguments.
+    pub args: Words,
+    /// What they begin with.
+    pub header: MaddHeader,
+    /// The stream as it was when the command came.
+    pub stream: Arc<Stream>,
+    /// The same, to the model.
+    pub model: StreamModel,
+    /// Whether the rows have ids.
+    pub has_ids: bool,
+    /// Where the replies go.
+    pub slot: u64,
+    /// The next row.
+    pub next: usize,
 }
 
 /// A connection.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Connection {
     /// Counts the connections that this client has had.
     pub generation: u64,
@@ -55,6 +104,8 @@ pub struct Connection {
     pub writes_away: Vec<usize>,
     /// A change of the catalogue is under way: the next command waits for it.
     pub waits_for_change: bool,
+    /// A command of rows that is not issued whole: the next command waits for it.
+    pub job: Option<Box<Job>>,
 }
 
 impl Connection {
@@ -65,39 +116,45 @@ impl Connection {
 
     /// Opens a slot for a command's reply.
     pub fn open(&mut self, command: u64) -> u64 {
+        self.open_rows(command, 1, false)
+    }
+
+    /// Opens a slot for a reply of so many rows.
+    pub fn open_rows(&mut self, command: u64, rows: usize, is_array: bool) -> u64 {
         let number = self.next_slot;
         self.next_slot += 1;
-        self.slots.push_back(Slot { number, command, answer: None, position: 0 });
+        let rows = (0..rows).map(|_| Row::default()).collect();
+        self.slots.push_back(Slot { number, command, rows, is_array });
         number
     }
 
-    /// Fills a slot.
-    pub fn fill(&mut self, number: u64, answer: Answer, position: u64) {
+    /// Fills a row of a slot.
+    pub fn fill(&mut self, (number, row): ReplyTo, answer: Answer, position: u64) {
         let slot = self.slots.iter_mut().find(|slot| slot.number == number);
-        let slot = slot.expect("a slot stays until it is filled");
-        assert!(slot.answer.is_none(), "slot {number} is filled twice");
-        slot.answer = Some(answer);
-        slot.position = position;
+        let row = &mut slot.expect("a slot stays until it is filled").rows[row];
+        assert!(row.answer.is_none(), "slot {number} is filled twice");
+        *row = Row { answer: Some(answer), position };
     }
 
     /// The log has failed: writes behind what had been released have an unknown outcome.
     pub fn fail_writes(&mut self, kept: u64) {
-        for slot in &mut self.slots {
-            if let Some(answer) = slot.answer.as_mut().filter(|_| slot.position > kept) {
+        for row in self.slots.iter_mut().flat_map(|slot| &mut slot.rows) {
+            if let Some(answer) = row.answer.as_mut().filter(|_| row.position > kept) {
                 *answer = Answer::plain(failed(&answer.reply));
-                slot.position = 0;
+                row.position = 0;
             }
         }
     }
 
-    /// The next reply that may leave.
-    pub fn release(&mut self, releasable: u64) -> Option<(u64, Answer)> {
+    /// The next reply that may leave: its command, its answers, and whether it is an array of them.
+    pub fn release(&mut self, releasable: u64) -> Option<(u64, Vec<Answer>, bool)> {
         let front = self.slots.front()?;
-        if front.answer.is_none() || front.position > releasable {
+        if front.rows.iter().any(|row| row.answer.is_none() || row.position > releasable) {
             return None;
         }
         let slot = self.slots.pop_front()?;
-        slot.answer.map(|answer| (slot.command, answer))
+        let answers = slot.rows.into_iter().filter_map(|row| row.answer).collect();
+        Some((slot.command, answers, slot.is_array))
     }
 }
 

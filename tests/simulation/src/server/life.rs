@@ -9,6 +9,7 @@ use windrow_memory::Adopter;
 use windrow_storage::Poison;
 
 use super::admin::Admin;
+use super::backfill::Backfiller;
 use super::connection::Connection;
 use super::link::Wire;
 use super::shard::SimShard;
@@ -44,6 +45,8 @@ pub struct Life {
     pub admin: Admin,
     /// Who takes over chunks of the image in the background, by shard.
     pub adopters: Vec<Adopter>,
+    /// The backfill thread.
+    pub backfiller: Backfiller,
     /// The snapshot thread.
     pub snapshots: Snapshots,
     /// Nothing fails in this life.
@@ -92,7 +95,10 @@ impl Life {
     /// Whether nothing is under way.
     pub fn is_quiet(&self) -> bool {
         self.connections.iter().all(|connection| {
-            connection.incoming.is_empty() && connection.slots.is_empty() && connection.outgoing.is_empty()
+            connection.incoming.is_empty()
+                && connection.job.is_none()
+                && connection.slots.is_empty()
+                && connection.outgoing.is_empty()
         }) && self.admin.is_idle()
             && self.questions.iter().flatten().all(Wire::is_empty)
             && self.answers.iter().flatten().all(Wire::is_empty)
@@ -115,10 +121,11 @@ impl Life {
         }
         let now_ms = world.clocks.now_ms();
         let live = world.live_streams(self.catalogue.version);
-        let entities = world.plan.entities;
+        let (entities, extras) = (world.plan.entities, world.plan.extras);
         let again = world.clients[client].again.len();
-        let next =
-            world.clients[client].next(&mut world.asking, entities, now_ms, &mut world.event_number, &live);
+        let dice = (&mut world.asking, &mut world.asking_extras);
+        let number = &mut world.event_number;
+        let next = world.clients[client].next(dice, (entities, &extras), now_ms, number, &live);
         if world.clients[client].again.len() < again {
             world.note(Tried::Retry);
         }

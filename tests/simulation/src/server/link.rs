@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use windrow_engine::Stream;
+use windrow_window::range::RangePlan;
 use windrow_window::{Query, ReadTime};
 
-use super::connection::Answer;
+use super::connection::{Answer, ReplyTo};
 use crate::model::judge::Arriving;
+use crate::model::when::{Pairs, Range, Times, When};
 use crate::model::{Event, StreamModel};
 
 /// Batches that a shard may have under way to another one.
@@ -51,11 +53,33 @@ pub struct Read {
     /// The same, to the model.
     pub model: StreamModel,
     /// What is asked.
-    pub query: Query,
-    /// When.
-    pub time: ReadTime,
+    pub what: What,
+    /// The stream's times when it was received.
+    pub times: Times,
     /// The entity.
     pub entity: usize,
+}
+
+/// What is read of an entity.
+pub enum What {
+    /// A row.
+    Row {
+        /// What is asked.
+        query: Query,
+        /// When.
+        time: ReadTime,
+        /// The same, to the model.
+        when: When,
+    },
+    /// Pairs.
+    Pairs {
+        /// Which.
+        plan: RangePlan,
+        /// The same, to the model.
+        range: Range,
+        /// As the model answers it.
+        pairs: Pairs,
+    },
 }
 
 /// One question and where its answer goes.
@@ -64,8 +88,8 @@ pub struct Item {
     pub connection: usize,
     /// Which life of it.
     pub generation: u64,
-    /// The slot.
-    pub slot: u64,
+    /// Where the answer goes.
+    pub reply_to: ReplyTo,
     /// Whether it is a write.
     pub is_write: bool,
     /// The question, until it is answered.

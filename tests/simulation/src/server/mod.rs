@@ -5,18 +5,22 @@
 //! - [`life`]: the server, and who can step.
 //! - [`shard`]: a shard's tick, in the phases of the real one.
 //! - [`write`], [`read`]: what it does with commands, each compared with the model at once.
+//! - [`room`]: memory, and what goes to make room in it.
 //! - [`link`]: messages between shards.
 //! - [`connection`]: commands in, replies out, in order.
 //! - [`admin`]: changes of the catalogue.
+//! - [`backfill`]: streams filled with what the log holds of earlier events.
 //! - [`sync`]: sync threads.
 //! - [`snapshots`]: images, and log that goes.
 
 pub mod admin;
+pub mod backfill;
 pub mod boot;
 pub mod connection;
 pub mod life;
 pub mod link;
 pub mod read;
+pub mod room;
 pub mod shard;
 pub mod snapshots;
 pub mod sync;

@@ -2,24 +2,30 @@
 //! other shards and crashes come between them.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use windrow_durability::{AppendFsync, LogGroup};
+use windrow_engine::madd::MaddHeader;
 use windrow_engine::{Catalogue, Shard};
 use windrow_memory::Participant;
 use windrow_storage::Idle;
 
 use super::admin::Asker;
-use super::connection::{Answer, failed};
+use super::connection::{Answer, Job, ReplyTo, Words, failed};
 use super::life::Life;
 use super::link::{BATCH_MAX, Batch, CREDITS, Item, Question};
-use crate::client::{Command, Reply};
+use crate::client::{ClientEvent, Command, Reply};
 use crate::coverage::Tried;
 use crate::model::Streams;
-use crate::world::{Broken, World, entity_name};
+use crate::world::{Broken, World, entity_name, source_name};
 
 /// Commands that a connection gets done in one tick.
 const COMMANDS_PER_TICK: usize = 8;
+/// Rows of one command that a connection gets done before others have their turn.
+const ROWS_PER_TURN: usize = 3;
+/// Where the header of an EVENT.MADD begins.
+const MADD_HEADER_AT: usize = 2;
 /// Records that a slice of upkeep looks at.
 const UPKEEP_RECORDS: usize = 4;
 
@@ -52,6 +58,10 @@ pub struct SimShard {
     pub published_durable: u64,
     /// Until this step it does not run.
     pub paused_until: u64,
+    /// The last operation of its log before it used the catalogue that it uses.
+    pub adopted_at: u64,
+    /// Whether `maxmemory` is set.
+    pub has_limit: bool,
     phase: Phase,
     open: Vec<Batch>,
     away: Vec<usize>,
@@ -78,6 +88,8 @@ impl SimShard {
             now_ms: 0,
             published_durable: 0,
             paused_until: 0,
+            adopted_at: 0,
+            has_limit: false,
             phase: Phase::Work,
             open: (0..shards).map(|_| Batch::default()).collect(),
             away: vec![0; shards],
@@ -107,6 +119,7 @@ impl Life {
             Phase::Work => {
                 self.begin_tick(s, world)?;
                 self.answer_snapshot(s);
+                self.take_merges(s, world)?;
                 self.take_turns(s, world)?;
                 self.answer_questions(s, world)?;
                 self.take_answers(s, world);
@@ -131,6 +144,7 @@ impl Life {
         shard.now_ms = world.clocks.now_ms();
         shard.participant.quiescent();
         shard.engine.collect();
+        self.make_room(s, world)?;
         self.adopt_catalogue(s, world)
     }
 
@@ -140,6 +154,7 @@ impl Life {
             shard.catalogue = Arc::clone(&self.catalogue);
             shard.streams = world.streams(shard.catalogue.version)?;
             shard.engine.adopt(&shard.catalogue);
+            shard.adopted_at = shard.group.end();
         }
         Ok(())
     }
@@ -162,6 +177,9 @@ impl Life {
 
     /// Executes or routes a connection's next command; false: there is none, or it must wait.
     fn take_command(&mut self, s: usize, index: usize, world: &mut World) -> Result<bool, Broken> {
+        if self.connections[index].job.is_some() {
+            return self.issue_rows(s, index, world);
+        }
         let connection = &self.connections[index];
         let Some((arrives, number, command)) = connection.incoming.front() else { return Ok(false) };
         if *arrives > world.step || connection.waits_for_change {
@@ -170,8 +188,13 @@ impl Life {
         let (number, command) = (*number, command.clone());
         let owner = match &command {
             Command::Add(event) => self.owner(&entity_name(event.entity)),
-            Command::Read { entity, .. } | Command::Delete { entity, .. } => {
+            Command::Read { entity, .. } | Command::Range { entity, .. } | Command::Delete { entity, .. } => {
                 self.owner(&entity_name(*entity))
+            }
+            Command::Madd(rows) => {
+                self.connections[index].incoming.pop_front();
+                self.begin_rows(s, index, number, rows, world)?;
+                return Ok(true);
             }
             Command::Change(change) => {
                 let connection = &mut self.connections[index];
@@ -186,7 +209,7 @@ impl Life {
                 return Ok(false);
             }
         };
-        let is_write = !matches!(command, Command::Read { .. });
+        let is_write = !matches!(command, Command::Read { .. } | Command::Range { .. });
         if owner == s && is_write && self.shards[s].group.should_wait(0) {
             return Ok(false);
         }
@@ -195,31 +218,105 @@ impl Life {
         }
         let connection = &mut self.connections[index];
         connection.incoming.pop_front();
-        let slot = connection.open(number);
+        let reply_to = (connection.open(number), 0);
         match self.prepare(s, &command, world)? {
-            Err(reply) => self.connections[index].fill(slot, Answer::plain(reply), 0),
-            Ok(question) if owner == s => {
+            Err(reply) => self.connections[index].fill(reply_to, Answer::plain(reply), 0),
+            Ok(question) => self.put((s, owner), (index, reply_to), is_write, question, world)?,
+        }
+        Ok(true)
+    }
+
+    /// Answers a question of an own entity, or one that can be read here; the others go to their owner.
+    fn put(
+        &mut self,
+        (s, owner): (usize, usize),
+        (index, reply_to): (usize, ReplyTo),
+        is_write: bool,
+        question: Question,
+        world: &mut World,
+    ) -> Result<(), Broken> {
+        match question {
+            question if owner == s => {
                 let (answer, position) = self.answer(s, question, world)?;
                 // Under always a reply with nothing but a read waits for what it may show.
                 let position = match position {
                     0 if world.plan.mode == AppendFsync::Always => self.shards[s].group.end(),
                     position => position,
                 };
-                self.connections[index].fill(slot, answer, position);
+                self.connections[index].fill(reply_to, answer, position);
             }
-            Ok(Question::Read(read)) if self.connections[index].writes_away[owner] == 0 => {
+            Question::Read(read) if self.connections[index].writes_away[owner] == 0 => {
                 match self.read_elsewhere(s, owner, &read, world)? {
                     Some(answer) => {
                         let always = world.plan.mode == AppendFsync::Always;
                         let position = if always { self.shards[s].group.end() } else { 0 };
-                        self.connections[index].fill(slot, answer, position);
+                        self.connections[index].fill(reply_to, answer, position);
                     }
-                    None => self.ask(s, owner, index, slot, false, Question::Read(read)),
+                    None => self.ask(s, owner, (index, reply_to), false, Question::Read(read)),
                 }
             }
-            Ok(question) => self.ask(s, owner, index, slot, is_write, question),
+            question => self.ask(s, owner, (index, reply_to), is_write, question),
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Begins an EVENT.MADD: a bad header fails it as a whole.
+    fn begin_rows(
+        &mut self,
+        s: usize,
+        index: usize,
+        number: u64,
+        rows: &Rc<[Rc<ClientEvent>]>,
+        world: &mut World,
+    ) -> Result<(), Broken> {
+        let shard = &self.shards[s];
+        let first = rows.first().ok_or("a command of no rows")?;
+        let Some(stream) = shard.catalogue.stream(first.stream.as_bytes()) else {
+            let slot = self.connections[index].open(number);
+            let reply = Reply::Error("no such stream".to_owned());
+            self.connections[index].fill((slot, 0), Answer::plain(reply), 0);
+            return Ok(());
+        };
+        let (stream, model) = (Arc::clone(stream), shard.streams[&stream.id.0].clone());
+        // The stream may have become another one under the same name.
+        let has_ids = model.kind.dedup_ms.is_some() && rows.iter().all(|row| row.id.is_some());
+        let args = Words(madd_words(rows, has_ids));
+        let header = MaddHeader::parse(&stream, &args, MADD_HEADER_AT)
+            .map_err(|error| format!("rows from event {} on were refused: {error}", first.number))?;
+        if header.rows() != rows.len() {
+            return Err(format!("{} rows were taken for {}", rows.len(), header.rows()));
+        }
+        let connection = &mut self.connections[index];
+        let slot = connection.open_rows(number, rows.len(), true);
+        world.say(format_args!("shard {s}: {} rows of command {number} begin", rows.len()));
+        let rows = Rc::clone(rows);
+        connection.job = Some(Box::new(Job { rows, args, header, stream, model, has_ids, slot, next: 0 }));
+        Ok(())
+    }
+
+    /// Issues some rows of an EVENT.MADD; false: the rest has to wait.
+    fn issue_rows(&mut self, s: usize, index: usize, world: &mut World) -> Result<bool, Broken> {
+        let Some(mut job) = self.connections[index].job.take() else { return Ok(false) };
+        let last = (job.next + ROWS_PER_TURN).min(job.rows.len());
+        while job.next < last {
+            let owner = self.owner(&entity_name(job.rows[job.next].entity));
+            let waits =
+                if owner == s { self.shards[s].group.should_wait(0) } else { !self.has_credit(s, owner) };
+            if waits {
+                break;
+            }
+            let reply_to = (job.slot, job.next);
+            let question = self.prepare_row(s, &job, world)?;
+            self.put((s, owner), (index, reply_to), true, question, world)?;
+            job.next += 1;
+        }
+        let is_issued = job.next == job.rows.len();
+        if is_issued {
+            world.note(Tried::RowsIssued);
+        } else {
+            self.connections[index].job = Some(job);
+        }
+        Ok(is_issued)
     }
 
     fn has_credit(&self, s: usize, owner: usize) -> bool {
@@ -230,8 +327,7 @@ impl Life {
         &mut self,
         s: usize,
         owner: usize,
-        connection: usize,
-        slot: u64,
+        (connection, reply_to): (usize, ReplyTo),
         is_write: bool,
         question: Question,
     ) {
@@ -245,7 +341,7 @@ impl Life {
         batch.items.push(Item {
             connection,
             generation,
-            slot,
+            reply_to,
             is_write,
             question: Some(question),
             answer: None,
@@ -287,7 +383,7 @@ impl Life {
                     let connection = &mut self.connections[item.connection];
                     if connection.generation == item.generation {
                         connection.writes_away[owner] -= usize::from(item.is_write);
-                        connection.fill(item.slot, item.answer.expect("it was answered"), 0);
+                        connection.fill(item.reply_to, item.answer.expect("it was answered"), 0);
                     }
                 }
             }
@@ -349,19 +445,23 @@ impl Life {
         }
         let has_failed = shard.has_failed;
         for connection in self.connections.iter_mut().filter(|connection| connection.home == s) {
-            while let Some((command, answer)) = connection.release(releasable) {
-                world.say(format_args!("shard {s}: reply of {command}: {:?}", answer.reply));
-                if let Some(place) = answer.acknowledges {
-                    world.history.promise_written(place);
+            while let Some((command, answers, is_array)) = connection.release(releasable) {
+                for answer in &answers {
+                    world.say(format_args!("shard {s}: reply of {command}: {:?}", answer.reply));
+                    if let Some(place) = answer.acknowledges {
+                        world.history.promise_written(place);
+                    }
+                    // What was read of a log that has failed is promised to nobody.
+                    let is_promised = answer.acknowledges.is_some() || !has_failed;
+                    if let Some(place) =
+                        answer.shows.filter(|_| is_promised && world.plan.mode == AppendFsync::Always)
+                    {
+                        world.history.promise_durable(place);
+                    }
                 }
-                // What was read of a log that has failed is promised to nobody.
-                let is_promised = answer.acknowledges.is_some() || !has_failed;
-                if let Some(place) =
-                    answer.shows.filter(|_| is_promised && world.plan.mode == AppendFsync::Always)
-                {
-                    world.history.promise_durable(place);
-                }
-                connection.outgoing.push_back((command, answer.reply));
+                let mut replies = answers.into_iter().map(|answer| answer.reply);
+                let reply = if is_array { Some(Reply::Rows(replies.collect())) } else { replies.next() };
+                connection.outgoing.push_back((command, reply.expect("a reply has a row")));
             }
         }
     }
@@ -372,6 +472,7 @@ impl Life {
         let shard = &mut self.shards[s];
         if world.schedule.chance(20) {
             shard.engine.upkeep(&shard.catalogue, shard.now_ms, UPKEEP_RECORDS);
+            shard.engine.release_chunk();
         }
         let Some(log) = shard.group.log_mut() else { return };
         if log.full_segment_needs_sync() {
@@ -381,4 +482,24 @@ impl Life {
             self.syncs[s].is_requested = true;
         }
     }
+}
+
+/// An EVENT.MADD as it is sent.
+fn madd_words(rows: &[Rc<ClientEvent>], has_ids: bool) -> Vec<Vec<u8>> {
+    let mut words: Vec<String> =
+        ["EVENT.MADD", rows[0].stream, "FIELDS", "2", "n", "s"].map(str::to_owned).to_vec();
+    if has_ids {
+        words.push("WITHIDS".to_owned());
+    }
+    if let Some((source, seq)) = rows[0].source {
+        words.extend(["SOURCE".to_owned(), source_name(source), seq.to_string()]);
+    }
+    words.push("EVENTS".to_owned());
+    let mut words: Vec<Vec<u8>> = words.into_iter().map(String::into_bytes).collect();
+    for row in rows {
+        words.extend([entity_name(row.entity), row.ts.to_string().into_bytes()]);
+        words.extend(row.id.filter(|_| has_ids).map(|id| id.to_string().into_bytes()));
+        words.extend([row.n.to_string().into_bytes(), row.s.as_bytes().to_vec()]);
+    }
+    words
 }

@@ -1,10 +1,13 @@
 //! Writes: what the owner does with them, compared with the model at once.
 
+use std::sync::Arc;
+
+use windrow_engine::entity::NoRoom;
 use windrow_engine::op::{self, AnyOp, EVERY_STREAM, Op};
 use windrow_engine::slot::{group_of, hash_slot};
 use windrow_engine::{Hint, Outcome, form};
 
-use super::connection::Answer;
+use super::connection::{Answer, Job};
 use super::life::Life;
 use super::link::{Question, Write};
 use crate::client::{ClientEvent, Command, Reply};
@@ -14,7 +17,7 @@ use crate::model::judge::{self, Arriving};
 use crate::model::page::Decision;
 use crate::model::stream::Clock;
 use crate::model::{Event, Place, StreamModel};
-use crate::world::{Broken, World, entity_name};
+use crate::world::{Broken, World, entity_name, source_name};
 
 impl Life {
     /// What a command becomes where it is received: a question for the owner, or an error.
@@ -29,7 +32,8 @@ impl Life {
     ) -> Result<Result<Question, Reply>, Broken> {
         match command {
             Command::Add(event) => self.prepare_event(s, event, world),
-            Command::Read { stream, entity } => self.prepare_read(s, stream, *entity, world),
+            Command::Read { stream, entity, when } => self.prepare_read(s, stream, *entity, *when, world),
+            Command::Range { stream, entity, range } => self.prepare_range(s, stream, *entity, *range, world),
             Command::Delete { entity, stream } => {
                 let shard = &self.shards[s];
                 let of = |name: &str| shard.catalogue.stream(name.as_bytes());
@@ -44,6 +48,7 @@ impl Life {
                 op::encode_remove(&mut op, layout, &entity_name(*entity), true);
                 Ok(Ok(Question::Remove { op, entity: *entity, stream: id }))
             }
+            Command::Madd(_) => unreachable!("its rows are prepared one by one"),
             Command::Change(_) => unreachable!("the admin thread is asked"),
         }
     }
@@ -69,7 +74,7 @@ impl Life {
         if let Some((source, seq)) = event.source {
             words.extend([
                 b"SOURCE".to_vec(),
-                format!("source:{source}").into_bytes(),
+                source_name(source).into_bytes(),
                 seq.to_string().into_bytes(),
             ]);
         }
@@ -80,17 +85,45 @@ impl Life {
             b"s".to_vec(),
             event.s.as_bytes().to_vec(),
         ]);
-        let now_ms = shard.now_ms;
+        let (stream, model) = (Arc::clone(stream), model.clone());
+        let (mut op, now_ms) = (Vec::new(), shard.now_ms);
         let before_ms = self.stream_clock_ms(model.kind.clock, model.id, now_ms);
+        let words = words.iter().map(Vec::as_slice);
+        form::encode_add(&mut op, &stream, &name, words, now_ms, &self.hash_key)
+            .map_err(|error| format!("event {} was refused: {error}", event.number))?;
+        self.received(&model, event, id, op, (now_ms, before_ms), world).map(Ok)
+    }
+
+    /// The next row of an EVENT.MADD where it is received.
+    ///
+    /// # Errors
+    /// As [`Life::prepare`].
+    pub fn prepare_row(&mut self, s: usize, job: &Job, world: &mut World) -> Result<Question, Broken> {
+        let event = &job.rows[job.next];
+        let (mut op, now_ms) = (Vec::new(), self.shards[s].now_ms);
+        let before_ms = self.stream_clock_ms(job.model.kind.clock, job.model.id, now_ms);
+        job.header
+            .encode_row(&mut op, &job.stream, &job.args, job.next, now_ms, &self.hash_key)
+            .map_err(|error| format!("event {} was refused: {error}", event.number))?;
+        self.received(&job.model, event, event.id.filter(|_| job.has_ids), op, (now_ms, before_ms), world)
+    }
+
+    /// An event that was encoded, and what the model knows of it.
+    fn received(
+        &mut self,
+        model: &StreamModel,
+        event: &ClientEvent,
+        id: Option<u64>,
+        op: Vec<u8>,
+        (now_ms, before_ms): (i64, Option<i64>),
+        world: &mut World,
+    ) -> Result<Question, Broken> {
         let (ts, outcome) = judge::skewed(model, event.ts, now_ms);
         let stamp_ms = match (model.kind.clock, outcome) {
             (Clock::Wall, _) => now_ms,
             (Clock::Event, Outcome::Skewed) => before_ms.unwrap_or(ts),
             (Clock::Event, _) => before_ms.map_or(ts, |before_ms| before_ms.max(ts)),
         };
-        let mut op = Vec::new();
-        form::encode_add(&mut op, stream, &name, words.iter().map(Vec::as_slice), now_ms, &self.hash_key)
-            .map_err(|error| format!("event {} was refused: {error}", event.number))?;
         let encoded = Op::decode(&op).map_err(|error| error.to_string())?;
         if (encoded.ts, encoded.clock_ms) != (ts, stamp_ms) {
             return Err(format!(
@@ -103,7 +136,7 @@ impl Life {
             let received_ms = world.clocks_received.entry(model.id).or_insert(stamp_ms);
             *received_ms = stamp_ms.max(*received_ms);
         }
-        let group = group_of(hash_slot(&name));
+        let group = group_of(hash_slot(&entity_name(event.entity)));
         let write = Write {
             op,
             stream: model.id,
@@ -125,7 +158,7 @@ impl Life {
                 generation: 0,
             },
         };
-        Ok(Ok(Question::Add(Box::new(write))))
+        Ok(Question::Add(Box::new(write)))
     }
 
     /// What the owner answers, and the position that the answer waits for.
@@ -147,6 +180,7 @@ impl Life {
 
     fn add(&mut self, s: usize, write: Write, world: &mut World) -> Result<(Answer, u64), Broken> {
         let Write { op, stream: id, arriving, event } = write;
+        self.make_room_for_event(s, world)?;
         let model = self.shards[s].streams.get(&id).cloned();
         let clock_ms = model
             .as_ref()
@@ -158,11 +192,7 @@ impl Life {
         if shard.group.admit(op.len(), shard.now_ms).is_err() {
             shard.engine.refuse(&shard.catalogue, op);
             world.note(Tried::Misconf);
-            if let (Some(model), Some((group, source, seq))) = (&model, arriving.source)
-                && judge::must_come_first(model, world.history.page(), &self.undecided, &arriving)
-            {
-                self.undecided.insert((id, group, source), seq);
-            }
+            self.leave_undecided(model.as_ref(), &arriving, world);
             return Ok((Answer::plain(Reply::Misconf), 0));
         }
         let hint = Hint::of(self.hash_key.hash(windrow_engine::StreamId(id), &entity_name(arriving.entity)));
@@ -177,7 +207,10 @@ impl Life {
         let judged_at = clock_ms.unwrap_or(arriving.stamp_ms);
         let (verdict, anew) =
             judge::judge(&model, world.history.page(), &self.undecided, &arriving, judged_at);
-        if !verdict.admits(outcome) {
+        // Memory may be short wherever it is not known that none is needed.
+        let is_short =
+            outcome == Outcome::OutOfMemory && self.shards[s].has_limit && verdict.may_need_memory();
+        if !verdict.admits(outcome) && !is_short {
             return Err(format!(
                 "event {} ({arriving:?}) was {outcome:?} by clock {judged_at}, and should have been {verdict:?}",
                 event.number
@@ -211,6 +244,7 @@ impl Life {
                     entity: arriving.entity,
                     event,
                     stamp_ms: arriving.stamp_ms,
+                    source_clock: model.kind.clock,
                     applied_ms: judged_at.max(arriving.stamp_ms),
                     id: arriving.id,
                     source: arriving.source,
@@ -234,7 +268,21 @@ impl Life {
                 world.note(Tried::EventSeqGap);
                 Ok((Answer::plain(reply), 0))
             }
+            Outcome::OutOfMemory => {
+                world.note(Tried::OutOfMemory);
+                self.leave_undecided(Some(&model), &arriving, world);
+                Ok((Answer::plain(Reply::OutOfMemory), 0))
+            }
             _ => Ok((Answer::plain(reply), 0)),
+        }
+    }
+
+    /// A write was refused before anything was decided: higher numbers of its source wait for it.
+    fn leave_undecided(&mut self, model: Option<&StreamModel>, arriving: &Arriving, world: &World) {
+        if let (Some(model), Some((group, source, seq))) = (model, arriving.source)
+            && judge::must_come_first(model, world.history.page(), &self.undecided, arriving)
+        {
+            self.undecided.insert((model.id, group, source), seq);
         }
     }
 
@@ -269,8 +317,14 @@ impl Life {
             let page = world.history.page().entity(model.id, entity);
             page.zip(clock_ms).is_some_and(|(page, clock_ms)| !is_dead(model, page, clock_ms))
         };
+        // Each with its generation, and whether it is alive: the others are remembered all the same.
         let asked = self.shards[s].streams.values().filter(|model| stream.is_none_or(|id| model.id == id));
-        let alive: Vec<u32> = asked.filter(|model| is_alive(model)).map(|model| model.id).collect();
+        let looked_at =
+            asked.map(|model| (model.id, model.generation, is_alive(model), model.keeps_the_dead()));
+        let gone: Vec<(u32, usize, bool)> = looked_at
+            .filter(|(.., is_alive, keeps_the_dead)| *is_alive || *keeps_the_dead)
+            .map(|(id, generation, is_alive, _)| (id, generation, is_alive))
+            .collect();
         let shard = &mut self.shards[s];
         let position = shard.group.next_position();
         let group = std::cell::RefCell::new(&mut shard.group);
@@ -283,20 +337,28 @@ impl Life {
             |bytes| group.borrow_mut().admit(bytes, now_ms).is_ok(),
             |op| ops.push(group.borrow_mut().push(op, false)),
         );
-        let Ok(removed) = removed else {
-            world.note(Tried::Misconf);
-            return Ok((Answer::plain(Reply::Misconf), 0));
-        };
-        if removed != alive.len() || ops.len() != alive.len() {
-            return Err(format!(
-                "DEL of entity {entity} removed {removed}, and should have removed {alive:?}"
-            ));
-        }
-        for (id, ops) in alive.iter().zip(ops) {
-            world.history.decide(*id, Decision::Remove { entity }, Place { log, ops }, now_ms);
+        for (&(id, generation, _), &ops) in gone.iter().zip(&ops) {
+            let place = Place { log, ops };
+            world.history.decide(id, Decision::Remove { entity, generation }, place, now_ms);
             world.note(Tried::EntityDeleted);
         }
-        world.say(format_args!("shard {s}: DEL of entity {entity}: {alive:?}"));
+        let removed = match removed {
+            Ok(removed) => removed,
+            Err(NoRoom::Log) => {
+                world.note(Tried::Misconf);
+                return Ok((Answer::plain(Reply::Misconf), 0));
+            }
+            Err(NoRoom::Memory) if !self.shards[s].has_limit => {
+                return Err(format!("DEL of entity {entity} was refused for memory, and there is no limit"));
+            }
+            Err(NoRoom::Memory) => return Ok((Answer::plain(Reply::OutOfMemory), 0)),
+        };
+        if removed != gone.iter().filter(|(.., is_alive)| *is_alive).count() || ops.len() != gone.len() {
+            return Err(format!(
+                "DEL of entity {entity} removed {removed}, and should have removed {gone:?}"
+            ));
+        }
+        world.say(format_args!("shard {s}: DEL of entity {entity}: {gone:?}"));
         // That there is nothing must not be taken back either, unless the log has failed: then it is a read.
         let asked = self.shards[s].streams.keys().filter(|id| stream.is_none_or(|asked| asked == **id));
         let last = asked.filter_map(|id| world.history.page().entity(*id, entity)?.last).max();
