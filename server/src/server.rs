@@ -422,7 +422,7 @@ fn administer(
     }
     {
         let (shared, adopters) = (Arc::clone(shared), loaded.adopters);
-        spawn("adopt".to_owned(), move || adoption::run(&shared, adopters))?;
+        spawn("adopt".to_owned(), move || adoption::run(&shared, &adopters))?;
     }
     shared.loading.finish();
     shared.wake_all();
@@ -500,13 +500,16 @@ fn spawn<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, ServerError> {
     thread::Builder::new()
         .name(name)
-        .spawn(move || {
-            let guard = AbortOnPanic;
-            let outcome = body();
-            std::mem::forget(guard);
-            outcome
-        })
+        .spawn(move || abort_on_panic(body))
         .map_err(ServerError::system("a thread"))
+}
+
+/// A panic in `body` ends the process: what that thread was there for would never be done.
+pub(crate) fn abort_on_panic<T>(body: impl FnOnce() -> T) -> T {
+    let guard = AbortOnPanic;
+    let outcome = body();
+    std::mem::forget(guard);
+    outcome
 }
 
 /// Dropped by a panic alone.

@@ -32,7 +32,7 @@ pub(crate) struct SyncSignal {
 }
 
 impl SyncSignal {
-    /// Something was written that should be synced as the mode says.
+    /// There is something to look at: a segment to prepare.
     pub(crate) fn wake(&self) {
         if self.gate.should_wake()
             && let Some(thread) = self.thread.get()
@@ -100,9 +100,9 @@ pub(crate) fn run(shared: &Arc<Shared>, signal: &SyncSignal, mut syncer: LogSync
                 return syncer;
             }
         };
-        let may_sleep = signal
-            .gate
-            .prepare_sleep(|| signal.stop.load(Ordering::Acquire) || wants_sync_now(shared, signal, &syncer));
+        let may_sleep = signal.gate.prepare_sleep(|| {
+            signal.stop.load(Ordering::Acquire) || signal.requested.load(Ordering::Acquire)
+        });
         if may_sleep {
             thread::park_timeout(if is_preparing { SLICE_PAUSE } else { SLEEP_MAX });
         }
@@ -139,14 +139,9 @@ fn wants_sync(shared: &Shared, signal: &SyncSignal, syncer: &LogSyncer, last_syn
     syncer.needs_sync()
         && (requested
             || match shared.config().appendfsync {
-                AppendFsync::Always => true,
+                // Shards ask, a group at a time; this is for what was written before the mode was changed.
+                AppendFsync::Always => last_sync.elapsed() >= SLEEP_MAX,
                 AppendFsync::EverySec => last_sync.elapsed() >= EVERYSEC_INTERVAL,
                 AppendFsync::No => false,
             })
-}
-
-/// Whether there is a reason not to fall asleep.
-fn wants_sync_now(shared: &Shared, signal: &SyncSignal, syncer: &LogSyncer) -> bool {
-    signal.requested.load(Ordering::Acquire)
-        || (syncer.needs_sync() && shared.config().appendfsync == AppendFsync::Always)
 }

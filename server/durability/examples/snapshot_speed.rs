@@ -6,7 +6,7 @@
 //!
 //! Each figure is the median of three rounds of wall time: records copied and thrown away; an image on a disk that forgets what it is
 //! told, so the price of copying, sorting into chunks and checksums; an image on the disk of the directory, synced at its end; and its
-//! chunks, read from there or from the page cache, mapped or not.
+//! chunks, read from there into memory that a disk can write to itself, and into memory that takes a copy.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures time")]
 
 use std::error::Error;
@@ -20,8 +20,8 @@ use windrow_engine::catalogue::Created;
 use windrow_engine::copy::Copies;
 use windrow_engine::state::Share;
 use windrow_engine::{Catalogue, Cursor, HashKey, Hint, Shard, ShardConfig, StreamId, form};
-use windrow_memory::{Domain, Participant, SCAN_ROWS_MAX};
-use windrow_storage::disk::{DirLock, OpenMode, RealDisk};
+use windrow_memory::{CHUNK_BYTES, Domain, Participant, SCAN_ROWS_MAX};
+use windrow_storage::disk::{DIRECT_ALIGN, DirLock, OpenMode, RealDisk};
 use windrow_storage::image::ImageReader;
 use windrow_storage::{Disk, DiskFile, Position};
 use windrow_window::Definition;
@@ -49,10 +49,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("imaged on no disk", bytes, &mut || image(&shard, &catalogue, &mut participant, &nothing, &dir));
     report("imaged and synced", bytes, &mut || image(&shard, &catalogue, &mut participant, &real, &dir));
     std::fs::rename(dir.join("00000001-0000.img.tmp"), dir.join("00000001-0000.img"))?;
-    let unmapped: Arc<dyn Disk> = Arc::new(Unmapped);
-    report("read from disk", bytes, &mut || read(&real, &dir, true));
-    report("mapped, cached", bytes, &mut || read(&real, &dir, false));
-    report("read, cached", bytes, &mut || read(&unmapped, &dir, false));
+    let mut memory = vec![0; CHUNK_BYTES + 2 * DIRECT_ALIGN];
+    let aligned = memory.as_ptr().align_offset(DIRECT_ALIGN);
+    report("read straight from disk", bytes, &mut || {
+        read(&real, &dir, &mut memory[aligned..][..CHUNK_BYTES]);
+    });
+    let copied = aligned + size_of::<u64>();
+    report("read by the page cache", bytes, &mut || read(&real, &dir, &mut memory[copied..][..CHUNK_BYTES]));
     std::fs::remove_file(dir.join("00000001-0000.img"))?;
     Ok(())
 }
@@ -164,69 +167,15 @@ fn image(
     }
 }
 
-/// Every chunk of the image, checked and thrown away.
-fn read(disk: &Arc<dyn Disk>, dir: &Path, is_cold: bool) {
-    if is_cold {
-        // Asks the system to forget what it has of the file.
-        let file = disk.open(&dir.join("00000001-0000.img"), OpenMode::ReadWrite).expect("the image");
-        let len = file.len().expect("the image");
-        file.write_behind(0..0, 0..len).expect("a hint");
-    }
+/// Every chunk of the image, checked, one over the other.
+fn read(disk: &Arc<dyn Disk>, dir: &Path, chunk: &mut [u8]) {
+    // Asks the system to forget what it has of the file.
+    let file = disk.open(&dir.join("00000001-0000.img"), OpenMode::ReadWrite).expect("the image");
+    let len = file.len().expect("the image");
+    file.write_behind(0..0, 0..len).expect("a hint");
     let reader = ImageReader::open(disk, dir, 1, 0).expect("the image");
-    let mut words = 0;
     for number in 0..reader.chunks().len() as u32 {
-        reader.copy_chunk(number, &mut |_, piece| words += piece.len()).expect("the image");
-    }
-    assert!(words > 0);
-}
-
-/// The real disk, which says that it cannot map.
-struct Unmapped;
-
-struct UnmappedFile(Arc<dyn DiskFile>);
-
-impl Disk for Unmapped {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(UnmappedFile(RealDisk.open(path, mode)?)))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(dir)
-    }
-    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
-        RealDisk.lock_dir(dir)
-    }
-}
-
-impl DiskFile for UnmappedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(bytes, offset)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn allocate_zeros(&self, len: u64) -> io::Result<bool> {
-        self.0.allocate_zeros(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        reader.fill_chunk(number, chunk).expect("the image");
     }
 }
 

@@ -17,9 +17,11 @@ struct OneRecord {
 }
 
 impl ChunkSource for OneRecord {
-    fn copy(&self, _number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
+    fn fill(&self, _number: u32, bytes: &mut [u8]) -> Result<(), String> {
         self.copies.fetch_add(1, Ordering::Relaxed);
-        to(0, &self.words);
+        for (to, word) in bytes.chunks_exact_mut(8).zip(&self.words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
         Ok(())
     }
 

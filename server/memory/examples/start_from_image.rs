@@ -108,11 +108,12 @@ struct Same {
 }
 
 impl ChunkSource for Same {
-    fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
+    fn fill(&self, number: u32, bytes: &mut [u8]) -> Result<(), String> {
         let planned = self.plan[number as usize];
-        let record = record_of(planned.slot_granules);
-        for slot in 0..planned.slots_used as usize {
-            to(slot * record.len(), &record);
+        let record: Vec<u8> =
+            record_of(planned.slot_granules).iter().flat_map(|word| word.to_le_bytes()).collect();
+        for slot in bytes.chunks_exact_mut(record.len()).take(planned.slots_used as usize) {
+            slot.copy_from_slice(&record);
         }
         Ok(())
     }

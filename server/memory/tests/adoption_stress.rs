@@ -100,10 +100,13 @@ struct Source {
 }
 
 impl ChunkSource for Source {
-    fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
+    fn fill(&self, number: u32, bytes: &mut [u8]) -> Result<(), String> {
         self.copies[number as usize].fetch_add(1, Ordering::Relaxed);
-        for (index, part) in self.image.chunks[number as usize].chunks(PART_WORDS).enumerate() {
-            to(index * PART_WORDS, part);
+        let words = &self.image.chunks[number as usize];
+        for (to, words) in bytes.chunks_mut(PART_WORDS * size_of::<u64>()).zip(words.chunks(PART_WORDS)) {
+            for (to, word) in to.chunks_exact_mut(size_of::<u64>()).zip(words) {
+                to.copy_from_slice(&word.to_le_bytes());
+            }
             if number.is_multiple_of(2) {
                 thread::yield_now();
             }

@@ -23,7 +23,7 @@ use windrow_storage::{Idle, ShardLog};
 use super::accept::Listeners;
 use super::core::{Core, Counters};
 use super::handle::NOT_IN_A_TICK;
-use super::pace::{UPKEEP_RECORDS, UpkeepPace, WorkQuota};
+use super::pace::{SyncPace, UPKEEP_RECORDS, UpkeepPace, WorkQuota};
 use super::tick_time::TickTime;
 use super::top::{TopAsked, TopPart};
 use crate::clock::uptime_ms;
@@ -86,6 +86,7 @@ pub(crate) struct ShardLoop {
     pub(super) top_asked: Option<TopAsked>,
     pub(super) swept: u32,
     sync: Arc<SyncSignal>,
+    sync_pace: SyncPace,
     releasable: u64,
     /// The log had a spare segment when it was last looked at.
     had_spare: bool,
@@ -119,6 +120,7 @@ impl ShardLoop {
             top_asked: None,
             swept: 0,
             sync: parts.sync,
+            sync_pace: SyncPace::new(),
             releasable: 0,
             had_spare: false,
             last_housekeeping_ms: 0,
@@ -187,6 +189,16 @@ impl ShardLoop {
             || self.core.has_unsent_questions()
             || self.top.as_ref().is_some_and(TopPart::is_walking)
             || self.drain_since_ms.is_some();
+        if self.sync_pace.is_due() && !has_work {
+            // Before the replies of what is written are waited for, a look whether there is more to write, to be synced along with it.
+            self.poll_once(events, Duration::ZERO);
+            if !events.is_empty() {
+                return;
+            }
+            if self.sync_pace.take(quanta::Instant::now(), true) {
+                self.sync.request();
+            }
+        }
         let handle = &self.shared.shards[self.core.id];
         let may_sleep = !has_work
             && handle.gate.prepare_sleep(|| {
@@ -205,12 +217,16 @@ impl ShardLoop {
             (false, Some(_)) => Duration::from_millis(1),
             (false, None) => Duration::ZERO,
         };
+        self.poll_once(events, timeout);
+        self.handle().gate.awake();
+    }
+
+    fn poll_once(&mut self, events: &mut Events, timeout: Duration) {
         if let Err(error) = self.poll.poll(events, Some(timeout))
             && error.kind() != std::io::ErrorKind::Interrupted
         {
             panic!("polling sockets failed: {error}");
         }
-        handle.gate.awake();
     }
 
     /// Nothing read in the last tick is used any more; memory that every shard has let go of is free again.
@@ -313,7 +329,10 @@ impl ShardLoop {
         if self.core.group.take_has_written()
             && self.core.config.appendfsync == crate::config::AppendFsync::Always
         {
-            self.sync.wake();
+            self.sync_pace.note_written();
+        }
+        if self.sync_pace.take(self.time.phase_began(), false) {
+            self.sync.request();
         }
         if let Err(error) = outcome {
             tracing::error!("shard {}: {error}", self.core.id);

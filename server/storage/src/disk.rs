@@ -17,11 +17,17 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Where memory and offset are multiples of this, a read may go past the page cache: see [`OpenMode::ReadOnce`].
+pub const DIRECT_ALIGN: usize = 4096;
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
     /// It must exist.
     Read,
+    /// It must exist, and nobody changes it any more. What is read in whole multiples of [`DIRECT_ALIGN`], to memory and from an offset
+    /// that are such multiples, comes straight from the disk where the disk can, and is not kept in the page cache; all else as with `Read`.
+    ReadOnce,
     /// It must exist.
     ReadWrite,
     /// It must not exist; opened for reading and writing.
@@ -71,17 +77,6 @@ pub trait DiskFile: Send + Sync {
     fn write_behind(&self, _begin: Range<u64>, _finish: Range<u64>) -> io::Result<()> {
         Ok(())
     }
-    /// The file as memory, where the disk can. Only for files that nobody changes any more.
-    fn map(&self) -> io::Result<Option<Box<dyn Mapping>>> {
-        Ok(None)
-    }
-}
-
-/// A file's bytes as memory.
-pub trait Mapping: Send + Sync {
-    /// Gives the bytes of a range to `take`, once, or fails without calling it: where they cannot be read, and where it cannot be
-    /// promised that a look at them raises no signal.
-    fn read(&self, offset: u64, len: usize, take: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 }
 
 /// The exclusive lock of a directory, held until dropped.

@@ -209,9 +209,7 @@ fn finish(
 fn records(file: &ImageReader) -> BTreeMap<u64, Vec<u64>> {
     let mut chunks: Vec<Vec<u64>> = Vec::new();
     for number in 0..file.chunks().len() as u32 {
-        let mut words = Vec::new();
-        file.copy_chunk(number, &mut |_, piece| words.extend_from_slice(piece)).unwrap();
-        chunks.push(words);
+        chunks.push(file.chunk_words(number).unwrap());
     }
     let (mut records, mut places) = (BTreeMap::new(), BTreeSet::new());
     file.table(&mut |entries| {

@@ -206,16 +206,10 @@ impl Build<'_> {
     fn redealt(&self, shard: u16) -> Result<Shard, Unusable> {
         let mut engine = Shard::new(self.config, self.setup.domain)
             .map_err(|error| Unusable::Fatal(StartError::Memory(error)))?;
-        let mut words = Vec::new();
         for (from, file) in self.files_for(shard) {
             for (chunk, number) in file.chunks().iter().zip(0..) {
                 self.check_cancelled()?;
-                words.clear();
-                file.copy_chunk(number, &mut |at, piece| {
-                    words.truncate(at);
-                    words.extend_from_slice(piece);
-                })
-                .map_err(|error| Unusable::file(from, error))?;
+                let words = file.chunk_words(number).map_err(|error| Unusable::file(from, error))?;
                 let slot_words = chunk.slot_granules as usize * GRANULE_BYTES / size_of::<u64>();
                 for slot in words.chunks_exact(slot_words) {
                     engine
@@ -262,10 +256,10 @@ struct Chunks {
 }
 
 impl ChunkSource for Chunks {
-    fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
+    fn fill(&self, number: u32, bytes: &mut [u8]) -> Result<(), String> {
         let mut failures = 0;
         loop {
-            match self.file.copy_chunk(number, to) {
+            match self.file.fill_chunk(number, bytes) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_damage() => return Err(error.to_string()),
                 // A disk that hiccups says nothing of the file.

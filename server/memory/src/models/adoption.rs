@@ -30,10 +30,12 @@ struct TwoRecords {
 }
 
 impl ChunkSource for TwoRecords {
-    fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
+    fn fill(&self, number: u32, bytes: &mut [u8]) -> Result<(), String> {
         // Not an atomic of loom: counting orders nothing.
         self.copies.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        to(0, &record_words([HASH, OTHER][number as usize]));
+        for (to, word) in bytes.chunks_exact_mut(8).zip(record_words([HASH, OTHER][number as usize])) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
         Ok(())
     }
 

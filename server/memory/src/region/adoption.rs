@@ -67,15 +67,16 @@ impl PlannedChunk {
 
 /// Where the words of an image's chunks are.
 pub trait ChunkSource: Send + Sync {
-    /// Hands the words of a chunk to `to`, from the first word of the first slot to the last word of the last that holds a record:
-    /// each call the number of its first word and some words, in ascending order and without gaps; it may start over from 0.
+    /// Puts the words of a chunk, little-endian, at the beginning of `bytes`, from the first word of the first slot to the last word of
+    /// the last that holds a record. `bytes` is the memory that the chunk is to be, whole and aligned to its length, so a disk can
+    /// write to it itself; what is behind these words may be overwritten, and is cleared afterwards.
     /// Called by whichever thread meets the chunk, at the same time for other chunks by others. It must neither read the
     /// store nor wait for a thread that may.
     ///
     /// # Errors
     ///
     /// Why the words cannot be had, or are not those that were written.
-    fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String>;
+    fn fill(&self, number: u32, bytes: &mut [u8]) -> Result<(), String>;
 
     /// A chunk cannot be adopted, and nothing can go on without it: this does not return. Others who want the same chunk wait
     /// meanwhile; if it unwinds, they end here, too.
@@ -220,7 +221,7 @@ impl Region {
         if is_planted(Mistake::ChunkCutBeforeItsCopy) {
             state.store(size, Ordering::Release);
         }
-        let copied = self.commit(chunk).map_err(ChunkLost::Memory).and_then(|()| self.copy_from_image(chunk));
+        let copied = self.commit(chunk).map_err(ChunkLost::Memory).and_then(|()| self.fill_from_image(chunk));
         if let Err(why) = copied {
             self.image().source().lost(number_in_image(chunk), why);
         }
@@ -232,41 +233,22 @@ impl Region {
     }
 
     /// Fills a chunk that no one else can look at.
-    fn copy_from_image(&self, chunk: usize) -> Result<(), ChunkLost> {
+    fn fill_from_image(&self, chunk: usize) -> Result<(), ChunkLost> {
         let number = number_in_image(chunk);
         let planned = self.image().plan[number as usize];
+        let source = self.image().source();
+        // SAFETY: the chunk is committed. It was never cut to a plain size, so no slot of it was ever handed out, and it will not be
+        // before this returns: of those who meet it, the one whose compare and exchange succeeded is here, and all others wait.
+        let filled = unsafe { self.range.fill(chunk, planned.words(), |bytes| source.fill(number, bytes)) };
+        filled.map_err(|why| ChunkLost::Damaged { why })?;
         let first = Handle::new(chunk, 0).to_word() as usize * GRANULE_WORDS;
         // SAFETY: the chunk is committed, and its records end within it.
         let words = unsafe { self.range.words(first, planned.words()) };
-        // Up to here every word was handed over.
-        let mut end = 0;
-        let mut stray = None;
-        let outcome = self.image().source().copy(number, &mut |start, part| {
-            let to = words.get(start..start.saturating_add(part.len())).filter(|_| start <= end);
-            let Some(to) = to else {
-                stray.get_or_insert((start, part.len()));
-                return;
-            };
-            for (word, copied) in to.iter().zip(part) {
-                word.store(*copied, Ordering::Relaxed);
-            }
-            end = start + part.len();
-        });
-        let why = match (outcome, stray) {
-            (Err(why), _) => why,
-            (Ok(()), Some((start, len))) => {
-                format!("{len} words from {start} on do not follow the first {end} of {}", words.len())
-            }
-            (Ok(()), None) if end != words.len() => format!("it has {end} words, not {}", words.len()),
-            (Ok(()), None) => {
-                let slots = words.chunks(planned.slot_granules as usize * GRANULE_WORDS);
-                match slots.into_iter().position(|slot| !record::is_at_rest(slot)) {
-                    None => return Ok(()),
-                    Some(slot) => format!("its slot {slot} holds no whole record"),
-                }
-            }
-        };
-        Err(ChunkLost::Damaged { why })
+        let mut slots = words.chunks(planned.slot_granules as usize * GRANULE_WORDS);
+        match slots.position(|slot| !record::is_at_rest(slot)) {
+            None => Ok(()),
+            Some(slot) => Err(ChunkLost::Damaged { why: format!("its slot {slot} holds no whole record") }),
+        }
     }
 
     fn image(&self) -> &Adoption {
@@ -309,6 +291,7 @@ fn wait(waited: &mut u32) {
 
 /// Adopts the chunks of a store's image in sequence, on a helper's thread; several may share the work. Others wait for it at times,
 /// so it should run no lower than they do.
+#[derive(Clone)]
 pub struct Adopter {
     region: StdArc<Region>,
     /// The chunk to look at next.

@@ -1,7 +1,7 @@
 //! Under loom: the same words as loom's atomics on the heap, all there from the start.
 
 use crate::{
-    handle::CHUNK_WORDS,
+    handle::{CHUNK_BYTES, CHUNK_WORDS, WORD_BYTES},
     sync::{AtomicU64, Ordering},
 };
 use std::io;
@@ -31,6 +31,27 @@ impl Range {
     pub(super) unsafe fn words(&self, start: usize, len: usize) -> &[AtomicU64] {
         let start = start - CHUNK_WORDS;
         &self.0[start..start + len]
+    }
+
+    /// Has `fill` write the first words of a chunk, little-endian; the others are zeros afterwards.
+    ///
+    /// # Safety
+    ///
+    /// None needed here; the signature is that of the real range.
+    pub(super) unsafe fn fill<E>(
+        &self,
+        chunk: usize,
+        words: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut bytes = [0; CHUNK_BYTES];
+        fill(&mut bytes)?;
+        let filled = bytes.chunks_exact(WORD_BYTES).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+        // Loom visits every store: those of zeros over zeros would show nothing more.
+        for (word, filled) in self.0[(chunk - 1) * CHUNK_WORDS..].iter().zip(filled).take(words) {
+            word.store(filled, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     pub(super) fn prefetch(&self, _word: usize) {}

@@ -1,7 +1,7 @@
 //! A private anonymous mapping, of which chunks become memory one by one.
 
 use crate::{
-    handle::{CHUNK_BYTES, CHUNK_WORDS},
+    handle::{CHUNK_BYTES, CHUNK_WORDS, WORD_BYTES},
     prefetch::prefetch,
     sync::AtomicU64,
 };
@@ -94,6 +94,29 @@ impl Range {
         // SAFETY: committed memory of our mapping: readable, writable, zeroed or written as `AtomicU64`, aligned to a
         // word, and there as long as `self`, to which the slice's lifetime is bound. Access is by atomics only.
         unsafe { std::slice::from_raw_parts(first, len) }
+    }
+
+    /// Has `fill` write the first words of a chunk, little-endian; the others are zeros afterwards.
+    ///
+    /// # Safety
+    ///
+    /// The chunk is committed, and nobody has words of it, or gets any, before this returns.
+    pub(super) unsafe fn fill<E>(
+        &self,
+        chunk: usize,
+        words: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.start_of(chunk).cast::<u8>();
+        // SAFETY: committed memory of our mapping, to which nobody else has access (see above): an exclusive slice of it.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(start, CHUNK_BYTES) };
+        fill(bytes)?;
+        let (written, others) = bytes.split_at_mut(words * WORD_BYTES);
+        if cfg!(target_endian = "big") {
+            written.chunks_exact_mut(WORD_BYTES).for_each(<[u8]>::reverse);
+        }
+        others.fill(0);
+        Ok(())
     }
 
     #[inline(always)]

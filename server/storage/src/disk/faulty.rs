@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{DirLock, Disk, DiskFile, Mapping, OpenMode};
+use super::{DirLock, Disk, DiskFile, OpenMode};
 
 /// The kinds of call that are counted, each from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Call {
     SyncDir,
     /// `write_behind`.
     WriteBehind,
-    /// `open`, `lock_dir` and `map`.
+    /// `open` and `lock_dir`.
     Open,
     /// `rename`, `remove`, `create_dir`, `set_len`.
     Change,
@@ -198,24 +198,6 @@ impl DiskFile for FaultyFile {
     fn write_behind(&self, begin: Range<u64>, finish: Range<u64>) -> io::Result<()> {
         self.disk.strike(Call::WriteBehind, true)?;
         self.inner.write_behind(begin, finish)
-    }
-
-    fn map(&self) -> io::Result<Option<Box<dyn Mapping>>> {
-        self.disk.strike(Call::Open, false)?;
-        let disk = self.disk.clone();
-        Ok(self.inner.map()?.map(|inner| -> Box<dyn Mapping> { Box::new(FaultyMapping { inner, disk }) }))
-    }
-}
-
-struct FaultyMapping {
-    inner: Box<dyn Mapping>,
-    disk: FaultyDisk,
-}
-
-impl Mapping for FaultyMapping {
-    fn read(&self, offset: u64, len: usize, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        self.disk.strike(Call::Read, false)?;
-        self.inner.read(offset, len, take)
     }
 }
 

@@ -5,14 +5,14 @@ mod system;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags, fadvise, fallocate, flock};
 use rustix::io::Errno;
 
-use super::{DirLock, Disk, DiskFile, Mapping, OpenMode};
+use super::{DIRECT_ALIGN, DirLock, Disk, DiskFile, OpenMode};
 
 /// Name of the file whose lock is the lock of its directory. A file, because some network file systems cannot lock a directory.
 const LOCK_FILE: &str = "lock";
@@ -23,6 +23,15 @@ pub struct RealDisk;
 
 struct RealFile {
     file: File,
+    /// The same file opened to be read past the page cache, where that was asked for and the file system can.
+    direct: Option<File>,
+}
+
+/// Whether the kernel may read so much to this memory without a page of its own in between.
+fn is_direct(buffer: &[u8], offset: u64) -> bool {
+    buffer.as_ptr().addr().is_multiple_of(DIRECT_ALIGN)
+        && buffer.len().is_multiple_of(DIRECT_ALIGN)
+        && offset.is_multiple_of(DIRECT_ALIGN as u64)
 }
 
 impl Disk for RealDisk {
@@ -30,7 +39,7 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         options.read(true);
         match mode {
-            OpenMode::Read => {}
+            OpenMode::Read | OpenMode::ReadOnce => {}
             OpenMode::ReadWrite => {
                 options.write(true);
             }
@@ -38,7 +47,12 @@ impl Disk for RealDisk {
                 options.write(true).create_new(true);
             }
         }
-        Ok(Arc::new(RealFile { file: options.open(path)? }))
+        let file = options.open(path)?;
+        // A file system in memory, and some others, refuse: then all is read by way of the page cache.
+        let direct = (mode == OpenMode::ReadOnce)
+            .then(|| options.custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).ok())
+            .flatten();
+        Ok(Arc::new(RealFile { file, direct }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -78,6 +92,13 @@ impl Disk for RealDisk {
 
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(direct) = self.direct.as_ref().filter(|_| is_direct(buffer, offset)) {
+            match direct.read_at(buffer, offset) {
+                // This disk wants more than our alignment.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                read => return read,
+            }
+        }
         self.file.read_at(buffer, offset)
     }
 
@@ -120,10 +141,6 @@ impl DiskFile for RealFile {
         }
         Ok(())
     }
-
-    fn map(&self) -> io::Result<Option<Box<dyn Mapping>>> {
-        Ok(Some(Box::new(system::MappedFile::new(&self.file)?)))
-    }
 }
 
 #[cfg(test)]
@@ -159,38 +176,30 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_file_reads_as_it_is_and_fails_behind_its_end() {
+    fn a_file_that_is_read_once_reads_as_it_is_wherever_its_bytes_go() {
         let dir = tempfile::tempdir().unwrap();
-        let file = RealDisk.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
+        let path = dir.path().join("a");
         let bytes: Vec<u8> = (0..40_000_u32).map(|byte| (byte % 251) as u8).collect();
+        let file = RealDisk.open(&path, OpenMode::CreateNew).unwrap();
         write_all_at(file.as_ref(), &bytes, 0).unwrap();
-        file.write_behind(0..8192, 0..0).unwrap();
         file.sync_data().unwrap();
         file.write_behind(0..0, 0..40_000).unwrap();
-        let mapping = file.map().unwrap().expect("this disk maps");
-        for (offset, len) in [(0, 40_000), (4096, 8192), (32_768, 7_232)] {
-            for _ in 0..2 {
-                let mut read = Vec::new();
-                match mapping.read(offset as u64, len, &mut |bytes| read.extend_from_slice(bytes)) {
-                    Ok(()) => assert_eq!(read, bytes[offset..offset + len]),
-                    // A kernel that cannot promise that a touch is safe: nothing was touched.
-                    Err(error) => assert!(read.is_empty(), "{error}"),
+        let file = RealDisk.open(&path, OpenMode::ReadOnce).unwrap();
+        let mut memory = vec![0; 12 * DIRECT_ALIGN];
+        let aligned = memory.as_ptr().align_offset(DIRECT_ALIGN);
+        for skip in [aligned, aligned + 8] {
+            for (offset, len) in
+                [(0, 40_960), (4_096, 8_192), (100, 4_096), (4_096, 100), (36_864, 8_192), (40_960, 4_096)]
+            {
+                for _ in 0..2 {
+                    let buffer = &mut memory[skip..skip + len];
+                    buffer.fill(0xff);
+                    let there = &bytes[offset.min(bytes.len())..(offset + len).min(bytes.len())];
+                    assert_eq!(read_full_at(file.as_ref(), buffer, offset as u64).unwrap(), there.len());
+                    assert_eq!(buffer[..there.len()], *there, "{len} bytes at {offset}");
                 }
             }
         }
-        for (offset, len) in [(0, 40_001), (40_000, 1), (u64::MAX, 1), (1, usize::MAX)] {
-            assert!(mapping.read(offset, len, &mut |_| panic!("there are no such bytes")).is_err());
-        }
-    }
-
-    #[test]
-    fn a_mapped_file_that_was_cut_is_an_error_and_no_signal() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = RealDisk.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
-        write_all_at(file.as_ref(), &[7; 65_536], 0).unwrap();
-        let mapping = file.map().unwrap().expect("this disk maps");
-        file.set_len(4096).unwrap();
-        assert!(mapping.read(32_768, 4096, &mut |_| panic!("this would raise a signal")).is_err());
     }
 
     #[test]

@@ -3,19 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crc32fast::Hasher;
-
 use super::format::{
-    BLOCK_ALIGN, Block, DIRECTORY_ENTRY_BYTES, DirectoryEntry, Footer, HeaderError, TABLE_ENTRY_BYTES, u64_at,
+    BLOCK_ALIGN, Block, CHUNK_GRANULES, DIRECTORY_ENTRY_BYTES, DirectoryEntry, Footer, GRANULE_BYTES,
+    HeaderError, TABLE_ENTRY_BYTES, u64_at,
 };
 use super::{ChunkEntry, ImageError, ImageHeader, ImageName, TableEntry, quarantine};
-use crate::disk::{Disk, DiskFile, Mapping, OpenMode, read_full_at};
+use crate::disk::{Disk, DiskFile, OpenMode, read_full_at};
 
-/// Bytes that are read, checked and handed on at a time: they stay in the core's own cache.
-const PIECE_BYTES: usize = 64 * 1024;
 const WORD_BYTES: usize = 8;
-/// Entries of a table handed out at once.
-const ENTRIES_AT_ONCE: usize = PIECE_BYTES / TABLE_ENTRY_BYTES;
+/// Entries of a table handed out at once: 64 KiB, which stay in the core's own cache.
+const ENTRIES_AT_ONCE: usize = 64 * 1024 / TABLE_ENTRY_BYTES;
 
 /// An image file whose header, directory and footer are good. Any number of threads may use it.
 pub struct ImageReader {
@@ -24,8 +21,6 @@ pub struct ImageReader {
     name: ImageName,
     path: PathBuf,
     file: Arc<dyn DiskFile>,
-    /// Where the disk can map.
-    mapping: Option<Box<dyn Mapping>>,
     header: ImageHeader,
     chunks: Vec<ChunkEntry>,
     tables: Vec<Block>,
@@ -42,10 +37,9 @@ impl ImageReader {
     pub fn open(disk: &Arc<dyn Disk>, dir: &Path, image: u64, shard: u16) -> Result<ImageReader, ImageError> {
         let name = ImageName { image, shard };
         let path = name.path(dir);
-        let file = disk.open(&path, OpenMode::Read).map_err(|error| ImageError::io("open", &path, error))?;
+        let file =
+            disk.open(&path, OpenMode::ReadOnce).map_err(|error| ImageError::io("open", &path, error))?;
         let bytes = file.len().map_err(|error| ImageError::io("measure", &path, error))?;
-        // Reading does as well.
-        let mapping = file.map().unwrap_or_default();
         let header = ImageHeader { image, epoch: 0, shard, shards: 0, key_check: 0, created_ms: 0 };
         let mut reader = ImageReader {
             disk: Arc::clone(disk),
@@ -53,7 +47,6 @@ impl ImageReader {
             name,
             path,
             file,
-            mapping,
             header,
             chunks: Vec::new(),
             tables: Vec::new(),
@@ -126,27 +119,31 @@ impl ImageReader {
         Ok(())
     }
 
-    /// Copies the used slots of a chunk, in pieces: the number of a piece's first word in the chunk, and its words. What was copied
-    /// may be used only after this returns without an error: the checksum is that of the whole chunk.
+    /// Puts the used slots of a chunk at the beginning of `bytes`, behind them zeros to the end of a block at most. Whoever has memory
+    /// aligned to [`DIRECT_ALIGN`](crate::disk::DIRECT_ALIGN) gets them straight from the disk. Only without an error is what is there that chunk: the
+    /// checksum is that of the whole.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    ///
+    /// # Panics
+    /// If there is no chunk of this number, or `bytes` is no whole chunk.
+    pub fn fill_chunk(&self, number: u32, bytes: &mut [u8]) -> Result<(), ImageError> {
+        assert_eq!(bytes.len(), CHUNK_GRANULES as usize * GRANULE_BYTES, "memory for a chunk");
+        let block = &self.chunks[number as usize].block;
+        self.read_checked(block, &mut bytes[..block.padded_bytes() as usize])
+    }
+
+    /// The words of a chunk's used slots.
     ///
     /// # Errors
     /// [`ImageError`].
     ///
     /// # Panics
     /// If there is no chunk of this number.
-    pub fn copy_chunk(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), ImageError> {
-        let block = &self.chunks[number as usize].block;
-        let bytes = block.bytes as usize;
-        let mut words = Vec::with_capacity(PIECE_BYTES.min(bytes) / WORD_BYTES);
-        self.read_pieces(block, &mut |at, piece| {
-            // Without the zeros behind the last slot.
-            let piece = &piece[..piece.len().min(bytes.saturating_sub(at))];
-            words.clear();
-            words.extend(piece.chunks_exact(WORD_BYTES).map(|word| u64_at(word, 0)));
-            if !words.is_empty() {
-                to(at / WORD_BYTES, &words);
-            }
-        })
+    pub fn chunk_words(&self, number: u32) -> Result<Vec<u64>, ImageError> {
+        let bytes = self.read(&self.chunks[number as usize].block)?;
+        Ok(bytes.chunks_exact(WORD_BYTES).map(|word| u64_at(word, 0)).collect())
     }
 
     /// Puts the file aside: see [`quarantine`].
@@ -240,43 +237,18 @@ impl ImageReader {
     /// All bytes of a block that is good, without the zeros that fill it.
     fn read(&self, block: &Block) -> Result<Vec<u8>, ImageError> {
         let mut bytes = vec![0; block.padded_bytes() as usize];
-        self.read_exactly(&mut bytes, block.offset)?;
-        if crc32fast::hash(&bytes) != block.crc {
-            return Err(self.fails_checksum(block));
-        }
+        self.read_checked(block, &mut bytes)?;
         bytes.truncate(block.bytes as usize);
         Ok(bytes)
     }
 
-    /// The pieces of a block with their offsets in it, zeros included.
-    fn read_pieces(&self, block: &Block, take: &mut dyn FnMut(usize, &[u8])) -> Result<(), ImageError> {
-        let mut hasher = Hasher::new();
-        let mut at = 0;
-        let mut next = |bytes: &[u8]| {
-            for piece in bytes.chunks(PIECE_BYTES) {
-                hasher.update(piece);
-                take(at, piece);
-                at += piece.len();
-            }
-        };
-        let padded_bytes = block.padded_bytes() as usize;
-        let is_mapped = self
-            .mapping
-            .as_ref()
-            .is_some_and(|mapping| mapping.read(block.offset, padded_bytes, &mut next).is_ok());
-        if !is_mapped {
-            // Where the mapping cannot be read, this says why, or can.
-            let mut buffer = vec![0; PIECE_BYTES.min(padded_bytes)];
-            let mut done = 0;
-            while done < padded_bytes {
-                let count = buffer.len().min(padded_bytes - done);
-                self.read_exactly(&mut buffer[..count], block.offset + done as u64)?;
-                next(&buffer[..count]);
-                done += count;
-            }
-        }
-        if hasher.finalize() != block.crc {
-            return Err(self.fails_checksum(block));
+    /// A block with the zeros that fill it, if it is good.
+    fn read_checked(&self, block: &Block, bytes: &mut [u8]) -> Result<(), ImageError> {
+        self.read_exactly(bytes, block.offset)?;
+        if crc32fast::hash(bytes) != block.crc {
+            return Err(
+                self.damaged(block.offset, format!("a block of {} bytes fails its checksum", block.bytes))
+            );
         }
         Ok(())
     }
@@ -288,10 +260,6 @@ impl ImageReader {
             return Err(self.damaged(offset, format!("{} bytes are missing", buffer.len() - read)));
         }
         Ok(())
-    }
-
-    fn fails_checksum(&self, block: &Block) -> ImageError {
-        self.damaged(block.offset, format!("a block of {} bytes fails its checksum", block.bytes))
     }
 
     fn damaged(&self, offset: u64, reason: String) -> ImageError {

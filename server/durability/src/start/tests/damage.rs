@@ -218,12 +218,8 @@ fn rewrite(disk: &MemDisk, image: u64, shard: u16, version: u8) {
     let reader = ImageReader::open(&disk, &dir, image, shard).unwrap();
     let mut writer = ImageWriter::create(&disk, &dir, *reader.header()).unwrap();
     for (chunk, number) in reader.chunks().iter().zip(0..) {
-        let mut bytes = Vec::new();
-        reader
-            .copy_chunk(number, &mut |_, words| {
-                bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-            })
-            .unwrap();
+        let words = reader.chunk_words(number).unwrap();
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         writer.chunk(chunk.slot_granules, chunk.slots_used, &bytes).unwrap();
     }
     reader.table(&mut |entries| writer.table(entries).unwrap()).unwrap();

@@ -5,7 +5,6 @@ use crate::{
     error::MemoryError,
     handle::{CHUNK_BYTES, Handle},
     reclaim::Domain,
-    record::Record,
     region::{ChunkLost, ChunkSource, PlannedChunk},
     store::{Cursor, Reader, SCAN_ROWS_MAX, Scan, Store},
 };
@@ -69,18 +68,22 @@ impl Image {
     }
 }
 
+/// Words as an image has them.
+fn put(bytes: &mut [u8], words: &[u64]) {
+    for (to, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
 struct Source {
     image: Image,
     copies: AtomicUsize,
 }
 
 impl ChunkSource for Source {
-    fn copy(&self, number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
+    fn fill(&self, number: u32, bytes: &mut [u8]) -> Result<(), String> {
         self.copies.fetch_add(1, Ordering::Relaxed);
-        const PART: usize = 8192;
-        for (index, part) in self.image.chunks[number as usize].chunks(PART).enumerate() {
-            to(index * PART, part);
-        }
+        put(bytes, &self.image.chunks[number as usize]);
         Ok(())
     }
 
@@ -436,15 +439,15 @@ fn empty_image_is_an_empty_store() {
     assert_eq!(first_word(&start.store, 1), Some(1));
 }
 
-/// Sources that do not hand over what the plan promised.
+/// Sources that do as they are told.
 struct Bad<F>(F);
 
 impl<F> ChunkSource for Bad<F>
 where
-    F: Fn(&mut dyn FnMut(usize, &[u64])) -> Result<(), String> + Send + Sync,
+    F: Fn(&mut [u8]) -> Result<(), String> + Send + Sync,
 {
-    fn copy(&self, _number: u32, to: &mut dyn FnMut(usize, &[u64])) -> Result<(), String> {
-        (self.0)(to)
+    fn fill(&self, _number: u32, bytes: &mut [u8]) -> Result<(), String> {
+        (self.0)(bytes)
     }
 
     fn lost(&self, number: u32, why: ChunkLost) -> ! {
@@ -452,18 +455,18 @@ where
     }
 }
 
-/// What a source hands over of the words it should: their first word's number, and words.
-type HandOver = fn(&[u64]) -> Result<Vec<(usize, Vec<u64>)>, String>;
+/// What a source makes of the words it should put down.
+type Spoil = fn(&[u64]) -> Result<Vec<u64>, String>;
 
-/// What becomes of a store of one record whose words are handed over so: what `lost` was told, at the first look and at one after it.
-fn loss(hand_over: HandOver) -> [String; 2] {
+/// What becomes of a store of one record whose words are put down so: what `lost` was told, at the first look and at one after it.
+fn loss(spoil: Spoil) -> [String; 2] {
     let (mut original, _participant) = store(8 * CHUNK_BYTES);
     insert(&mut original, 1, b"a", 5);
     let image = Image::of(&original);
     let (domain, _none) = Domain::with_participants(0);
     let words = image.chunks[0].clone();
-    let source = Arc::new(Bad(move |to: &mut dyn FnMut(usize, &[u64])| {
-        hand_over(&words)?.iter().for_each(|(first, words)| to(*first, words));
+    let source = Arc::new(Bad(move |bytes: &mut [u8]| {
+        put(bytes, &spoil(&words)?);
         Ok(())
     }));
     let mut store = Store::with_image(8 * CHUNK_BYTES, &domain, image.plan.clone(), source).unwrap();
@@ -477,43 +480,41 @@ fn loss(hand_over: HandOver) -> [String; 2] {
 
 #[test]
 fn chunk_that_cannot_be_had_is_lost_for_all_who_meet_it() {
-    let cases: [(HandOver, &str); 8] = [
+    let cases: [(Spoil, &str); 5] = [
         (|_| Err("a bad sector".to_owned()), "a bad sector"),
-        (|_| Ok(vec![]), "it has 0 words, not"),
-        (|words| Ok(vec![(0, words[1..].to_vec())]), "words, not"),
-        (|words| Ok(vec![(1, words[1..].to_vec())]), "do not follow the first 0 of"),
-        (|words| Ok(vec![(0, [words, &[0]].concat())]), "do not follow the first 0 of"),
-        (|words| Ok(vec![(usize::MAX, words.to_vec())]), "do not follow the first 0 of"),
-        (|words| Ok(vec![(0, vec![0; words.len()])]), "its slot 0 holds no whole record"),
+        (|_| Ok(vec![]), "its slot 0 holds no whole record"),
+        (|words| Ok(words[1..].to_vec()), "its slot 0 holds no whole record"),
+        (|words| Ok(vec![0; words.len()]), "its slot 0 holds no whole record"),
         // A sequence that is odd: it was being written.
-        (
-            |words| Ok(vec![(0, vec![words[0] | 1 << 33]), (1, words[1..].to_vec())]),
-            "its slot 0 holds no whole record",
-        ),
+        (|words| Ok([&[words[0] | 1 << 33], &words[1..]].concat()), "its slot 0 holds no whole record"),
     ];
-    for (hand_over, why) in cases {
-        let [first, second] = loss(hand_over);
+    for (spoil, why) in cases {
+        let [first, second] = loss(spoil);
         assert!(first.starts_with("0: ") && first.contains(why), "{first}");
         assert_eq!(second, "0: another thread gave up reading it");
     }
 }
 
 #[test]
-fn source_may_start_over() {
+fn what_a_source_leaves_behind_the_records_is_cleared() {
     let (mut original, _participant) = store(8 * CHUNK_BYTES);
     insert(&mut original, 1, b"a", 5);
     let image = Image::of(&original);
     let (domain, _none) = Domain::with_participants(0);
     let words = image.chunks[0].clone();
-    let source = Arc::new(Bad(move |to: &mut dyn FnMut(usize, &[u64])| {
-        to(0, &vec![!0; words.len() - 1]);
-        to(0, &words[..3]);
-        to(3, &words[3..]);
+    let record_words = words.len();
+    let source = Arc::new(Bad(move |bytes: &mut [u8]| {
+        assert_eq!((bytes.len(), bytes.as_ptr().addr() % CHUNK_BYTES), (CHUNK_BYTES, 0));
+        bytes.fill(0xff);
+        put(bytes, &words);
         Ok(())
     }));
     let mut store = Store::with_image(8 * CHUNK_BYTES, &domain, image.plan.clone(), source).unwrap();
     store.link(image.table.iter().copied()).unwrap();
     store.finish_link().unwrap();
-    let read = |record: Record<'_>| record.get(0);
-    assert_eq!(store.find(&key(1, b"a")).map(|handle| read(store.record(handle))), Some(5));
+    assert_eq!(store.find(&key(1, b"a")).map(|handle| store.record(handle).get(0)), Some(5));
+    for slot in 1..CHUNK_BYTES / size_of::<u64>() / record_words {
+        let behind = store.shared.region.slot(Handle::new(1, slot * record_words / 2)).expect("a slot");
+        assert!(behind.iter().all(|word| word.load(Ordering::Relaxed) == 0), "slot {slot}");
+    }
 }

@@ -1,45 +1,10 @@
 //! Calls to the system that no crate wraps safely: the only `unsafe` of this crate.
-#![expect(unsafe_code, reason = "mapping a file, and starting to write a part of one, have no safe wrapper")]
+#![expect(unsafe_code, reason = "starting to write a part of a file has no safe wrapper")]
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-
-use memmap2::{Advice, Mmap, UncheckedAdvice};
-
-use crate::disk::Mapping;
-
-/// A whole file, mapped read-only.
-pub(super) struct MappedFile {
-    mapped: Mmap,
-}
-
-impl MappedFile {
-    pub(super) fn new(file: &File) -> io::Result<MappedFile> {
-        // SAFETY: the bytes must not change while the mapping lives. Who maps promises so (see `DiskFile::map`): a file is mapped that
-        // is complete, in a directory that this process has locked, and nothing writes to such a file again.
-        let mapped = unsafe { Mmap::map(file) }?;
-        Ok(MappedFile { mapped })
-    }
-}
-
-impl Mapping for MappedFile {
-    fn read(&self, offset: u64, len: usize, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let end = start.checked_add(len).filter(|end| *end <= self.mapped.len());
-        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
-        // Touching a page that the disk cannot give, or that is behind the end of a file that was cut, raises SIGBUS; this fails
-        // instead, and on a kernel before 5.14 always.
-        self.mapped.advise_range(Advice::PopulateRead, start, len)?;
-        take(&self.mapped[start..end]);
-        // The pages stay in the page cache, and count as memory of this process no more.
-        // SAFETY: `take` is done and its borrow of the range over; whoever reads these bytes again gets the same from the file, which
-        // does not change (see `new`).
-        let _hint = unsafe { self.mapped.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
-        Ok(())
-    }
-}
 
 /// Starts to write a range to the disk.
 pub(super) fn begin_writing(file: &File, range: Range<u64>) -> io::Result<()> {
