@@ -84,7 +84,7 @@ impl NullResponder {
                 if token == LISTENER {
                     self.accept(&mut peers, &mut next)?;
                 } else if let Some(peer) = peers.get_mut(&token.0)
-                    && peer.serve(&mut buffer, self.service).is_err()
+                    && peer.serve(&mut buffer, self.service, event.is_read_closed()).is_err()
                 {
                     peers.remove(&token.0);
                 }
@@ -123,8 +123,8 @@ struct Peer {
 }
 
 impl Peer {
-    /// Reads, answers, writes; an error closes the connection.
-    fn serve(&mut self, buffer: &mut [u8], service: Duration) -> io::Result<()> {
+    /// Reads, answers, writes; an error closes the connection, and so does its end.
+    fn serve(&mut self, buffer: &mut [u8], service: Duration, is_closed: bool) -> io::Result<()> {
         self.flush()?;
         while self.out.len() < UNSENT_BYTES_MAX {
             let count = match self.stream.read(buffer) {
@@ -143,8 +143,9 @@ impl Peer {
                 }
             }
             self.flush()?;
-            // A short read has emptied the socket: the kernel reports what comes after it.
-            if count < buffer.len() {
+            // A short read has emptied the socket: the kernel reports what comes after it. An end that came with the bytes was
+            // reported with them, and is not again.
+            if count < buffer.len() && !is_closed {
                 break;
             }
         }
@@ -265,6 +266,20 @@ mod tests {
             let first = counter.count(&THREE[..cut]).unwrap();
             assert_eq!(first + counter.count(&THREE[cut..]).unwrap(), 3, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_connection_whose_end_came_with_its_last_command_is_answered_and_closed() {
+        let responder = NullResponder::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut stream = std::net::TcpStream::connect(responder.local_addr().unwrap()).unwrap();
+        stream.write_all(THREE).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // It looks for the first time when everything is there.
+        std::thread::spawn(move || responder.run());
+        let mut replies = String::new();
+        stream.read_to_string(&mut replies).unwrap();
+        assert_eq!(replies, "+OK\r\n".repeat(3));
     }
 
     #[test]

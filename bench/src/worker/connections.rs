@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use windrow_client::scan::ReplyScanner;
 
+/// So many bytes that the kernel has taken may stand before those that it has not, if these are no more.
+const WRITTEN_BYTES_MAX: usize = 256 << 10;
+
 /// A request that was sent, or is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InFlight {
@@ -19,7 +22,7 @@ pub(super) struct InFlight {
 
 pub(super) struct Connection {
     pub stream: TcpStream,
-    /// Written as far as `out_at`.
+    /// Written as far as `out_at`. What is not written is bounded by the pipeline, what is by that and [`WRITTEN_BYTES_MAX`].
     pub out: Vec<u8>,
     out_at: usize,
     /// The beginning of a reply whose rest has not come.
@@ -41,7 +44,10 @@ impl Connection {
         while self.out_at < self.out.len() {
             match self.stream.write(&self.out[self.out_at..]) {
                 Ok(count) => self.out_at += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.forget_written();
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(BenchError::io("write to the server")(error)),
             }
@@ -49,6 +55,16 @@ impl Connection {
         self.out.clear();
         self.out_at = 0;
         Ok(())
+    }
+
+    /// Frees what the kernel has taken once it is much, so that a connection that is never wholly written does not grow for ever. No
+    /// more is moved than was written: each byte once on average.
+    fn forget_written(&mut self) {
+        let unwritten = self.out.len() - self.out_at;
+        if self.out_at > WRITTEN_BYTES_MAX && self.out_at >= unwritten {
+            self.out.drain(..self.out_at);
+            self.out_at = 0;
+        }
     }
 }
 
@@ -166,5 +182,37 @@ impl Connections {
     /// What has no reply, at the end of a run.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = InFlight> {
         self.all.iter().flat_map(|connection| connection.in_flight.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    #[test]
+    fn a_connection_that_is_never_wholly_written_keeps_no_more_than_its_backlog_and_a_constant() {
+        // More than the kernel holds; then as much comes as goes.
+        const BACKLOG_BYTES: usize = 24 << 20;
+        const STEP_BYTES: usize = 64 << 10;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let poll = Poll::new().unwrap();
+        let mut connections = Connections::new(vec![vec![stream]], 1, &poll).unwrap();
+        let connection = connections.visit(0);
+        connection.out.resize(BACKLOG_BYTES, b'x');
+        connection.flush().unwrap();
+        let mut step = vec![0; STEP_BYTES];
+        for _ in 0..4 * BACKLOG_BYTES / STEP_BYTES {
+            server.read_exact(&mut step).unwrap();
+            connection.out.extend_from_slice(&step);
+            connection.flush().unwrap();
+            assert!(!connection.out.is_empty(), "the kernel has taken all of it");
+            assert!(connection.out.len() <= 2 * (BACKLOG_BYTES + STEP_BYTES) + WRITTEN_BYTES_MAX);
+        }
     }
 }

@@ -187,7 +187,7 @@ impl<'a> Worker<'a> {
                     self.connections.visit(at).flush()?;
                 }
                 if event.is_readable() {
-                    self.receive(at, &mut buffer)?;
+                    self.receive(at, &mut buffer, event.is_read_closed())?;
                 }
             }
         }

@@ -12,8 +12,13 @@ use std::sync::atomic::Ordering;
 const WORKING_SILENCE_NS_MIN: u64 = 500_000_000;
 
 impl Worker<'_> {
-    /// Reads what has come on a connection.
-    pub(super) fn receive(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), BenchError> {
+    /// Reads what has come on a connection; to its end, if the server has closed it.
+    pub(super) fn receive(
+        &mut self,
+        at: usize,
+        buffer: &mut [u8],
+        is_closed: bool,
+    ) -> Result<(), BenchError> {
         loop {
             let connection = self.connections.visit(at);
             let count = match connection.stream.read(buffer) {
@@ -44,8 +49,9 @@ impl Worker<'_> {
                 Pace::Closed => {}
                 Pace::Open(_) => self.connections.answered(at),
             }
-            // A short read has emptied the socket: the kernel reports what comes after it (epoll(7), question 9).
-            if count < buffer.len() {
+            // A short read has emptied the socket: the kernel reports what comes after it (epoll(7), question 9). An end that came with
+            // the bytes was reported with them, and is not again.
+            if count < buffer.len() && !is_closed {
                 return Ok(());
             }
         }

@@ -74,7 +74,6 @@ fn requests_due_in_a_stall_are_charged_for_it(connections: usize, pipeline: usiz
     assert_eq!((summary.total.requests_timed, server.commands()), (1000, 1000));
     assert!(summary.is_clean());
     let stall_us = 400_000.0;
-    assert!(summary.total.latency.p50_us < stall_us, "p50 {}", summary.total.latency.p50_us);
     assert!(summary.total.latency.max_us >= stall_us, "max {}", summary.total.latency.max_us);
     // Of the 400, 100 waited three quarters of the stall or longer: 10 % of all, ten times what p99 leaves out.
     assert!(summary.total.latency.p99_us >= stall_us * 0.75, "p99 {}", summary.total.latency.p99_us);
@@ -191,8 +190,6 @@ fn a_stall_of_100_ms_every_second_shows_in_p99_and_in_the_longest() {
     assert_eq!(summary.total.requests_timed, 2000);
     let latency = summary.total.latency;
     assert!(latency.max_us >= 100_000.0, "max {}", latency.max_us);
-    // Nine in ten fell due outside.
-    assert!(latency.p50_us < 100_000.0, "p50 {}", latency.p50_us);
     // Two times 50 requests waited for half of it or longer: 5 % of all.
     assert!(latency.p99_us >= 50_000.0, "p99 {}", latency.p99_us);
 }

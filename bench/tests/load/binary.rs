@@ -4,7 +4,7 @@ use crate::misbehaving::{Answer, Misbehaving};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn windrow_bench(line: &str) -> Output {
@@ -20,6 +20,11 @@ fn a_clean_run_succeeds_and_wrong_replies_fail_it() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(text.contains("-ERR no"), !success, "{text}");
     }
+}
+
+/// Every reply was right. A machine that is busy elsewhere makes the server of an open loop fall behind (3).
+fn is_right(code: Option<i32>) -> bool {
+    matches!(code, Some(0 | 3))
 }
 
 /// A workload of events at 1,000/s for a second, in a file of its own; `accept` bounds its latency.
@@ -42,7 +47,7 @@ fn a_workload_file_is_sent_and_what_became_of_its_events_is_counted() {
     let output =
         windrow_bench(&format!("run --target null --addr {} --workload {}", server.addr, path.display()));
     std::fs::remove_file(&path).unwrap();
-    assert!(output.status.success(), "{output:?}");
+    assert!(is_right(output.status.code()), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("750 OK, 0 CLAMPED, 0 SKEWED, 250 DUPLICATE, 0 LATE"), "{text}");
     assert!(text.contains("kept        events: p99"), "{text}");
@@ -78,13 +83,12 @@ fn a_bound_of_memory_is_judged_where_the_process_is_known_and_was_empty() {
         (output.status.code(), String::from_utf8(text).unwrap())
     };
     let known = format!(" --server-pid {}", std::process::id());
-    for (first, more, code, expected) in [
-        (0, &known[..], 0, "kept        memory after the fill"),
-        (1, &known, 1, "it holds 1 of e already"),
-        (0, "", 1, "--server-pid"),
-    ] {
+    let (found, text) = run(0, &known);
+    assert!(is_right(found), "{found:?} {text}");
+    assert!(text.contains("kept        memory after the fill"), "{text}");
+    for (first, more, expected) in [(1, &known[..], "it holds 1 of e already"), (0, "", "--server-pid")] {
         let (found, text) = run(first, more);
-        assert!(found == Some(code) && text.contains(expected), "{found:?} {text}");
+        assert!(found == Some(1) && text.contains(expected), "{found:?} {text}");
     }
     std::fs::remove_file(&path).unwrap();
 }
@@ -202,7 +206,8 @@ fn directories(generator: u32) -> Vec<PathBuf> {
 fn children(generator: u32) -> Vec<u32> {
     let mut children = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{generator}/task")).unwrap() {
-        let listed = std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap();
+        // A thread that has ended since has left its children to another.
+        let listed = std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap_or_default();
         children.extend(listed.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
     }
     children
@@ -218,22 +223,35 @@ fn a_comparison_whose_terminal_is_closed_ends_its_servers_too() {
     interrupted(Signal::HUP, 129);
 }
 
+/// A generator of many minutes, which a test that fails ends, and its servers with it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), Signal::TERM);
+            let _ = self.0.wait();
+        }
+    }
+}
+
 fn interrupted(signal: Signal, exit_code: i32) {
     // These tests may themselves run where SIGHUP is ignored, which is inherited.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_windrow-bench")]);
     command.args(["compare", "--contenders", "null,null", "-m", "events", "-d", "600", "-c", "1"]);
-    let mut generator = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut generator = Ended(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let deadline = Instant::now() + Duration::from_secs(60);
-    while directories(generator.id()).len() < 2 || children(generator.id()).len() < 2 {
+    let mut servers = children(generator.0.id());
+    while directories(generator.0.id()).len() < 2 || servers.len() < 2 {
         assert!(Instant::now() < deadline, "the servers do not start");
         std::thread::sleep(Duration::from_millis(10));
+        servers = children(generator.0.id());
     }
-    let servers = children(generator.id());
-    let pid = rustix::process::Pid::from_child(&generator);
+    let pid = rustix::process::Pid::from_child(&generator.0);
     rustix::process::kill_process(pid, signal).unwrap();
-    assert_eq!(generator.wait().unwrap().code(), Some(exit_code));
-    assert_eq!(directories(generator.id()), Vec::<PathBuf>::new());
+    assert_eq!(generator.0.wait().unwrap().code(), Some(exit_code));
+    assert_eq!(directories(generator.0.id()), Vec::<PathBuf>::new());
     for server in servers {
         let stat = std::fs::read_to_string(format!("/proc/{server}/cmdline")).unwrap_or_default();
         assert!(!stat.contains("--listen"), "server {server} still runs");
