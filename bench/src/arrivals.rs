@@ -14,7 +14,7 @@ pub enum Spacing {
 }
 
 /// The endless schedule of one thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Arrivals {
     /// When the next one would be due if the rate were what it is from the start.
     even_ns: f64,

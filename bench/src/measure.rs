@@ -18,9 +18,31 @@ pub struct KindMeasured {
     pub latency: Histogram<u64>,
     /// Requests answered within the measured time.
     pub requests: u64,
+    /// Those of them that were answered while requests fell due: all, unless a count is the end of an open loop.
+    pub in_time: u64,
+    /// How it stood when half of that time was over.
+    pub halfway: Halfway,
+    /// Requests that had no reply when the run was given up; in `latency` with the time they waited so far.
+    pub unfinished: u64,
+}
+
+/// Requests in the first half of the time in which they fall due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Halfway {
+    /// So many fell due.
+    pub due: u64,
+    /// So many were answered.
+    pub answered: u64,
 }
 
 impl KindMeasured {
+    /// By how many the backlog grew in the first half, and in the second.
+    fn growth(&self) -> (i64, i64) {
+        let grew = |due: u64, answered: u64| due.cast_signed() - answered.cast_signed();
+        let first = grew(self.halfway.due, self.halfway.answered);
+        (first, grew(self.latency.len(), self.in_time) - first)
+    }
+
     /// Notes a latency that `count` requests had.
     #[inline]
     pub fn record(&mut self, latency_ns: u64, count: u64) {
@@ -33,10 +55,12 @@ impl KindMeasured {
 pub struct Measured {
     /// By index of the workload's requests.
     pub kinds: Vec<KindMeasured>,
-    /// Requests that had no reply when the run was given up; in `latency` with the time they waited so far.
+    /// Requests of all kinds that had no reply when the run was given up.
     pub unfinished: u64,
     /// Those of them for which too high a rate is no excuse: the loop is closed, or the server had fallen silent.
     pub lost: u64,
+    /// Where a count is the end of an open loop: when the last of it fell due, in nanoseconds since the start.
+    pub due_until_ns: Option<u64>,
     /// Requests fell due on a schedule, whatever became of those before.
     pub is_open: bool,
     /// What was wrong with replies.
@@ -60,11 +84,18 @@ impl Measured {
     /// Nothing yet, of so many kinds of requests.
     pub fn new(kinds: usize) -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS);
-        let kind = KindMeasured { latency: latency.expect("constant bounds are valid"), requests: 0 };
+        let kind = KindMeasured {
+            latency: latency.expect("constant bounds are valid"),
+            requests: 0,
+            in_time: 0,
+            halfway: Halfway::default(),
+            unfinished: 0,
+        };
         Self {
             kinds: vec![kind; kinds],
             unfinished: 0,
             lost: 0,
+            due_until_ns: None,
             is_open: false,
             verdicts: Verdicts::default(),
             finished_ns: 0,
@@ -78,9 +109,14 @@ impl Measured {
         for (kind, other) in self.kinds.iter_mut().zip(other.kinds) {
             kind.latency.add(&other.latency).expect("all histograms have the same bounds");
             kind.requests += other.requests;
+            kind.in_time += other.in_time;
+            kind.halfway.due += other.halfway.due;
+            kind.halfway.answered += other.halfway.answered;
+            kind.unfinished += other.unfinished;
         }
         self.unfinished += other.unfinished;
         self.lost += other.lost;
+        self.due_until_ns = self.due_until_ns.max(other.due_until_ns);
         self.is_open |= other.is_open;
         self.effort.turns += other.effort.turns;
         self.effort.visits += other.effort.visits;
@@ -158,21 +194,26 @@ pub struct Summary {
 pub struct Overload {
     /// The kinds of requests that it did not keep up with.
     pub kinds: Vec<String>,
-    /// Requests of these that fell due in a second of the measured time.
+    /// Requests of these that fell due in a second of the measured time, or of a count, of the time in which it fell due.
     pub asked_per_s: f64,
     /// Requests of these that were answered in one.
     pub reached_per_s: f64,
-    /// By how many the backlog grew in the measured time.
+    /// By how many the backlog grew in that time.
     pub behind: u64,
     /// Requests of any kind without a reply when the wait for it had ended as well.
     pub outstanding: u64,
 }
 
-/// A backlog that grew by no more than this part of what was asked for, or by what is asked for in so short a time, or by so few
-/// requests, is no overload: some are always under way when the measured time ends, and it may end in a short stall.
+/// A backlog that grew by no more than this part of what was asked for, or by so few requests, is no overload: some are always under
+/// way when the measured time ends.
 const BEHIND_PART: f64 = 0.01;
-const BEHIND_S: f64 = 0.2;
 const BEHIND_MIN: f64 = 10.0;
+
+/// What grew by more than that is a trend, and an overload, if at least this part of the growth came in each half of the time.
+const TREND_PART: f64 = 0.25;
+
+/// Otherwise the time may have ended in a short stall, which makes no more due than falls due in this time.
+const STALL_S: f64 = 0.2;
 
 impl Overload {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -181,23 +222,23 @@ impl Overload {
         if !measured.is_open || measured.lost > 0 {
             return None;
         }
-        let growth = |kind: &KindMeasured| kind.latency.len().saturating_sub(kind.requests);
+        let seconds = measured.due_until_ns.map_or(seconds, |due_until_ns| due_until_ns.max(1) as f64 / 1e9);
         let is_behind = |kind: &KindMeasured| {
-            let least = kind.latency.len() as f64 * BEHIND_PART.max(BEHIND_S / seconds);
-            growth(kind) as f64 > least.max(BEHIND_MIN)
+            let (due, (first, second)) = (kind.latency.len() as f64, kind.growth());
+            let growth = (first + second) as f64;
+            let is_trend = first.min(second) as f64 >= TREND_PART * growth;
+            growth > BEHIND_MIN.max(due * BEHIND_PART) && (is_trend || growth > due * STALL_S / seconds)
         };
-        let outstanding = measured.unfinished;
-        let mut behind: Vec<_> = kinds.iter().filter(|(kind, _)| is_behind(kind)).collect();
-        if behind.is_empty() && outstanding > 0 {
-            behind = kinds.iter().collect();
-        }
+        let grown = |kind: &KindMeasured| kind.latency.len().saturating_sub(kind.in_time);
+        let behind: Vec<_> =
+            kinds.iter().filter(|(kind, _)| is_behind(kind) || kind.unfinished > 0).collect();
         let sum = |number: fn(&KindMeasured) -> u64| behind.iter().map(|(kind, _)| number(kind)).sum::<u64>();
         (!behind.is_empty()).then(|| Self {
             kinds: behind.iter().map(|(_, request)| request.name.clone()).collect(),
             asked_per_s: sum(|kind| kind.latency.len()) as f64 / seconds,
-            reached_per_s: sum(|kind| kind.requests) as f64 / seconds,
-            behind: behind.iter().map(|(kind, _)| growth(kind)).sum(),
-            outstanding,
+            reached_per_s: sum(|kind| kind.in_time) as f64 / seconds,
+            behind: behind.iter().map(|(kind, _)| grown(kind)).sum(),
+            outstanding: measured.unfinished,
         })
     }
 }
@@ -370,17 +411,27 @@ mod tests {
         assert!(Summary { unfinished: 1, ..summary }.is_clean());
     }
 
+    /// A second of an open loop of one kind: what fell due and what was answered by its middle, and by its end.
+    fn open(halfway: [u64; 2], end: [u64; 2], unfinished: u64) -> Measured {
+        let mut measured = Measured { is_open: true, unfinished, ..Measured::new(1) };
+        let kind = &mut measured.kinds[0];
+        kind.record(1000, end[0]);
+        kind.halfway = Halfway { due: halfway[0], answered: halfway[1] };
+        (kind.requests, kind.in_time, kind.unfinished) = (end[1], end[1], unfinished);
+        measured
+    }
+
+    fn overload(measured: &Measured, seconds: f64) -> Option<Overload> {
+        let machine = Machine { seconds, server: None, generator: USE };
+        Summary::new(measured, &workload(Mode::Events), machine).overload
+    }
+
     #[test]
     fn an_open_loop_that_falls_behind_is_an_overload_and_no_mistake() {
-        let summary = |is_open: bool, due: u64, answered: u64, unfinished: u64| {
-            let mut measured = Measured { is_open, unfinished, ..Measured::new(1) };
-            measured.kinds[0].record(1000, due);
-            measured.kinds[0].requests = answered;
-            let machine = Machine { seconds: 2.0, server: None, generator: USE };
-            Summary::new(&measured, &workload(Mode::Events), machine)
-        };
-        let overload = summary(true, 20_000, 15_000, 700);
-        assert!(overload.is_clean());
+        let measured = open([10_000, 7_500], [20_000, 15_000], 700);
+        let machine = Machine { seconds: 2.0, server: None, generator: USE };
+        let summary = Summary::new(&measured, &workload(Mode::Events), machine);
+        assert!(summary.is_clean());
         let expected = Overload {
             kinds: vec!["events".to_owned()],
             asked_per_s: 10_000.0,
@@ -388,33 +439,67 @@ mod tests {
             behind: 5_000,
             outstanding: 700,
         };
-        assert_eq!(overload.overload, Some(expected));
+        assert_eq!(summary.overload, Some(expected));
         // All that was owed came in the end: it fell behind all the same.
-        assert_eq!(summary(true, 20_000, 15_000, 0).overload.map(|overload| overload.outstanding), Some(0));
+        let worked_off = overload(&open([10_000, 7_500], [20_000, 15_000], 0), 2.0);
+        assert_eq!(worked_off.map(|overload| overload.outstanding), Some(0));
         // What is under way when the time ends is none, nor is it in a closed loop, however much it is.
-        assert_eq!(summary(true, 20_000, 19_900, 0).overload, None);
-        assert_eq!(summary(true, 50, 45, 0).overload, None);
-        // 150 ms of what is asked for, after two seconds: the end of the time fell into a stall.
-        assert_eq!(summary(true, 20_000, 18_500, 0).overload, None);
-        assert_eq!(summary(true, 50, 50, 1).overload.map(|overload| overload.outstanding), Some(1));
-        assert_eq!(summary(false, 20_000, 15_000, 0).overload, None);
-        let silent = Measured { is_open: true, unfinished: 9, lost: 9, ..Measured::new(1) };
-        let machine = Machine { seconds: 2.0, server: None, generator: USE };
-        assert_eq!(Summary::new(&silent, &workload(Mode::Events), machine).overload, None);
+        assert_eq!(overload(&open([10_000, 9_950], [20_000, 19_900], 0), 2.0), None);
+        assert_eq!(overload(&open([25, 22], [50, 45], 0), 2.0), None);
+        let still_owed = overload(&open([25, 25], [50, 50], 1), 2.0);
+        assert_eq!(still_owed.map(|overload| overload.outstanding), Some(1));
+        let closed = Measured { is_open: false, ..open([10_000, 7_500], [20_000, 15_000], 0) };
+        assert_eq!(overload(&closed, 2.0), None);
+        assert_eq!(overload(&Measured { lost: 9, ..open([0, 0], [0, 0], 9) }, 2.0), None);
+    }
+
+    #[test]
+    fn a_trend_is_told_from_a_stall_however_short_the_run() {
+        for (halfway, end, is_overload) in [
+            // Nine tenths of the rate are kept up, all the time.
+            ([500, 450], [1_000, 900], true),
+            // 150 ms of what is asked for: the end of the time fell into a stall.
+            ([500, 500], [1_000, 850], false),
+            ([500, 499], [1_000, 880], false),
+            // A stall around the middle, most of it worked off.
+            ([500, 350], [1_000, 950], false),
+            // A stall that is not short, or an overload that began late.
+            ([500, 500], [1_000, 700], true),
+        ] {
+            let found = overload(&open(halfway, end, 0), 1.0);
+            assert_eq!(found.is_some(), is_overload, "{halfway:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn a_count_of_an_open_loop_is_judged_when_its_last_request_is_due() {
+        // 10,000 fell due in a second. All are answered, but only after ten.
+        let mut measured = open([5_000, 500], [10_000, 1_000], 0);
+        (measured.kinds[0].requests, measured.due_until_ns) = (10_000, Some(1_000_000_000));
+        let found = overload(&measured, 10.0).unwrap();
+        assert_eq!((found.asked_per_s, found.reached_per_s, found.behind), (10_000.0, 1_000.0, 9_000));
     }
 
     #[test]
     fn an_overload_names_the_kinds_that_fell_behind() {
         let workload = workload(Mode::Reads).with_background(workload(Mode::Madd(10)));
-        let mut measured = Measured { is_open: true, ..Measured::new(2) };
-        for (kind, due, answered) in [(0, 1_000, 1_000), (1, 400, 100)] {
-            measured.kinds[kind].record(1000, due);
-            measured.kinds[kind].requests = answered;
-        }
-        let machine = Machine { seconds: 1.0, server: None, generator: USE };
-        let overload = Summary::new(&measured, &workload, machine).overload.unwrap();
-        assert_eq!((overload.kinds, overload.behind), (vec!["madd:10".to_owned()], 300));
-        assert_eq!((overload.asked_per_s, overload.reached_per_s), (400.0, 100.0));
+        let overload = |unfinished: u64, background: [u64; 3]| {
+            let mut measured = Measured { is_open: true, unfinished, ..Measured::new(2) };
+            for (kind, [due, answered, halfway]) in [(0, [1_000, 1_000, 500]), (1, background)] {
+                let kind = &mut measured.kinds[kind];
+                kind.record(1000, due);
+                kind.halfway = Halfway { due: due / 2, answered: halfway };
+                (kind.requests, kind.in_time) = (answered, answered);
+            }
+            measured.kinds[1].unfinished = unfinished;
+            let machine = Machine { seconds: 1.0, server: None, generator: USE };
+            Summary::new(&measured, &workload, machine).overload.unwrap()
+        };
+        let grown = overload(0, [400, 100, 50]);
+        assert_eq!((grown.kinds, grown.behind), (vec!["madd:10".to_owned()], 300));
+        assert_eq!((grown.asked_per_s, grown.reached_per_s), (400.0, 100.0));
+        let owed = overload(3, [400, 397, 200]);
+        assert_eq!((owed.kinds, owed.outstanding), (vec!["madd:10".to_owned()], 3));
     }
 
     #[test]

@@ -47,10 +47,10 @@ fn workload(name: &str, more: &str) -> Result<WorkloadFile, String> {
 #[test]
 fn times_and_the_seed_of_a_workload_file_yield_to_those_given() {
     let (file, given) =
-        (workload("fraud", "").unwrap(), "-d 2.5 --warmup 1.5 --drain 0.5 --seed 9 --scale 0.5");
+        (workload("fraud", "").unwrap(), "-d 2.5 --warmup 1.5 --drain 1.25 --seed 9 --scale 0.5");
     let changed = workload("fraud", given).unwrap();
     let load = &changed.load;
-    assert_eq!((load.duration, load.warmup, load.drain, load.seed), (2.5, 1.5, 0.5, 9));
+    assert_eq!((load.duration, load.warmup, load.drain, load.seed), (2.5, 1.5, 1.25, 9));
     assert_eq!(changed.request[0].rate, file.request[0].rate.map(|rate| rate / 2.0));
     assert_eq!((file.load.duration, file.load.warmup, file.load.seed), (10.0, 3.0, 1));
 }

@@ -150,7 +150,7 @@ pub(super) fn phases(load: &Load) -> Phases {
         Some(_) => (0, u64::MAX),
         None => (ns(load.warmup), ns(load.warmup + load.duration)),
     };
-    Phases { measure_from_ns, end_ns, requests_max: u64::MAX, drain_ns: ns(load.drain) }
+    Phases { measure_from_ns, end_ns, due_until_ns: end_ns, requests_max: u64::MAX, drain_ns: ns(load.drain) }
 }
 
 fn connect(server: &Server, count: usize) -> Result<Vec<TcpStream>, BenchError> {

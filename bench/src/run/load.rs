@@ -13,6 +13,9 @@ pub const CONNECTIONS_MAX: usize = 60_000;
 /// Most requests under way on a connection: what a server must let a client pipeline.
 pub const PIPELINE_MAX: usize = 100_000;
 
+/// Shortest wait for replies: in less, a server at work is not told from one that has fallen silent.
+pub const DRAIN_MIN: Duration = Duration::from_secs(1);
+
 /// The shape of the load.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -106,6 +109,12 @@ impl Load {
                     background.connections, self.threads
                 ));
             }
+        }
+        if self.drain < DRAIN_MIN {
+            return complain(format!(
+                "a drain of {:?}; it must be {DRAIN_MIN:?} at least, so that a server at work is told from one that has fallen silent",
+                self.drain
+            ));
         }
         if self.ramp > self.warmup {
             return complain(format!(

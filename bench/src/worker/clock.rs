@@ -11,8 +11,17 @@ pub struct Phases {
     pub end_ns: u64,
     /// Sending ends after so many requests of this thread, if that is earlier.
     pub requests_max: u64,
+    /// The last request falls due: the end, or where a count ends an open loop, when the last of it is due.
+    pub due_until_ns: u64,
     /// Replies are waited for this long after the end; where a count is the only end, so long without any is one too.
     pub drain_ns: u64,
+}
+
+impl Phases {
+    /// Half of the time in which what is measured falls due.
+    pub(super) fn halfway_ns(&self) -> u64 {
+        self.measure_from_ns + self.due_until_ns.saturating_sub(self.measure_from_ns) / 2
+    }
 }
 
 /// The clock that all threads of a run share.

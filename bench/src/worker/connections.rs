@@ -20,6 +20,17 @@ pub(super) struct InFlight {
     pub request: usize,
 }
 
+/// How it stood with a connection when it last made progress: bytes came, or it got a request and had none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// When that was.
+    pub at_ns: u64,
+    /// Requests that the thread had replies to.
+    pub answered: u64,
+    /// Requests that were under way on all connections of the thread.
+    pub in_flight: usize,
+}
+
 pub(super) struct Connection {
     pub stream: TcpStream,
     /// Written as far as `out_at`. What is not written is bounded by the pipeline, what is by that and [`WRITTEN_BYTES_MAX`].
@@ -31,6 +42,7 @@ pub(super) struct Connection {
     pub in_flight: VecDeque<InFlight>,
     /// Replies that the oldest request has got already.
     pub replies_got: usize,
+    pub progress: Progress,
     group: usize,
     /// It stands in its group's queue of those with room.
     is_queued: bool,
@@ -106,6 +118,7 @@ impl Connections {
                     scanner: ReplyScanner::new(),
                     in_flight: VecDeque::with_capacity(pipeline),
                     replies_got: 0,
+                    progress: Progress::default(),
                     group,
                     is_queued: true,
                     is_unsent: false,
@@ -179,9 +192,9 @@ impl Connections {
         Ok(())
     }
 
-    /// What has no reply, at the end of a run.
-    pub(super) fn unanswered(&self) -> impl Iterator<Item = InFlight> {
-        self.all.iter().flat_map(|connection| connection.in_flight.iter().copied())
+    /// Those with requests that have no reply, at the end of a run.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = &Connection> {
+        self.all.iter().filter(|connection| !connection.in_flight.is_empty())
     }
 }
 

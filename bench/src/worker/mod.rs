@@ -108,6 +108,10 @@ pub struct Worker<'a> {
     connections: Connections,
     in_flight: usize,
     sent: u64,
+    /// Requests that have their replies.
+    answered: u64,
+    /// When what is being sent is sent, however long ago it was due.
+    sending_ns: u64,
     /// When the server last sent something, or had nothing to answer.
     heard_ns: u64,
     choice: SmallRng,
@@ -122,7 +126,9 @@ impl<'a> Worker<'a> {
     /// # Errors
     ///
     /// The kernel refuses to poll one.
-    pub fn new(job: Job<'a>, groups: Vec<Vec<std::net::TcpStream>>) -> Result<Self, BenchError> {
+    pub fn new(mut job: Job<'a>, groups: Vec<Vec<std::net::TcpStream>>) -> Result<Self, BenchError> {
+        let last_due_ns = last_due_ns(&job);
+        job.phases.due_until_ns = last_due_ns.unwrap_or(job.phases.due_until_ns);
         let poll = Poll::new().map_err(BenchError::io("poll"))?;
         let connections = Connections::new(groups, job.pipeline, &poll)?;
         Ok(Self {
@@ -132,11 +138,14 @@ impl<'a> Worker<'a> {
             connections,
             in_flight: 0,
             sent: 0,
+            answered: 0,
+            sending_ns: 0,
             heard_ns: 0,
             choice: SmallRng::seed_from_u64(job.seed),
             recent: job.workload.requests.iter().map(|_| Recent::default()).collect(),
             measured: Measured {
                 is_open: matches!(job.pace, Pace::Open(_)),
+                due_until_ns: last_due_ns,
                 ..Measured::new(job.workload.requests.len())
             },
             job,
@@ -167,7 +176,9 @@ impl<'a> Worker<'a> {
             let due = self.send_due(now_ns)?;
             let backlog = due != Due::Nothing;
             if !backlog && !self.may_send(now_ns) {
-                let give_up_ns = *give_up_ns.get_or_insert(drain_until_ns(now_ns));
+                // A count ends when the last of it is sent; a time ends when it ends, even if what fell due in it is sent later.
+                let give_up_ns =
+                    *give_up_ns.get_or_insert(drain_until_ns(now_ns.min(self.job.phases.end_ns)));
                 if self.in_flight == 0 || now_ns > give_up_ns {
                     break;
                 }
@@ -226,4 +237,20 @@ impl<'a> Worker<'a> {
             _ => SLEEP_MAX,
         }
     }
+}
+
+/// Where a count ends an open loop: when the last of it falls due. What a lane without room leaves to others is left out of it.
+fn last_due_ns(job: &Job<'_>) -> Option<u64> {
+    let Pace::Open(lanes) = &job.pace else { return None };
+    if job.phases.requests_max == u64::MAX {
+        return None;
+    }
+    let mut schedules: Vec<Arrivals> = lanes.iter().map(|lane| lane.arrivals.clone()).collect();
+    let mut last_ns = 0;
+    for _ in 0..job.phases.requests_max {
+        let Some(next) = schedules.iter_mut().min_by_key(|schedule| schedule.next_ns()) else { break };
+        last_ns = next.next_ns();
+        next.advance();
+    }
+    Some(last_ns)
 }

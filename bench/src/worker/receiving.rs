@@ -4,12 +4,16 @@ use super::{Lane, Pace, Phases, Worker};
 use crate::error::BenchError;
 use crate::measure::Measured;
 use crate::replies;
-use crate::worker::connections::InFlight;
+use crate::worker::connections::{Connection, InFlight, Progress};
 use std::io::{self, Read};
 use std::sync::atomic::Ordering;
 
 /// A server that was silent for no longer than this when the wait for it ended was still at work.
 const WORKING_SILENCE_NS_MIN: u64 = 500_000_000;
+
+/// A connection that was silent for the whole drain has lost its replies if so many times as many requests as were under way before
+/// have been answered on others since: a server that is only late takes its turns.
+const OVERTAKEN_TIMES: u64 = 4;
 
 impl Worker<'_> {
     /// Reads what has come on a connection; to its end, if the server has closed it.
@@ -63,6 +67,7 @@ impl Worker<'_> {
         let connection = self.connections.visit(at);
         let phases = self.job.phases;
         let in_time = now_ns >= phases.measure_from_ns && now_ns < phases.end_ns;
+        let (is_due_time, is_halfway) = (now_ns < phases.due_until_ns, now_ns < phases.halfway_ns());
         let (mut used, mut operations, mut finished) = (0, 0, 0);
         // Requests of one pipeline share their time: recorded together.
         let (mut run, mut run_length) = (InFlight { since_ns: u64::MAX, request: 0 }, 0);
@@ -90,7 +95,10 @@ impl Worker<'_> {
                 (run, run_length) = (*oldest, 0);
             }
             if in_time {
-                self.measured.kinds[oldest.request].requests += 1;
+                let kind = &mut self.measured.kinds[oldest.request];
+                kind.requests += 1;
+                kind.in_time += u64::from(is_due_time);
+                kind.halfway.answered += u64::from(is_halfway);
             }
             run_length += 1;
             connection.in_flight.pop_front();
@@ -98,19 +106,31 @@ impl Worker<'_> {
         let is_idle = connection.in_flight.is_empty();
         record_run(&mut self.measured, phases, run, now_ns, run_length);
         self.in_flight -= finished;
+        self.answered += finished as u64;
+        connection.progress = Progress { at_ns: now_ns, answered: self.answered, in_flight: self.in_flight };
         self.job.progress.fetch_add(operations, Ordering::Relaxed);
         Ok((used, is_idle))
     }
 
     /// Requests without a reply count with the time they have waited; those due but not sent as well. They are the server's
-    /// fault, unless more was asked of it than it can do: then it is still answering when it is no longer waited for.
+    /// fault, unless more was asked of it than it can do: then it is still answering when it is no longer waited for, on all
+    /// connections in their turns.
     pub(super) fn account_unfinished(&mut self) {
         let now_ns = self.clock.now_ns();
         let phases = self.job.phases;
         let mut unfinished = 0;
-        for request in self.connections.unanswered() {
-            record_run(&mut self.measured, phases, request, now_ns, 1);
-            unfinished += 1;
+        let (mut stuck, mut is_one_waiting) = (0, false);
+        for connection in self.connections.unanswered() {
+            for &request in &connection.in_flight {
+                record_run(&mut self.measured, phases, request, now_ns, 1);
+                self.measured.kinds[request.request].unfinished += 1;
+                unfinished += 1;
+            }
+            if is_stuck(connection, now_ns, phases.drain_ns, self.answered) {
+                stuck += connection.in_flight.len() as u64;
+            } else {
+                is_one_waiting = true;
+            }
         }
         let mut is_working = false;
         if let Pace::Open(lanes) = &mut self.job.pace {
@@ -118,6 +138,7 @@ impl Worker<'_> {
                 while arrivals.next_ns() < phases.end_ns && self.sent < phases.requests_max {
                     let due = InFlight { since_ns: arrivals.next_ns(), request: *request };
                     record_run(&mut self.measured, phases, due, now_ns, 1);
+                    self.measured.kinds[due.request].unfinished += 1;
                     unfinished += 1;
                     self.sent += 1;
                     arrivals.advance();
@@ -127,7 +148,8 @@ impl Worker<'_> {
             is_working = now_ns.saturating_sub(self.heard_ns) < silence_ns_max;
         }
         self.measured.unfinished = unfinished;
-        self.measured.lost = if is_working { 0 } else { unfinished };
+        // Without one that works, what was never sent waited for nothing.
+        self.measured.lost = if is_working && (is_one_waiting || stuck == 0) { stuck } else { unfinished };
     }
 
     fn closed(&self) -> BenchError {
@@ -135,10 +157,20 @@ impl Worker<'_> {
     }
 }
 
+/// Its replies are lost: others have had theirs meanwhile.
+fn is_stuck(connection: &Connection, now_ns: u64, drain_ns: u64, answered: u64) -> bool {
+    let Progress { at_ns, answered: before, in_flight } = connection.progress;
+    now_ns.saturating_sub(at_ns) >= drain_ns && answered - before >= OVERTAKEN_TIMES * in_flight.max(1) as u64
+}
+
 /// Records `count` requests of one kind and time, if they were sent or due within the measured time.
 #[inline]
 fn record_run(measured: &mut Measured, phases: Phases, run: InFlight, now_ns: u64, count: u64) {
     if count > 0 && run.since_ns >= phases.measure_from_ns && run.since_ns < phases.end_ns {
-        measured.kinds[run.request].record(now_ns.saturating_sub(run.since_ns), count);
+        let kind = &mut measured.kinds[run.request];
+        kind.record(now_ns.saturating_sub(run.since_ns), count);
+        if run.since_ns < phases.halfway_ns() {
+            kind.halfway.due += count;
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Due, Lane, Pace, Worker};
 use crate::error::BenchError;
-use crate::worker::connections::InFlight;
+use crate::worker::connections::{InFlight, Progress};
 use crate::workload::Request;
 use rand::RngExt;
 
@@ -20,6 +20,7 @@ impl Worker<'_> {
     /// There is no queue of requests that wait: the schedule itself is one. A request keeps the time at which
     /// it was due however late it is sent, and those due before the end are sent even after it.
     pub(super) fn send_due(&mut self, now_ns: u64) -> Result<Due, BenchError> {
+        self.sending_ns = now_ns;
         self.job.draw.set_now_ms(self.clock.unix_ms(now_ns));
         let mut all = Due::Nothing;
         for lane in 0..self.lanes() {
@@ -57,6 +58,7 @@ impl Worker<'_> {
         if !self.may_send(now_ns) {
             return Ok(());
         }
+        self.sending_ns = now_ns;
         self.job.draw.set_now_ms(self.clock.unix_ms(now_ns));
         let workload = self.job.workload;
         let left = self.job.phases.requests_max - self.sent;
@@ -96,8 +98,12 @@ impl Worker<'_> {
             template.write(&mut connection.out, &mut self.job.draw);
             self.recent[request].keep(&connection.out[start..]);
         }
-        connection.in_flight.push_back(InFlight { since_ns, request });
         self.in_flight += 1;
+        if connection.in_flight.is_empty() {
+            connection.progress =
+                Progress { at_ns: self.sending_ns, answered: self.answered, in_flight: self.in_flight };
+        }
+        connection.in_flight.push_back(InFlight { since_ns, request });
         self.sent += 1;
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub enum Answer {
     /// All connections wait so long; then `+OK`.
     Stall(Duration),
     Nothing,
+    /// Nothing, now and later, on this connection.
+    Mute,
     Hangup,
 }
 
@@ -33,14 +35,14 @@ impl Misbehaving {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let commands = Arc::new(AtomicU64::new(0));
-        let (script, turn) = (Arc::new(script), Arc::new(Mutex::new(())));
+        let (script, turns) = (Arc::new(script), Arc::new(Turns::default()));
         let reads = Arc::new(AtomicU64::new(0));
         let counters = (commands.clone(), reads.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (script, turn, counters) = (script.clone(), turn.clone(), counters.clone());
+                let (script, turns, counters) = (script.clone(), turns.clone(), counters.clone());
                 // It ends with its connection; an error is a connection that the generator closed.
-                thread::spawn(move || serve(stream?, &*script, &turn, &counters.0, &counters.1));
+                thread::spawn(move || serve(stream?, &*script, &turns, &counters.0, &counters.1));
             }
         });
         Self { addr, commands, reads }
@@ -57,23 +59,52 @@ impl Misbehaving {
     }
 }
 
+/// A lock that is had in the order of asking, as servers take their connections in turns. A mutex may starve one of them for seconds.
+#[derive(Default)]
+struct Turns {
+    asked: AtomicU64,
+    had: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Turns {
+    fn wait(&self) -> Turn<'_> {
+        let own = self.asked.fetch_add(1, Ordering::SeqCst);
+        let had = self.had.lock().unwrap();
+        drop(self.changed.wait_while(had, |had| *had != own).unwrap());
+        Turn(self)
+    }
+}
+
+struct Turn<'a>(&'a Turns);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.had.lock().unwrap() += 1;
+        self.0.changed.notify_all();
+    }
+}
+
 fn serve(
     mut stream: TcpStream,
     script: &dyn Fn(u64, &[u8]) -> Answer,
-    turn: &Mutex<()>,
+    turns: &Turns,
     commands: &AtomicU64,
     reads: &AtomicU64,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
+    let (mut received, mut chunk, mut is_mute) = (Vec::new(), [0; 4096], false);
     loop {
         while let Some(bytes) = command_bytes(&received) {
             let command: Vec<u8> = received.drain(..bytes).collect();
             if command.windows(10).any(|name| name == b"WINDOW.GET") {
                 reads.fetch_add(1, Ordering::SeqCst);
             }
+            if is_mute {
+                continue;
+            }
             // One at a time, so that a stall stalls everybody.
-            let _turn = turn.lock().unwrap();
+            let _turn = turns.wait();
             match script(commands.fetch_add(1, Ordering::SeqCst), &command) {
                 Answer::Reply(reply) => stream.write_all(reply)?,
                 Answer::Stall(time) => {
@@ -81,6 +112,7 @@ fn serve(
                     stream.write_all(b"+OK\r\n")?;
                 }
                 Answer::Nothing => {}
+                Answer::Mute => is_mute = true,
                 Answer::Hangup => return Ok(()),
             }
         }

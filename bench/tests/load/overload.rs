@@ -37,6 +37,24 @@ fn a_server_that_cannot_keep_up_is_overloaded_and_not_wrong() {
 }
 
 #[test]
+fn a_count_that_falls_due_faster_than_the_server_answers_is_an_overload_though_every_reply_comes() {
+    let output = run(&slow(b"+OK\r\n"), "-c 4 -P 16 --rate 5000 --arrivals constant -n 500 --drain 60");
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("of 5,0") && text.contains("p99 ≥ ") && !text.contains("WRONG"), "{text}");
+}
+
+#[test]
+fn a_server_that_works_off_all_it_was_asked_is_overloaded_all_the_same() {
+    // At most 500 a second of 600 asked for: a sixth, less than falls due in a stall of 0.2 s.
+    let output =
+        run(&slow(b"+OK\r\n"), "-c 1 -P 1000 --rate 600 --arrivals constant -d 1 --warmup 0 --drain 60");
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("OVERLOADED") && text.contains(" 0 still when"), "{text}");
+}
+
+#[test]
 fn a_wrong_reply_of_an_overloaded_server_is_wrong_still() {
     let output = run(&slow(b"-OOM memory is full\r\n"), ASKED);
     let text = text(&output);
@@ -52,6 +70,18 @@ fn a_server_that_falls_silent_has_no_overload_for_an_excuse() {
     let text = text(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("WRONG       0 replies, 2,400 missing"), "{text}");
+}
+
+#[test]
+fn a_connection_that_loses_its_replies_is_not_excused_by_others_that_work() {
+    let server = Misbehaving::start(|n| {
+        thread::sleep(SLOW);
+        if n == 40 { Answer::Mute } else { Answer::Reply(b"+OK\r\n") }
+    });
+    let output = run(&server, ASKED);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("WRONG       0 replies, 16 missing"), "{text}");
 }
 
 /// A comparison at 5,000 requests a second of the null responder with a Redis whose place a responder of 500 commands a second takes.
