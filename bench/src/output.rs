@@ -4,6 +4,7 @@
 use crate::error::BenchError;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Prints on standard output.
@@ -32,9 +33,13 @@ pub struct OutFile {
 enum Target {
     /// A file, new or old, and what it is written to before it is whole.
     File { path: PathBuf, unfinished: PathBuf },
-    /// A device or a pipe: there is nothing whose place could be taken.
-    Stream,
+    /// A device, a pipe, or what another program has opened for this one: there is nothing whose place could be taken. It stays open,
+    /// so that who reads a pipe sees its end when the results have come.
+    Stream(File),
 }
+
+/// Most links that lead from one to the next.
+const LINKS_MAX: usize = 40;
 
 impl OutFile {
     /// A file, if one is named.
@@ -58,18 +63,21 @@ impl OutFile {
 
     fn checked(path: &Path) -> io::Result<Self> {
         let named = path.to_path_buf();
+        if let Some(stream) = opened_already(path)? {
+            return Ok(Self { named, target: Target::Stream(stream) });
+        }
         let is_there = match fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             Ok(found) if !found.is_file() => {
-                OpenOptions::new().write(true).open(path)?;
-                return Ok(Self { named, target: Target::Stream });
+                let stream = OpenOptions::new().write(true).open(path)?;
+                return Ok(Self { named, target: Target::Stream(stream) });
             }
             Ok(_) => true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
-        // Where it is a link, what it leads to is replaced, and not the link.
-        let path = if is_there { fs::canonicalize(path)? } else { std::path::absolute(path)? };
+        // Where it is a link, what it leads to is replaced or made, and not the link.
+        let path = if is_there { fs::canonicalize(path)? } else { end_of_links(path)? };
         if is_there {
             OpenOptions::new().write(true).open(&path)?;
         }
@@ -88,13 +96,13 @@ impl OutFile {
     /// It can no longer be written.
     pub fn write(&self, text: &str) -> Result<(), BenchError> {
         let written = match &self.target {
-            Target::Stream => OpenOptions::new()
-                .write(true)
-                .open(&self.named)
-                .and_then(|mut file| file.write_all(text.as_bytes())),
-            Target::File { path, unfinished } => fs::write(unfinished, text)
-                .and_then(|()| fs::rename(unfinished, path))
-                .inspect_err(|_| drop(fs::remove_file(unfinished))),
+            Target::Stream(stream) => {
+                let mut stream: &File = stream;
+                stream.write_all(text.as_bytes())
+            }
+            Target::File { path, unfinished } => {
+                replace(path, unfinished, text).inspect_err(|_| drop(fs::remove_file(unfinished)))
+            }
         };
         written.map_err(BenchError::io(format!("write {}", self.named.display())))
     }
@@ -103,6 +111,51 @@ impl OutFile {
     pub fn named(&self) -> &Path {
         &self.named
     }
+}
+
+/// Writes a file that takes the place of another, with its permissions, once it is whole and on the disk.
+fn replace(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(unfinished)?;
+    match fs::metadata(path) {
+        Ok(older) => file.set_permissions(older.permissions())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
+}
+
+/// What this program was started with, if a path names it by its number: a file among them has its own place, from which others go on.
+fn opened_already(path: &Path) -> io::Result<Option<File>> {
+    let path = std::path::absolute(path)?;
+    let of_folder = |folder: &str| path.strip_prefix(folder).ok()?.to_str();
+    let name = match path.to_str() {
+        Some("/dev/stdout") => "1",
+        Some("/dev/stderr") => "2",
+        _ => match of_folder("/dev/fd").or_else(|| of_folder("/proc/self/fd")) {
+            Some(number) => number,
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(match name {
+        "1" => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        "2" => File::from(io::stderr().as_fd().try_clone_to_owned()?),
+        _ => OpenOptions::new().append(true).open(path)?,
+    }))
+}
+
+/// Where a path leads that may be a link to what is not there.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&path) {
+            Ok(next) => path = path.parent().unwrap_or(Path::new("/")).join(next),
+            // No link (EINVAL), or nothing.
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many links"))
 }
 
 /// Refuses files of which two are one.
@@ -166,6 +219,40 @@ mod tests {
         }
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_is_opened_once_and_read_to_its_end() {
+        let folder = folder("pipe");
+        let path = folder.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let named = path.clone();
+        let reader = std::thread::spawn(move || fs::read_to_string(named).unwrap());
+        let file = OutFile::check(&path).unwrap();
+        file.write("results").unwrap();
+        drop(file);
+        assert_eq!(reader.join().unwrap(), "results");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn permissions_of_the_older_file_stay_and_a_link_to_nothing_leads_to_the_new_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = folder("links");
+        let (old, link, new) = (folder.join("old"), folder.join("link"), folder.join("new"));
+        fs::write(&old, "older").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
+        OutFile::check(&old).unwrap().write("newer").unwrap();
+        assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
+        std::os::unix::fs::symlink("new", &link).unwrap();
+        OutFile::check(&link).unwrap().write("newer").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&new).unwrap(), "newer");
+        // Of a ring of links there is no end.
+        let ring = folder.join("ring");
+        std::os::unix::fs::symlink("ring", &ring).unwrap();
+        assert!(OutFile::check(&ring).is_err());
         fs::remove_dir_all(&folder).unwrap();
     }
 
