@@ -6,6 +6,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Files that a process has open beside its connections: sockets, logs, polls. A server may have many.
 pub const OTHER_FILES: usize = 500;
 
+/// Files that this process has open beside its connections at least: standard streams, a poll for each thread, results.
+const OWN_FILES: usize = 16;
+
 /// Raises this process's limit of open files, which processes started later inherit, so that it can have so many connections.
 ///
 /// # Errors
@@ -32,7 +35,7 @@ fn raised(limit: Rlimit, connections: usize) -> Result<Option<Rlimit>, BenchErro
         return Ok(None);
     }
     // A few connections are possible where the limit is lower than what is usually spare.
-    let least = connections as u64 + connections.min(OTHER_FILES) as u64 / 2;
+    let least = (connections + OWN_FILES) as u64;
     match limit.maximum {
         Some(maximum) if maximum < least => Err(BenchError::Settings(format!(
             "{connections} connections need a limit of {least} open files, and the system allows this process {maximum}; raise it \
@@ -57,6 +60,7 @@ mod tests {
             (Some(1_024), None, 10_000, Some(10_500)),
             (Some(64), Some(10_300), 10_000, Some(10_300)),
             (Some(64), Some(64), 20, Some(64)),
+            (Some(1_024), Some(1_024), 1_000, Some(1_024)),
         ] {
             let found = raised(limit(current, maximum), connections).unwrap();
             assert_eq!(found.map(|limit| limit.current), expected.map(Some), "{connections} of {maximum:?}");

@@ -40,9 +40,8 @@ impl Counting {
                     }
                     let at = event.token().0;
                     let Some((stream, received)) = &mut peers[at] else { continue };
-                    match serve(stream, received) {
-                        Some(commands) => shared.lock().unwrap()[at] += commands,
-                        None => peers[at] = None,
+                    if !serve(stream, received, || shared.lock().unwrap()[at] += 1) {
+                        peers[at] = None;
                     }
                 }
             }
@@ -56,20 +55,22 @@ impl Counting {
     }
 }
 
-/// Reads all there is and answers it; how many commands it was, or none where the connection has ended.
-fn serve(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<u64> {
-    let (mut commands, mut chunk) = (0, [0; 4096]);
+/// Reads all there is and answers it, each command after it is counted; whether the connection goes on.
+fn serve(stream: &mut TcpStream, received: &mut Vec<u8>, mut count_one: impl FnMut()) -> bool {
+    let mut chunk = [0; 4096];
     loop {
         match stream.read(&mut chunk) {
-            Ok(0) => return None,
+            Ok(0) => return false,
             Ok(count) => received.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(commands),
-            Err(_) => return None,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+            Err(_) => return false,
         }
         while let Some(bytes) = command_bytes(received) {
             received.drain(..bytes);
-            commands += 1;
-            stream.write_all(b"+OK\r\n").ok()?;
+            count_one();
+            if stream.write_all(b"+OK\r\n").is_err() {
+                return false;
+            }
         }
     }
 }

@@ -73,6 +73,15 @@ fn the_limit_of_open_files_is_raised_as_far_as_is_needed() {
 }
 
 #[test]
+fn a_limit_of_open_files_that_does_is_enough() {
+    let server = Counting::start();
+    let (output, results) =
+        run(&server, "ulimit -n 1024; ", &format!("-c {CONNECTIONS} --threads 2 -n 2000"));
+    assert!(output.status.success(), "{output:?}");
+    assert_accounted_for(&results, 2_000, &server.counts());
+}
+
+#[test]
 fn too_low_a_limit_of_open_files_is_an_error_that_says_what_to_do() {
     let server = Counting::start();
     let (output, _) = run(&server, "ulimit -n 64; ", "-c 1000 -n 1000");
