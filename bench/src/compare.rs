@@ -117,25 +117,24 @@ pub struct Medians {
     pub rss_bytes: Option<f64>,
 }
 
-/// Runs everything.
+/// Runs everything; a line that is measured is added to `lines`, whatever becomes of those after it.
 ///
 /// # Errors
 ///
 /// A server does not start, or a run fails. Wrong replies are in the result.
-pub fn compare(comparison: &Comparison) -> Result<Vec<Line>, BenchError> {
+pub fn compare(comparison: &Comparison, lines: &mut Vec<Line>) -> Result<(), BenchError> {
     if comparison.rounds == 0 || comparison.contenders.is_empty() {
         return Err(BenchError::Settings(
             "a comparison needs at least one round and one contender".to_owned(),
         ));
     }
     let running = start(comparison, comparison.load.connections)?;
-    let mut lines = Vec::new();
     for &mode in &comparison.modes {
         for &pipeline in &comparison.pipelines {
             lines.push(line(comparison, &running.servers, mode, pipeline)?);
         }
     }
-    Ok(lines)
+    Ok(())
 }
 
 /// Contenders that run.
@@ -147,12 +146,13 @@ pub(crate) struct Running {
 }
 
 /// Starts those who can take part, keeps the generator off their core, and fills them if that is asked for. They are allowed so many
-/// connections.
+/// connections, and those of a background.
 pub(crate) fn start(comparison: &Comparison, connections_max: usize) -> Result<Running, BenchError> {
     if comparison.server_core.is_none() {
         say(SHARED_CORE);
     }
-    open_files::allow(connections_max)?;
+    let background = comparison.load.background.map_or(0, |background| background.connections);
+    open_files::allow(connections_max.saturating_add(background))?;
     let (mut servers, mut processes) = (Vec::new(), Vec::new());
     for &contender in &comparison.contenders {
         let process = comparison.programs.start(contender, comparison.server_core, &[])?;
@@ -179,9 +179,21 @@ pub(crate) fn start(comparison: &Comparison, connections_max: usize) -> Result<R
         let fills = comparison.fill && *contender != Contender::Null;
         if let Some(mode) = comparison.modes.iter().find_map(|mode| contender.mode(*mode)).filter(|_| fills) {
             run::fill(server, mode, &comparison.load, FILL_BUCKETS)?;
+            settle(*contender, server)?;
         }
     }
     Ok(Running { servers, _processes: processes })
+}
+
+/// Waits until a server has worked off what it was asked, and says so if it does not.
+fn settle(contender: Contender, server: &Server) -> Result<(), BenchError> {
+    if !run::settle(server)? {
+        say(&format!(
+            "{} is still busy with what it was asked; what comes next is measured beside that",
+            contender.title()
+        ));
+    }
+    Ok(())
 }
 
 /// One line: the rounds of every contender in turns. Nobody is measured while another still works off what it was asked.
@@ -199,11 +211,8 @@ pub fn line(
     line_of(comparison, &contenders, mode, pipeline, |at, mode, load| {
         let (contender, server) = &servers[at];
         let summary = run::measure(server, mode, load)?;
-        if summary.unfinished > 0 && !run::settle(server)? {
-            say(&format!(
-                "{} is still busy with what it was asked; who comes next is measured beside that",
-                contender.title()
-            ));
+        if summary.unfinished > 0 {
+            settle(*contender, server)?;
         }
         Ok(summary)
     })

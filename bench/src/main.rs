@@ -16,6 +16,9 @@ use windrow_bench::workload::FILL_BUCKETS;
 use windrow_bench::workload_file::WorkloadFile;
 use windrow_bench::{acceptance, compare, cpu, interrupt, report, run, scenario, sweep, targets};
 
+/// A command line or a workload file makes no sense; as clap has it.
+const SENSELESS_EXIT_CODE: u8 = 2;
+
 /// Bounds were missed, and nothing else was wrong.
 const MISSED_EXIT_CODE: u8 = 3;
 
@@ -62,6 +65,10 @@ fn main() -> ExitCode {
             );
             ExitCode::from(MISSED_EXIT_CODE)
         }
+        Err(error @ BenchError::Settings(_)) => {
+            say(&format!("windrow-bench: {error}"));
+            ExitCode::from(SENSELESS_EXIT_CODE)
+        }
         Err(BenchError::ReaderGone) => ExitCode::from(READER_GONE_EXIT_CODE),
         Err(error) => {
             say(&format!("windrow-bench: {error}"));
@@ -85,13 +92,17 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
         return run_file(args, &file, json.as_ref());
     }
     let (server, mode, load, fill) = args.plan().map_err(BenchError::Settings)?;
+    load.check().map(drop)?;
     run::prepare(&server)?;
+    // Whether somebody reads that or not, the results are to be had.
+    let mut printed = Ok(());
     if fill {
         let filled = run::fill(&server, mode, &load, FILL_BUCKETS)?;
-        print(&report::summary(
+        run::settle(&server)?;
+        printed = print(&report::summary(
             &format!("fill of {} on {}", counted(load.entities, "entity", "entities"), server.addr),
             &filled,
-        ))?;
+        ));
     }
     let summary = run::measure(&server, mode, &load)?;
     let title = format!(
@@ -103,7 +114,7 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
         load.distribution
     );
     write_json(json.as_ref(), &summary)?;
-    print(&report::summary(&title, &summary))?;
+    printed.and_then(|()| print(&report::summary(&title, &summary)))?;
     Ok(Verdict::of(summary.is_clean(), summary.overload.is_none()))
 }
 
@@ -128,7 +139,12 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     let comparison = args.comparison()?;
     let setup = comparison.describe();
     interrupt::end_servers_on_signals()?;
-    let lines = compare::compare(&comparison)?;
+    let mut lines = Vec::new();
+    let compared = compare::compare(&comparison, &mut lines);
+    if lines.is_empty() {
+        compared?;
+        return Ok(Verdict::Good);
+    }
     write_json(json.as_ref(), &lines)?;
     print(&format!("{}\n\n{}\n", setup.trim_end(), report::side_by_side(&lines)))?;
     print(&report::table(&lines))?;
@@ -137,6 +153,8 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     if !complaints.is_empty() {
         say(complaints.trim_end());
     }
+    // The lines before a failure are measured all the same.
+    compared?;
     Ok(Verdict::of(complaints.is_empty(), true))
 }
 
@@ -149,12 +167,19 @@ fn run_targets(args: &TargetsArgs) -> Result<Verdict, BenchError> {
 fn run_rows(plan: &targets::Plan, json: Option<&OutFile>) -> Result<targets::Outcome, BenchError> {
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
-    let outcome = targets::run(plan)?;
+    let mut outcome = targets::Outcome::of(plan);
+    let measured = targets::run(plan, &mut outcome);
+    if outcome.findings.is_empty() {
+        measured?;
+        return Ok(outcome);
+    }
     write_json(json, &outcome)?;
     print(&format!("{}\n\n{}", setup.trim_end(), targets::table(&outcome.findings)))?;
     for complaint in &outcome.complaints {
         say(&format!("WRONG: {complaint}"));
     }
+    // The rows before a failure are measured all the same.
+    measured?;
     Ok(outcome)
 }
 
@@ -168,7 +193,12 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
     }
     let plan = args.plan()?;
     interrupt::end_servers_on_signals()?;
-    let outcome = sweep::run(&plan)?;
+    let mut outcome = sweep::Outcome::of(&plan);
+    let swept = sweep::run(&plan, &mut outcome);
+    if outcome.points.is_empty() {
+        swept?;
+        return Ok(Verdict::Good);
+    }
     write_json(json.as_ref(), &outcome)?;
     csv.write(&sweep::csv(&outcome)?)?;
     html.write(&sweep::html(&outcome)?)?;
@@ -181,6 +211,8 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
         }
     }
     print(&written)?;
+    // The points before a failure are measured all the same.
+    swept?;
     Ok(Verdict::of(outcome.is_clean(), true))
 }
 

@@ -155,6 +155,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     };
     say(&format!("{}: fill", plan.file.title));
     let memory = fill(&server, &plan.file)?;
+    settle(&server, &plan.file.title)?;
     let mut outcome = Outcome { title: plan.file.title.clone(), attempts: Vec::new(), memory };
     let scales = match plan.scale {
         Scale::Fixed(scale) => vec![scale],
@@ -171,13 +172,28 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
         let verdicts = acceptance::judge(&file, &summary);
         let attempt = Attempt { scale, summary, verdicts };
         let is_kept = attempt.is_kept();
+        let is_left_busy = attempt.summary.unfinished > 0;
         say(&acceptance::lines(&attempt.verdicts));
         outcome.attempts.push(attempt);
         if is_kept {
             break;
         }
+        // Else the next part of the rates would be judged by what this one has left.
+        if is_left_busy {
+            settle(&server, &plan.file.title)?;
+        }
     }
     Ok(outcome)
+}
+
+/// Waits until the server has worked off what it was sent, and says so if it does not.
+fn settle(server: &Server, title: &str) -> Result<(), BenchError> {
+    if !run::settle(server)? {
+        say(&format!(
+            "{title}: the server is still busy with what it was sent; what comes next is measured beside that"
+        ));
+    }
+    Ok(())
 }
 
 /// Creates the streams of a file and fills them. Where the file bounds memory, the bound is held against the bytes that came since the

@@ -214,8 +214,10 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.stop();
-        live().retain(|(pid, _)| *pid != self.child.id());
+        // Held until the directory is gone: who handles a signal meanwhile waits for it, and does not end the program before.
+        let mut live = live();
         let _ = fs::remove_dir_all(&self.directory);
+        live.retain(|(pid, _)| *pid != self.child.id());
     }
 }
 

@@ -31,8 +31,8 @@ Examples:
   windrow-bench compare --contenders windrow,zset,null --fill -m reads,events
   windrow-bench scenario ride-demand --scale 0.25
 
-Exit codes: 0 all was right; 1 an error, or wrong or missing replies: the figures do not count; 2 a command line that makes no
-sense; 3 the server did not keep up with the rate asked for (run), or a bound was not kept; 141 nobody reads standard output.";
+Exit codes: 0 all was right; 1 an error, or wrong or missing replies: the figures do not count; 2 a command line or a workload
+file that makes no sense; 3 the server did not keep up with the rate asked for (run), or a bound was not kept; 141 nobody reads standard output.";
 
 /// Load generator for Windrow, and for Redis or Valkey doing the same work.
 #[derive(Debug, Parser)]

@@ -2,6 +2,7 @@
 //! against them.
 
 use super::Server;
+use crate::control::Control;
 use crate::cpu;
 use crate::error::BenchError;
 use std::time::Duration;
@@ -15,6 +16,9 @@ const LOOKS_MAX: usize = 150;
 /// A server that takes no more of a core than this rests: it has its own clockwork.
 const RESTING_PART: f64 = 0.1;
 
+/// So many looks in a row: one may fall into a sleep, or a time in which others have its core.
+const RESTING_LOOKS: usize = 2;
+
 /// Waits until a server has worked off what it was sent; whether it has. Of one whose process is not known, nothing can be said.
 ///
 /// # Errors
@@ -22,18 +26,29 @@ const RESTING_PART: f64 = 0.1;
 /// The process is gone.
 pub fn settle(server: &Server) -> Result<bool, BenchError> {
     let Some(pid) = server.pid else { return Ok(true) };
-    rests(|| Ok(cpu::process_use(pid)?.cpu_s), || std::thread::sleep(PAUSE))
+    // One that sleeps or waits for its core takes no time of it, and does not answer either.
+    let answers = || {
+        Control::connect(&server.addr, &server.greeting)
+            .and_then(|mut control| control.command(&["PING"]))
+            .is_ok()
+    };
+    rests(|| Ok(cpu::process_use(pid)?.cpu_s), || std::thread::sleep(PAUSE), answers)
 }
 
 fn rests(
     mut cpu_s: impl FnMut() -> Result<f64, BenchError>,
     mut pause: impl FnMut(),
+    mut answers: impl FnMut() -> bool,
 ) -> Result<bool, BenchError> {
-    let mut before = cpu_s()?;
+    let (mut before, mut resting) = (cpu_s()?, 0);
     for _ in 0..LOOKS_MAX {
         pause();
+        if !answers() {
+            return Ok(false);
+        }
         let now = cpu_s()?;
-        if now - before <= RESTING_PART * PAUSE.as_secs_f64() {
+        resting = if now - before <= RESTING_PART * PAUSE.as_secs_f64() { resting + 1 } else { 0 };
+        if resting == RESTING_LOOKS {
             return Ok(true);
         }
         before = now;
@@ -47,14 +62,19 @@ mod tests {
 
     #[test]
     fn a_server_is_waited_for_as_long_as_it_works() {
-        let used = [1.0, 1.2, 1.35, 1.36, 9.0];
-        let (mut looks, mut pauses) = (0, 0);
+        // It sleeps once amid its work.
+        let used = [1.0, 1.2, 1.21, 1.35, 1.36, 1.36, 9.0];
+        let (mut looks, mut pauses, mut answers) = (0, 0, 0);
         let look = || {
             looks += 1;
             Ok(used[looks - 1])
         };
-        assert!(rests(look, || pauses += 1).unwrap());
-        assert_eq!((looks, pauses), (4, 3));
+        let answer = || {
+            answers += 1;
+            true
+        };
+        assert!(rests(look, || pauses += 1, answer).unwrap());
+        assert_eq!((looks, pauses, answers), (6, 5, 5));
     }
 
     #[test]
@@ -64,6 +84,11 @@ mod tests {
             used += 0.2;
             Ok(used)
         };
-        assert!(!rests(look, || ()).unwrap());
+        assert!(!rests(look, || (), || true).unwrap());
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_does_not_rest() {
+        assert!(!rests(|| Ok(1.0), || (), || false).unwrap());
     }
 }

@@ -133,6 +133,8 @@ pub struct Point {
     pub wrong: u64,
     /// Requests of an open loop that had no reply when the wait for it ended, in all rounds: more was asked for than the server can do.
     pub unanswered: u64,
+    /// In some round it did not keep up with the rate asked for: the percentiles are the least they are.
+    pub is_overloaded: bool,
 }
 
 /// All points, and how they were measured.
@@ -145,31 +147,35 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing yet.
+    pub fn of(plan: &Plan) -> Self {
+        Self { setup: comparison(plan, &plan.contenders, 1).describe(), points: Vec::new() }
+    }
+
     /// Every reply was right. One that an overloaded server still owed at the end is not wrong.
     pub fn is_clean(&self) -> bool {
         self.points.iter().all(|point| point.wrong == 0)
     }
 }
 
-/// Measures everything.
+/// Measures everything; a point that is measured is added to the outcome, whatever becomes of those after it.
 ///
 /// # Errors
 ///
 /// A server does not start, or a run fails. Wrong replies are in the outcome.
-pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
+pub fn run(plan: &Plan, outcome: &mut Outcome) -> Result<(), BenchError> {
     if plan.rounds == 0 || plan.contenders.is_empty() || plan.axes.is_empty() || plan.modes.is_empty() {
         return Err(BenchError::Settings(
             "a sweep needs at least one axis, one mode, one contender and one round".to_owned(),
         ));
     }
-    let mut outcome = Outcome { setup: comparison(plan, &plan.contenders, 1).describe(), points: Vec::new() };
     for &axis in &plan.axes {
         match axis {
-            Axis::Pipeline | Axis::Connections | Axis::Rate => sweep_load(plan, axis, &mut outcome)?,
-            Axis::Entities | Axis::Shards => sweep_servers(plan, axis, &mut outcome)?,
+            Axis::Pipeline | Axis::Connections | Axis::Rate => sweep_load(plan, axis, outcome)?,
+            Axis::Entities | Axis::Shards => sweep_servers(plan, axis, outcome)?,
         }
     }
-    Ok(outcome)
+    Ok(())
 }
 
 fn comparison(plan: &Plan, contenders: &[Contender], shards: u64) -> Comparison {
@@ -278,6 +284,7 @@ fn point(axis: Axis, value: u64, mode: Mode, result: &ContenderResult) -> Point 
         curve: result.rounds.first().map(|round| round.total.curve.clone()).unwrap_or_default(),
         wrong,
         unanswered,
+        is_overloaded: result.is_overloaded(),
     }
 }
 
@@ -305,6 +312,7 @@ pub(crate) fn example() -> Outcome {
                     curve: vec![(0.0, us / 2.0), (0.5, us), (0.75, 2.0 * us), (0.875, 3.0 * us)],
                     wrong: 0,
                     unanswered: 0,
+                    is_overloaded: false,
                 });
             }
         }
@@ -316,7 +324,7 @@ pub(crate) fn example() -> Outcome {
 mod tests {
     use super::*;
     use crate::compare::Medians;
-    use crate::measure::{Machine, Measured, ProcessUse, Summary};
+    use crate::measure::{Machine, Measured, Overload, ProcessUse, Summary};
     use crate::template::KeyFormat;
     use crate::workload::{Target, Workload};
 
@@ -328,25 +336,46 @@ mod tests {
         assert_eq!(reads_first(&modes), expected);
     }
 
-    #[test]
-    fn an_overload_is_told_apart_from_wrong_replies() {
+    fn result(rounds: impl Fn(Summary) -> Vec<Summary>) -> ContenderResult {
         let key = KeyFormat::new("user:", 12, 1).unwrap();
         let workload = Workload::new(Target::Windrow, Mode::Events, &key).unwrap();
         let idle = ProcessUse { cpu_s: 0.0, rss_bytes: 1 };
         let machine = Machine { seconds: 1.0, server: None, generator: idle };
         let summary = Summary::new(&Measured::new(1), &workload, machine);
-        let result = ContenderResult {
+        ContenderResult {
             contender: Contender::Zset,
-            rounds: vec![
-                Summary { unfinished: 7, ..summary.clone() },
-                Summary { unfinished: 3, lost: 2, errors: 1, ..summary },
-            ],
+            rounds: rounds(summary),
             median: Medians::default(),
             rate_ratio: None,
             cpu_ratio: None,
+        }
+    }
+
+    #[test]
+    fn who_fell_behind_in_a_round_and_worked_it_off_is_overloaded() {
+        let overload = Overload {
+            kinds: vec!["events".to_owned()],
+            asked_per_s: 200.0,
+            reached_per_s: 100.0,
+            behind: 100,
+            outstanding: 0,
         };
+        let result =
+            result(|summary| vec![Summary { overload: Some(overload.clone()), ..summary.clone() }, summary]);
+        let point = point(Axis::Rate, 200, Mode::Events, &result);
+        assert_eq!((point.wrong, point.unanswered, point.is_overloaded), (0, 0, true));
+    }
+
+    #[test]
+    fn an_overload_is_told_apart_from_wrong_replies() {
+        let result = result(|summary| {
+            vec![
+                Summary { unfinished: 7, ..summary.clone() },
+                Summary { unfinished: 3, lost: 2, errors: 1, ..summary },
+            ]
+        });
         let open = point(Axis::Rate, 5, Mode::Events, &result);
-        assert_eq!((open.wrong, open.unanswered), (3, 8));
+        assert_eq!((open.wrong, open.unanswered, open.is_overloaded), (3, 8, false));
         let outcome = |point: Point| Outcome { setup: String::new(), points: vec![point] };
         assert!(outcome(Point { wrong: 0, ..open.clone() }).is_clean() && !outcome(open).is_clean());
     }

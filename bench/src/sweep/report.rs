@@ -27,6 +27,12 @@ pub fn html(outcome: &Outcome) -> Result<String, BenchError> {
     if !outcome.is_clean() {
         text.push_str("<p class=\"wrong\">Some replies were wrong: these figures do not count.</p>\n");
     }
+    if outcome.points.iter().any(|point| point.is_overloaded) {
+        text.push_str(
+            "<p class=\"note\">Overloaded: the server did not keep up with the rate asked for. Its latencies (≥) are the least they are, \
+             in the plots as well; a longer run would have found longer ones.</p>\n",
+        );
+    }
     for axis in axes(outcome) {
         section(&mut text, outcome, axis)?;
     }
@@ -192,9 +198,11 @@ fn table(text: &mut String, axis: Axis, points: &[&Point]) {
     for point in points {
         let latency = &point.latency;
         let wrong = if point.wrong > 0 { " class=\"wrong\"" } else { "" };
+        let (overloaded, at_least) = if point.is_overloaded { (" (overloaded)", "≥ ") } else { ("", "") };
         let _ = writeln!(
             text,
-            "<tr{wrong}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr{wrong}><td>{}</td><td>{}{overloaded}</td><td>{}</td><td>{}</td><td>{at_least}{}</td><td>{at_least}{}</td>\
+             <td>{at_least}{}</td><td>{at_least}{}</td><td>{}</td><td>{}</td></tr>",
             short(point.value as f64),
             point.contender.title(),
             grouped(point.rate_per_s),
@@ -269,5 +277,18 @@ mod tests {
         outcome.points[0].unanswered = 4321;
         let html = html(&outcome).unwrap();
         assert!(html.contains("<td>4321</td></tr>") && !html.contains("do not count"));
+        assert!(!html.contains("≥") && !html.contains("verloaded"));
+    }
+
+    #[test]
+    fn latencies_of_a_server_that_fell_behind_are_shown_as_the_least_they_are() {
+        let mut outcome = super::super::example();
+        outcome.points[0].is_overloaded = true;
+        let html = html(&outcome).unwrap();
+        assert!(
+            html.contains("<td>Windrow (overloaded)</td>") && html.contains("Its latencies (≥)"),
+            "{html}"
+        );
+        assert_eq!(html.matches("<td>≥ ").count(), 4, "p50, p99, p99.9 and the longest of one point");
     }
 }

@@ -27,6 +27,7 @@ pub fn csv(outcome: &Outcome) -> Result<String, BenchError> {
         "rss_bytes",
         "wrong",
         "unanswered",
+        "overloaded",
     ];
     writer.write_record(header).map_err(|error| failed(&error))?;
     for point in &outcome.points {
@@ -49,7 +50,13 @@ pub fn csv(outcome: &Outcome) -> Result<String, BenchError> {
             latency.max_us,
         ];
         record.extend(percentiles.map(|us| format!("{us:.1}")));
-        record.extend([optional(point.rss_bytes), point.wrong.to_string(), point.unanswered.to_string()]);
+        // The percentiles of one that was overloaded are the least they are; they stay numbers.
+        record.extend([
+            optional(point.rss_bytes),
+            point.wrong.to_string(),
+            point.unanswered.to_string(),
+            point.is_overloaded.to_string(),
+        ]);
         writer.write_record(&record).map_err(|error| failed(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
@@ -62,13 +69,16 @@ mod tests {
 
     #[test]
     fn every_point_is_a_line_that_reads_back() {
-        let outcome = super::super::example();
+        let mut outcome = super::super::example();
+        outcome.points[1].is_overloaded = true;
         let text = csv(&outcome).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
-        assert_eq!(reader.headers().unwrap().len(), 15);
+        assert_eq!(reader.headers().unwrap().len(), 16);
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();
         assert_eq!(records.len(), outcome.points.len());
         let first = ["pipeline", "1", "events", "Windrow", "4000", "8000", "0.2"];
         assert_eq!(records[0].iter().take(7).collect::<Vec<_>>(), first);
+        let overloaded: Vec<_> = records.iter().take(3).map(|record| &record[15]).collect();
+        assert_eq!(overloaded, ["false", "true", "false"]);
     }
 }

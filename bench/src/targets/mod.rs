@@ -67,6 +67,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing yet.
+    pub fn of(plan: &Plan) -> Self {
+        Self { setup: plan.describe(), findings: Vec::new(), complaints: Vec::new() }
+    }
+
     /// Every reply came and was right.
     pub fn is_clean(&self) -> bool {
         self.complaints.is_empty()
@@ -114,36 +119,41 @@ impl Plan {
     }
 }
 
-/// Measures the rows of a plan.
+/// Measures the rows of a plan; what is found is in the outcome, whatever becomes of the rows after it.
 ///
 /// # Errors
 ///
 /// A server does not start, or a run fails. Wrong replies are in the outcome.
-pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
+pub fn run(plan: &Plan, outcome: &mut Outcome) -> Result<(), BenchError> {
     plan.check()?;
-    let setup = plan.describe();
     let mut session = Session::new(plan)?;
+    let measured = measure(plan, &mut session);
+    session.findings.sort_by_key(|finding| finding.row);
+    (outcome.findings, outcome.complaints) = (session.findings, session.complaints);
+    measured
+}
+
+fn measure(plan: &Plan, session: &mut Session<'_>) -> Result<(), BenchError> {
     let asks = |row: Row| plan.rows.contains(&row);
     if asks(Row::C7) {
-        memory::measure_few_buckets(&mut session)?;
+        memory::measure_few_buckets(session)?;
     }
     if plan.rows.iter().any(|row| row.is_side_by_side()) {
-        measure_side_by_side(&mut session)?;
+        measure_side_by_side(session)?;
     }
     if asks(Row::C10) {
-        idle::measure(&mut session)?;
+        idle::measure(session)?;
     }
     if asks(Row::C8) {
-        growth::measure(&mut session)?;
+        growth::measure(session)?;
     }
     if asks(Row::D1) {
-        durability::measure_log(&mut session)?;
+        durability::measure_log(session)?;
     }
     if asks(Row::D2) || asks(Row::D3) || asks(Row::Capacity) {
-        durability::measure_images(&mut session)?;
+        durability::measure_images(session)?;
     }
-    session.findings.sort_by_key(|finding| finding.row);
-    Ok(Outcome { setup, findings: session.findings, complaints: session.complaints })
+    Ok(())
 }
 
 /// The rows that share one set of filled servers. Memory and reads come first: later on, some buckets are older than

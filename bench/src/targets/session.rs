@@ -128,6 +128,9 @@ impl<'a> Session<'a> {
         let title = &member.title;
         self.say(&format!("fill {title}: {} entities, {buckets} buckets", load.entities));
         let filled = run::fill(&member.server, mode, load, buckets)?;
+        if !run::settle(&member.server)? {
+            self.say(&format!("{title} is still busy with its fill"));
+        }
         self.say(&format!("{title} is filled, {:.0} events/s", filled.total.rate_per_s));
         Ok(Some(filled))
     }
