@@ -109,6 +109,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing yet.
+    pub fn of(plan: &Plan) -> Self {
+        Self { title: plan.file.title.clone(), attempts: Vec::new(), memory: None }
+    }
+
     /// Every reply of the last run came and was right. Those before it, at higher rates, may have asked for too much: that is why there
     /// is a last.
     pub fn is_clean(&self) -> bool {
@@ -135,12 +140,12 @@ pub struct Plan {
     pub core: Option<usize>,
 }
 
-/// Runs a scenario against a server of its own.
+/// Runs a scenario against a server of its own; an attempt that is over is added to the outcome, whatever becomes of those after it.
 ///
 /// # Errors
 ///
 /// The server does not start, or refuses the streams or the fill.
-pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
+pub fn run(plan: &Plan, outcome: &mut Outcome) -> Result<(), BenchError> {
     if let Some(core) = plan.core {
         cpu::pin_away_from(core)?;
     } else if cpu::allowed()?.len() < 2 {
@@ -154,9 +159,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
         pid: Some(process.pid()),
     };
     say(&format!("{}: fill", plan.file.title));
-    let memory = fill(&server, &plan.file)?;
+    outcome.memory = fill(&server, &plan.file)?;
     settle(&server, &plan.file.title)?;
-    let mut outcome = Outcome { title: plan.file.title.clone(), attempts: Vec::new(), memory };
     let scales = match plan.scale {
         Scale::Fixed(scale) => vec![scale],
         Scale::Largest => PARTS.to_vec(),
@@ -183,7 +187,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
             settle(&server, &plan.file.title)?;
         }
     }
-    Ok(outcome)
+    Ok(())
 }
 
 /// Waits until the server has worked off what it was sent, and says so if it does not.
