@@ -104,8 +104,8 @@ impl Shapes {
                 .iter()
                 .flat_map(move |&sums| COUNT_BITS.map(|counts| shape(capacity, dense, Bits { counts, sums })))
         };
-        // Numbers grow, tags do not: of all widths the widest speak for a short ring last. The list of a table that has no widths of sums
-        // ends where counts of 16 bits make a dense ring cheaper, as it always did: records and logs hold numbers of it.
+        // Numbers grow, tags do not: a short ring that saves nothing where they are widest never does. A table without widths of sums ends
+        // its list where counts of 16 bits make a dense ring cheaper, as it always did: records and logs hold numbers of it.
         let decisive = if is_narrow { WIDEST } else { Bits { sums: sum_bits[0], ..NARROWEST } };
         let dense_words = shape(slots, true, decisive).words;
         let mut shapes = Vec::new();
