@@ -128,7 +128,7 @@ fn from_stored(entry: &windrow_storage::StreamEntry) -> StreamEntry {
 mod tests {
     use windrow_engine::alter::Altered;
     use windrow_engine::catalogue::Created;
-    use windrow_window::{Definition, Layout};
+    use windrow_window::{Definition, Layout, Sums};
 
     use super::*;
 
@@ -181,6 +181,67 @@ mod tests {
         let expected = [8 * (3 + 11), 8 * (3 + 3 + 11)];
         assert_eq!(bytes_of(&both), expected);
         assert_eq!(bytes_of(&load(&manifest(&both)).unwrap()), expected);
+    }
+
+    /// What an ALTER left of a server that knew wide sums alone.
+    fn loaded_wide(catalogue: &Catalogue) -> Catalogue {
+        let mut manifest = manifest(catalogue);
+        for stream in &mut manifest.catalogue.streams {
+            stream.narrow_sums = false;
+            stream.older.iter_mut().for_each(|older| older.narrow_sums = false);
+        }
+        load(&manifest).unwrap()
+    }
+
+    /// That the stream has two layouts, and what its backfill finds a third one, of eleven or twice eleven sums of 64 bits, also when
+    /// they are saved and read again.
+    fn assert_wide(catalogue: &Catalogue, when: &str) {
+        let saved = manifest(catalogue);
+        assert!(saved.format < 3, "{when}: servers before can read it");
+        for catalogue in [catalogue, &load(&saved).unwrap()] {
+            let stream = catalogue.stream(b"s").unwrap();
+            let entry = catalogue.entries().remove(0);
+            assert!(!entry.narrow_sums && entry.older.len() == 1 && !entry.older[0].narrow_sums, "{when}");
+            let older = catalogue.as_of(LayoutId(entry.older[0].layout_id)).unwrap();
+            let earlier = stream.layout.to_backfill(Some(&older.layout)).unwrap();
+            for (layout, sums) in [(&older.layout, 11), (&stream.layout, 22), (&earlier, 11)] {
+                assert_eq!(layout.full_bytes(), 8 * (3 + sums), "{when}");
+                assert!(layout.sums == Sums::Wide && !layout.narrows_sums(), "{when}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_server_before_was_altering_or_filling_keeps_its_sums_to_the_end() {
+        let new = created("FIELDS n INT m INT WINDOWS 10s@1s AGGREGATE sum(n) SKEW 0s REJECT RETAIN 0s");
+        let pending = |words: &[&[u8]]| {
+            let change =
+                |definition: &Definition| definition.altered_with(words).map_err(|error| error.to_string());
+            let altered = new.altered_with(b"s", 1, change).unwrap();
+            let Altered::New(pending) = altered else { panic!("it changes") };
+            pending
+        };
+        let altered = loaded_wide(&pending(&[b"ADD", b"AGGREGATE", b"sum(m)"]));
+        assert_wide(&altered, "pending");
+        assert_wide(&altered.settled(2).unwrap(), "settled");
+
+        let pending = pending(&[b"ADD", b"AGGREGATE", b"sum(m)", b"BACKFILL"]);
+        let until = Boundary { epoch: 1, ops: vec![7] };
+        // A crash may lie between any two steps.
+        let unbounded = loaded_wide(&pending.settled(2).unwrap());
+        let filling = loaded_wide(&pending.settled(2).unwrap().bounded(&until).unwrap());
+        let stored = manifest(&filling).catalogue.streams.remove(0);
+        assert_eq!(stored.backfill.unwrap().until.unwrap().ops, [7]);
+        for (catalogue, when) in [
+            (loaded_wide(&pending), "pending, to be filled"),
+            (loaded_wide(&pending).settled(2).unwrap(), "settled, to be filled"),
+            (unbounded.bounded(&until).unwrap(), "bounded"),
+            (unbounded, "without a bound"),
+            (filling.filled(filling.stream(b"s").unwrap().layout_id, 3).unwrap(), "filled"),
+            (filling, "filling"),
+        ] {
+            assert_wide(&catalogue, when);
+        }
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub fn init<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W) {
     }
     for tier in 0..layout.tiers.len() {
         Ring::set_head(layout, words, tier, NONE);
-        Ring::set_state(layout, words, tier, 0, 0);
+        Ring::set_state(layout, words, tier, layout.tiers[tier].shapes.first(), 0);
     }
     if layout.has_sketches {
         heap(layout, words).init(words);

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! A *shape* is a capacity, a width for the tier's sums of INT fields and one for its counts (16, 32 or 64 bits each). A ring starts as the
-//! smallest short one and becomes dense when that takes no more words than the next short one. A state word names a shape by its number:
+//! smallest short one and becomes dense when that, with numbers as wide as the ring's, takes no more words than the next short one; then it stays
+//! dense, though a short one were smaller with the wider numbers of later. A state word names a shape by its number:
 //!
 //! ```text
 //!   number = (place of the capacity × widths of sums + place of the sums' width) × 3 + place of the counts' width
@@ -198,7 +199,7 @@ impl Tier {
     }
 
     /// Bytes of it with numbers that are as wide as they get.
-    fn widest_bytes(&self) -> usize {
+    pub fn widest_bytes(&self) -> usize {
         self.shapes.widest().words * 8
     }
 
@@ -409,7 +410,7 @@ impl Layout {
     /// Words of a body without events.
     pub fn words_min(&self) -> usize {
         self.rings_at()
-            + self.tiers.iter().map(|tier| tier.shapes[0].words).sum::<usize>()
+            + self.tiers.iter().map(|tier| tier.shapes[tier.shapes.first()].words).sum::<usize>()
             + self.heap_words_min()
     }
 
@@ -421,6 +422,12 @@ impl Layout {
     /// Bytes of a body whose rings are all dense, while counts and sums are narrow, without what its sketches take.
     pub fn full_bytes(&self) -> usize {
         8 * (self.rings_at() + self.heap_words_min()) + self.tiers.iter().map(Tier::full_bytes).sum::<usize>()
+    }
+
+    /// Bytes of such a body with counts and sums that are as wide as they get.
+    pub fn widest_bytes(&self) -> usize {
+        8 * (self.rings_at() + self.heap_words_min())
+            + self.tiers.iter().map(Tier::widest_bytes).sum::<usize>()
     }
 
     /// Most bytes that sketches may add, were there room for all in one record.

@@ -273,16 +273,16 @@ fn write(layout: &Layout, newest_ms: i64, lifetime: Option<&[Loose]>, mut tiers:
             let oldest = loose.head - tier.slots as i64 + 1;
             loose.buckets = loose.buckets.split_off(&oldest);
         }
-        let fits = |shape: &Shape| {
+        let holds = |shape: &Shape| {
             let holds_all = |cells: &Vec<Loose>| {
                 cells.iter().zip(&shape.widths).all(|(cell, width)| match cell {
                     Loose::Number(number) => width.holds(*number),
                     Loose::Wide(_) | Loose::Sketch(_) => true,
                 })
             };
-            (shape.dense || shape.capacity >= loose.buckets.len()) && loose.buckets.values().all(holds_all)
+            loose.buckets.values().all(holds_all)
         };
-        *shape = tier.shapes.iter().position(fits).expect("the last shape is dense, its numbers whole words");
+        *shape = tier.shapes.least(loose.buckets.len(), holds);
         words_total += tier.shapes[*shape].words;
         words_total += loose.buckets.values().flatten().map(payload_words).sum::<usize>();
     }

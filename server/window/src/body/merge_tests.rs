@@ -1,6 +1,6 @@
 //! A body of earlier events and one of later ones, put together, are the body of all.
 
-use proptest::prelude::{Strategy, any, prop, prop_assert, prop_oneof, proptest};
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 
 use super::merge::Merge;
 use super::{Event, Fit, Placements, add, fit, grow, init, is_late_for_new, newest_ms, verify, words_grown};
@@ -101,8 +101,12 @@ fn timed(events: &[Drawn]) -> Vec<(&Drawn, i64, i64)> {
     timed
 }
 
-fn layout(text: &str) -> Layout {
-    Layout::compile(&Definition::parse_text("s", text).unwrap()).unwrap()
+fn layout(text: &str, sums: Sums) -> Layout {
+    Layout::compile_with(&Definition::parse_text("s", text).unwrap(), sums).unwrap()
+}
+
+fn any_sums() -> impl Strategy<Value = Sums> {
+    prop_oneof![Just(Sums::Narrow), Just(Sums::Wide)]
 }
 
 fn check(
@@ -127,8 +131,8 @@ fn check(
 
 proptest! {
     #[test]
-    fn two_halves_of_any_events_are_all_of_them(events in any_events(), cut in 0usize..60, more in any_events()) {
-        let layout = layout(TEXT);
+    fn two_halves_of_any_events_are_all_of_them(events in any_events(), cut in 0usize..60, more in any_events(), sums in any_sums()) {
+        let layout = layout(TEXT, sums);
         let earlier_layout = layout.to_backfill(None).unwrap();
         let merge = Merge::new(&earlier_layout, &layout, false);
         let mut all = Body { layout: &layout, words: None };
@@ -162,16 +166,18 @@ proptest! {
     #[test]
     fn what_an_alter_adds_comes_from_before_and_what_was_there_stays(
         events in any_events(), cut in 0usize..60, which in 0usize..ADDED.len(),
+        // Servers before altered from wide sums to wide ones.
+        sums in prop_oneof![Just([Sums::Narrow; 2]), Just([Sums::Wide, Sums::Narrow]), Just([Sums::Wide; 2])],
     ) {
-        let first = Definition::parse_text("s", "FIELDS s STRING x FLOAT n INT WINDOWS 10s@1s AGGREGATE count sum(x) SKEW 2s REJECT").unwrap();
-        let old = Layout::compile(&first).unwrap();
+        let first = Definition::parse_text("s", "FIELDS s STRING x FLOAT n INT WINDOWS 10s@1s AGGREGATE count sum(x) sum(n) SKEW 2s REJECT").unwrap();
+        let old = Layout::compile_with(&first, sums[0]).unwrap();
         let words: Vec<&[u8]> = ADDED[which].split(' ').map(str::as_bytes).collect();
         let second = first.altered(&words).unwrap();
         let timed = timed(&events);
         let cut = cut.min(events.len());
         let clock_at = |at: usize| timed[..at].last().map_or(0, |&(.., clock)| clock);
         let before = Before { layout: &old, clock_ms: Some(clock_at(cut)), is_settled: true, backfill_asked_ms: Some(clock_at(cut)) };
-        let layout = Layout::altered(&second, Sums::Narrow, before).unwrap();
+        let layout = Layout::altered(&second, sums[1], before).unwrap();
         let earlier_layout = layout.to_backfill(Some(&old)).unwrap();
         let whole_layout = Layout::compile(&second).unwrap();
         let mut all = Body { layout: &whole_layout, words: None };
@@ -204,7 +210,7 @@ proptest! {
 
 #[test]
 fn a_count_widens_where_two_halves_need_it() {
-    let layout = layout("WINDOWS 10s@1s AGGREGATE count");
+    let layout = layout("WINDOWS 10s@1s AGGREGATE count", Sums::Narrow);
     let earlier_layout = layout.to_backfill(None).unwrap();
     let drawn = Drawn { after_ms: 0, s: None, x: None, n: None };
     let mut halves = [Body { layout: &earlier_layout, words: None }, Body { layout: &layout, words: None }];

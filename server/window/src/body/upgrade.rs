@@ -92,17 +92,16 @@ impl<'l> Upgrade<'l> {
         }
         for (at, (source, tier)) in self.tiers.iter().zip(&self.to.tiers).enumerate() {
             let buckets = self.buckets(source, old);
-            let is_fit = |shape: &Shape| {
+            let holds = |shape: &Shape| {
                 let holds_all = |of: &Widening| match source.columns[of.column as usize] {
                     Some(place) => {
                         buckets.iter().all(|bucket| of.width.holds(bucket.ring.cell(old, place, bucket.slot)))
                     }
                     None => true,
                 };
-                (shape.dense || shape.capacity >= buckets.len()) && shape.widening.iter().all(holds_all)
+                shape.widening.iter().all(holds_all)
             };
-            let shape = tier.shapes.iter().position(is_fit);
-            target.shapes[at] = shape.expect("the last shape is dense, its numbers whole words");
+            target.shapes[at] = tier.shapes.least(buckets.len(), holds);
             target.words += tier.shapes[target.shapes[at]].words;
             for place in tier.columns.sketches().iter().filter_map(|of| source.columns[of.column]) {
                 references

@@ -276,10 +276,133 @@ fn how_large_a_record_may_be_is_the_same_in_either_form() {
             let parsed = Definition::parse_text("s", &format!("{widest} {retain_s}s"));
             assert_eq!(parsed.is_ok(), is_allowed, "RETAIN {retain_s}s");
             if let Ok(definition) = parsed {
-                Layout::compile_with(&definition, sums).unwrap();
+                let layout = Layout::compile_with(&definition, sums).unwrap();
+                let expected = 8 * (retain_s + 11);
+                assert_eq!(layout.tiers[0].widest_bytes(), expected, "{sums:?}");
+                assert_eq!(layout.widest_bytes(), expected + 8 * 3, "{sums:?}");
             }
         }
     }
+}
+
+#[test]
+fn large_sums_take_no_more_than_where_all_are_wide() {
+    for (aggregates, slots) in
+        [("sum(n)", 66), ("count sum(n)", 62), ("sum(n) sum(m)", 30), ("sum(n)", 1_442)]
+    {
+        let text = format!(
+            "FIELDS n INT m INT WINDOWS {}s@1s AGGREGATE {aggregates} RETAIN 0s SKEW 0s REJECT",
+            slots - 1
+        );
+        let [wide, narrow] = [layout(&text, Sums::Wide), layout(&text, Sums::Narrow)];
+        assert_eq!(narrow.tiers[0].slots, slots);
+        for number in [1, 1 << 20, 1 << 40] {
+            let (mut in_wide, mut in_narrow) = (Body::new(&wide), Body::new(&narrow));
+            for second in 0..slots.min(500) as i64 {
+                let values = [Some(number); 2];
+                assert!(in_wide.event(&wide, second * 1_000, &values));
+                assert!(in_narrow.event(&narrow, second * 1_000, &values));
+                let words = in_narrow.words.len();
+                let filled = second + 1;
+                assert!(words <= in_wide.words.len(), "{aggregates} of {number} in {filled} of {slots}");
+                let again = in_wide.upgraded(&wide, &narrow);
+                verify(&narrow, again.words.as_slice()).unwrap();
+                assert!(again.words.len() <= words, "{aggregates} of {number} in {filled}: anew");
+                assert_eq!(in_narrow.upgraded(&narrow, &wide).words.len(), in_wide.words.len());
+                // Short rings are there to take less than dense ones.
+                let ring = Ring::read(&narrow, in_narrow.words.as_slice(), 0);
+                let dense =
+                    narrow.tiers[0].shapes.iter().find(|of| of.dense && of.widths == ring.shape.widths);
+                assert!(ring.shape.dense || ring.shape.words < dense.unwrap().words);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_17_buckets_of_large_sums_take() {
+    // Tags of 24 entries and as many sums, or as many sums as slots.
+    let text = "FIELDS n INT WINDOWS 65s@1s AGGREGATE sum(n) RETAIN 0s SKEW 0s REJECT";
+    let layout = layout(text, Sums::Narrow);
+    let mut body = Body::new(&layout);
+    (0..17).for_each(|second| assert!(body.event(&layout, second * 1_000, &[Some(1 << 40)])));
+    assert_eq!(body.words.len(), 3 + 12 + 24);
+    // While they are small a dense ring is cheaper; it stays dense.
+    let mut body = Body::new(&layout);
+    (0..17).for_each(|second| assert!(body.event(&layout, second * 1_000, &[Some(1)])));
+    assert_eq!(body.words.len(), 3 + 17);
+    assert!(body.event(&layout, 16_000, &[Some(1 << 40)]));
+    assert_eq!(body.words.len(), 3 + 66);
+    assert_eq!(body.upgraded(&layout, &layout).words.len(), 3 + 12 + 24);
+}
+
+#[test]
+fn a_body_without_events_is_the_smallest_there_is() {
+    for slots in 2..40 {
+        for aggregates in ["sum(n)", "count sum(n)", "sum(n) sum(m) max(n)", "count"] {
+            let text = format!(
+                "FIELDS n INT m INT WINDOWS {}s@1s AGGREGATE {aggregates} RETAIN 0s SKEW 0s REJECT",
+                slots - 1
+            );
+            for sums in [Sums::Wide, Sums::Narrow] {
+                let layout = layout(&text, sums);
+                let mut body = Body::new(&layout);
+                verify(&layout, body.words.as_slice()).unwrap();
+                assert_eq!(words_used(&layout, body.words.as_slice()), layout.words_min());
+                assert!(layout.tiers[0].shapes.iter().all(|shape| shape.words + 3 >= layout.words_min()));
+                for second in 0..slots {
+                    assert!(body.event(&layout, second * 1_000, &[Some(1), Some(-1)]));
+                    verify(&layout, body.words.as_slice()).unwrap();
+                    assert!(
+                        body.words.len() * 8 <= layout.full_bytes(),
+                        "{aggregates} in {second} of {slots}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_a_shape_is_what_it_was_in_a_table_of_wide_sums() {
+    let capacities = |aggregates: &str, sums: Sums| {
+        let text = format!("FIELDS n INT WINDOWS 65s@1s AGGREGATE {aggregates} RETAIN 0s SKEW 0s REJECT");
+        let layout = layout(&text, sums);
+        let shapes = &layout.tiers[0].shapes;
+        // Behind one another and told apart by their counts alone, each smaller than the dense one as wide.
+        let at_a_time = if shapes.narrow_sums() { 9 } else { 3 };
+        for (number, shape) in shapes.iter().enumerate() {
+            let dense = &shapes[shapes.len() - at_a_time + number % at_a_time];
+            assert!(shape.dense || shapes.narrow_sums() || shape.words < dense.words, "shape {number}");
+            assert_eq!(shape.capacity, shapes[number - number % at_a_time].capacity);
+        }
+        shapes.iter().step_by(at_a_time).map(|shape| shape.capacity).collect::<Vec<usize>>()
+    };
+    for sums in [Sums::Wide, Sums::Narrow] {
+        assert_eq!(capacities("count", sums), [2, 4, 6, 8, 12, 16, 66]);
+        assert_eq!(capacities("count max(n)", sums), [2, 4, 6, 8, 12, 16, 24, 32, 48, 66]);
+        assert_eq!(capacities("sum(n)", sums), [2, 4, 6, 8, 12, 16, 24, 32, 66]);
+    }
+    assert_eq!(capacities("count sum(n)", Sums::Wide), [2, 4, 6, 8, 12, 16, 24, 32, 66]);
+    assert_eq!(capacities("count sum(n)", Sums::Narrow), [2, 4, 6, 8, 12, 16, 24, 32, 48, 66]);
+}
+
+#[test]
+fn a_ring_widens_as_soon_as_a_count_is_full_also_by_an_event_that_it_does_not_count() {
+    // As servers with wide sums did; a replay of their logs must come to the same records.
+    let layout = layout("FIELDS x INT n INT WINDOWS 10s@1s AGGREGATE count(x) sum(n)", Sums::Wide);
+    let mut body = Body::new(&layout);
+    (0..65_535).for_each(|_| assert!(body.event(&layout, 1_000, &[Some(1), None])));
+    assert_eq!(body.bits(&layout, 0)[0], 16);
+    let before = Ring::read(&layout, body.words.as_slice(), 0).shape_index;
+    let event = Event { ts: 1_000, clock: 1_000, present: 0, values: &[0, 0], bytes: &[] };
+    let Fit::Grow(growth) = fit(&layout, body.words.as_slice(), &event, &mut Placements::default()) else {
+        panic!("the count is full")
+    };
+    assert_eq!(growth.ring, Some((0, before + 1)));
+    assert!(body.event(&layout, 1_000, &[None, None]));
+    assert_eq!(body.bits(&layout, 0)[0], 32);
+    assert_eq!(body.read(&layout, "count(x):10s", 1_000), Value::Int(65_535));
 }
 
 /// A ring of 12 slots with a count and a sum, so that 2, 4, 6 or 8 entries are short.

@@ -56,7 +56,9 @@ pub(crate) struct Widening {
 }
 
 impl Widening {
-    /// What a cell comes to with an event: what [`Partial::add`] says, or for a count, which may not concern the event, one more.
+    /// What a cell comes to with an event: what [`Partial::add`] says, or for a count, which may not concern the event, one more. So a
+    /// ring widens as soon as any count of the slot is full, also that of a field which the event lacks: servers with
+    /// [wide](Sums::Wide) sums did, and a replay of their logs must come to the same records.
     #[inline]
     pub(crate) fn comes_to(self, cell: u64, event: &Event<'_>) -> u64 {
         match self.summed {
@@ -96,17 +98,19 @@ impl Shapes {
         let has_sums = columns.iter().any(|partial| partial.is_int_sum());
         let is_narrow = sums == Sums::Narrow && has_sums;
         let sum_bits = if is_narrow { NARROW_SUM_BITS } else { WIDE_SUM_BITS };
-        let narrowest = Bits { sums: sum_bits[0], ..NARROWEST };
         let shape = |capacity, dense, bits| Shape::new(columns, width_ms, capacity, dense, bits);
         let of_capacity = |capacity, dense| {
             sum_bits
                 .iter()
                 .flat_map(move |&sums| COUNT_BITS.map(|counts| shape(capacity, dense, Bits { counts, sums })))
         };
-        let dense_words = shape(slots, true, narrowest).words;
+        // Numbers grow, tags do not: a short ring that saves nothing where they are widest never does. A table without widths of sums ends
+        // its list where counts of 16 bits make a dense ring cheaper, as it always did: records and logs hold numbers of it.
+        let decisive = if is_narrow { WIDEST } else { Bits { sums: sum_bits[0], ..NARROWEST } };
+        let dense_words = shape(slots, true, decisive).words;
         let mut shapes = Vec::new();
         for capacity in short_capacities() {
-            if capacity >= slots || shape(capacity, false, narrowest).words >= dense_words {
+            if capacity >= slots || shape(capacity, false, decisive).words >= dense_words {
                 break;
             }
             shapes.extend(of_capacity(capacity, false));
@@ -132,11 +136,41 @@ impl Shapes {
         &self.shapes[(number as usize).min(self.shapes.len() - 1)]
     }
 
-    /// The number of the one with room for more buckets than `number`, as wide.
+    /// The number of the one that a body without events has. A short one may take a word more than the narrowest dense ring of a few
+    /// slots.
+    pub(crate) fn first(&self) -> usize {
+        let dense = self.dense_as_wide_as(0);
+        if self.shapes[0].words > self.shapes[dense].words { dense } else { 0 }
+    }
+
+    /// The number of the one with room for more buckets than `number`, as wide: dense where the next short one saves nothing.
     pub(crate) fn larger(&self, number: usize) -> usize {
-        let larger = number + self.widths();
-        assert!(larger < self.shapes.len(), "a dense ring has a slot for every bucket");
-        larger
+        assert!(!self.shapes[number].dense, "a dense ring has a slot for every bucket");
+        self.short_or_dense(number + self.widths())
+    }
+
+    /// The number of the smallest one for so many buckets whose cells hold what `holds` asks for, which is a question of their widths
+    /// alone.
+    pub(crate) fn least(&self, buckets: usize, holds: impl Fn(&Shape) -> bool) -> usize {
+        let narrowest_dense = self.dense_as_wide_as(0);
+        let of_widths =
+            self.shapes[narrowest_dense..].iter().position(holds).expect("whole words hold every number");
+        let mut as_wide = (of_widths..self.shapes.len()).step_by(self.widths());
+        let roomy =
+            as_wide.find(|&number| self.shapes[number].dense || self.shapes[number].capacity >= buckets);
+        self.short_or_dense(roomy.expect("the last ones are dense"))
+    }
+
+    /// A short one, or the dense one of the same widths where that takes no more words. Without widths of sums, the list of short ones
+    /// ends before any such.
+    fn short_or_dense(&self, number: usize) -> usize {
+        let dense = self.dense_as_wide_as(number);
+        if self.shapes[number].words < self.shapes[dense].words { number } else { dense }
+    }
+
+    /// The number of the dense one that is as wide as `number`.
+    fn dense_as_wide_as(&self, number: usize) -> usize {
+        self.shapes.len() - self.widths() + number % self.widths()
     }
 
     /// The number of the one with as many buckets as `number`, and cells that hold what they come to.
@@ -160,7 +194,7 @@ impl Shapes {
 
     /// The narrowest one that is dense.
     pub(super) fn dense(&self) -> &Shape {
-        &self.shapes[self.shapes.len() - self.widths()]
+        &self.shapes[self.dense_as_wide_as(0)]
     }
 
     /// The one that takes the most.
