@@ -23,7 +23,8 @@
 //!
 //! 1. **Every word is an atomic.** There is no data race to have, and all access is safe code over `&[AtomicU64]`; `unsafe` is
 //!    needed only to make such slices out of mapped memory, and any handle, even a wrong one, gives a slice of mapped words or
-//!    nothing.
+//!    nothing. One exception: before a chunk of an image is cut for the first time, its bytes are plain memory of the one thread
+//!    whose compare and exchange took it; nobody else is given words of it, and the release with which it is cut publishes them.
 //! 2. **A record is whole.** Its sequence is odd while it is written; a reader whose two looks at it differ reads again. Blocks
 //!    (large sketches) are written inside their record's odd section.
 //! 3. **A miss is proved.** A free record means: look again. "Not there" counts only if segment version, directory entry and
@@ -72,7 +73,7 @@ pub use reclaim::{Domain, PARTICIPANTS_MAX, Participant};
 pub use record::{Block, CopiedRecord, ENTITY_BYTES_MAX, Edit, Key, LAYOUT_MAX, Record};
 #[cfg(not(loom))]
 pub use region::use_small_pages;
-pub use region::{Adopter, ChunkLost, ChunkSource, PlannedChunk};
+pub use region::{Adopter, ChunkLost, ChunkSource, FILL_ALIGN, PlannedChunk};
 pub use slots::Populator;
 pub use store::{
     Contended, Cursor, READ_ATTEMPTS_MAX, Reader, SCAN_ROWS_MAX, STORE_BYTES_MAX, STORE_BYTES_MIN, Scan,

@@ -26,7 +26,8 @@ pub enum OpenMode {
     /// It must exist.
     Read,
     /// It must exist, and nobody changes it any more. What is read in whole multiples of [`DIRECT_ALIGN`], to memory and from an offset
-    /// that are such multiples, comes straight from the disk where the disk can, and is not kept in the page cache; all else as with `Read`.
+    /// that are such multiples, comes straight from the disk where the disk can, and is not kept in the page cache; all else comes
+    /// through a mapping of the file where it can be mapped, and otherwise as with `Read`.
     ReadOnce,
     /// It must exist.
     ReadWrite,

@@ -70,5 +70,5 @@ pub use format::{
     TableEntry,
 };
 pub use publish::{IMAGES_KEPT_MIN, Published};
-pub use reader::ImageReader;
+pub use reader::{ChunkBuffer, ImageReader};
 pub use writer::{ImageSummary, ImageWriter};

@@ -14,7 +14,7 @@ use windrow_engine::state::{Import, Records};
 use windrow_engine::{Catalogue, Hint, Shard, ShardConfig, form, slot};
 use windrow_memory::{CopiedRecord, Domain};
 use windrow_storage::disk::{Call, Fault, FaultyDisk, MemDisk};
-use windrow_storage::image::{IMAGES_KEPT_MIN, ImageReader};
+use windrow_storage::image::{ChunkBuffer, IMAGES_KEPT_MIN, ImageReader};
 use windrow_storage::{DataDir, Position, Recovery, SplitMix64, StorageOptions};
 use windrow_window::Definition;
 
@@ -208,8 +208,9 @@ fn finish(
 /// The records of an image's file, by hash, as they lie in it.
 fn records(file: &ImageReader) -> BTreeMap<u64, Vec<u64>> {
     let mut chunks: Vec<Vec<u64>> = Vec::new();
+    let mut buffer = ChunkBuffer::default();
     for number in 0..file.chunks().len() as u32 {
-        chunks.push(file.chunk_words(number).unwrap());
+        chunks.push(file.chunk_words(number, &mut buffer).unwrap().to_vec());
     }
     let (mut records, mut places) = (BTreeMap::new(), BTreeSet::new());
     file.table(&mut |entries| {

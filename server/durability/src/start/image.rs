@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use windrow_engine::state::{Import, Records, Share, StateError};
 use windrow_engine::{Catalogue, Shard, ShardConfig};
 use windrow_memory::{ChunkLost, ChunkSource, MemoryError, PlannedChunk};
-use windrow_storage::image::{GRANULE_BYTES, ImageError, ImageHeader, ImageName, ImageReader};
+use windrow_storage::image::{ChunkBuffer, GRANULE_BYTES, ImageError, ImageHeader, ImageName, ImageReader};
 use windrow_storage::{Disk, ImageEntry, Position};
 
 use super::{OnLost, Phase, Progress, Setup, StartError, Watch, Workers};
@@ -206,10 +206,12 @@ impl Build<'_> {
     fn redealt(&self, shard: u16) -> Result<Shard, Unusable> {
         let mut engine = Shard::new(self.config, self.setup.domain)
             .map_err(|error| Unusable::Fatal(StartError::Memory(error)))?;
+        let mut buffer = ChunkBuffer::default();
         for (from, file) in self.files_for(shard) {
             for (chunk, number) in file.chunks().iter().zip(0..) {
                 self.check_cancelled()?;
-                let words = file.chunk_words(number).map_err(|error| Unusable::file(from, error))?;
+                let words =
+                    file.chunk_words(number, &mut buffer).map_err(|error| Unusable::file(from, error))?;
                 let slot_words = chunk.slot_granules as usize * GRANULE_BYTES / size_of::<u64>();
                 for slot in words.chunks_exact(slot_words) {
                     engine

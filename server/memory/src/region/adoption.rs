@@ -2,10 +2,10 @@
 //!
 //! A store that starts from an image knows at once which chunks it has, which slots of them are in use, and (from the image's
 //! table) which record lies where. Their words are still in the image. Such a chunk is *pending*, and whoever meets it first
-//! *adopts* it: commits its memory, copies its words, and cuts it, after which it is a chunk as any other.
+//! *adopts* it: commits its memory, has the image fill it, and cuts it, after which it is a chunk as any other.
 //!
 //! ```text
-//!   cut:   size | PENDING ──(one thread: compare and exchange)──> size | ADOPTING ──(copied: release)──> size
+//!   cut:   size | PENDING ──(one thread: compare and exchange)──> size | ADOPTING ──(filled: release)──> size
 //!                                                                      └──(unwinds)──> size | LOST
 //! ```
 //!
@@ -16,7 +16,7 @@
 use super::Region;
 use crate::{
     error::MemoryError,
-    handle::{CHUNK_GRANULES, GRANULE_WORDS, Handle},
+    handle::{CHUNK_GRANULES, GRANULE_WORDS, Handle, WORD_BYTES},
     planted::{Mistake, is_planted, order},
     record,
     sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -29,23 +29,23 @@ use std::{
 /// Its words are in the image.
 const PENDING: u32 = 1 << 31;
 
-/// A thread copies its words.
+/// A thread has the image fill it. Its memory is that thread's alone.
 const ADOPTING: u32 = 1 << 30;
 
-/// The thread that copied its words gave up and unwound.
+/// The thread that had it filled gave up and unwound.
 const LOST: u32 = 1 << 29;
 
 const FLAGS: u32 = PENDING | ADOPTING | LOST;
 
 const _: () = assert!(FLAGS.trailing_zeros() > CHUNK_GRANULES.ilog2(), "a flag is no size");
 
-/// Who waits for another's copy looks so often at once, and then so often after it let others run, before it sleeps between looks.
+/// Who waits for another's chunk looks so often at once, and then so often after it let others run, before it sleeps between looks.
 #[cfg(not(loom))]
 const SPINS_MAX: u32 = 64;
 #[cfg(not(loom))]
 const YIELDS_MAX: u32 = 32;
 
-/// A copy takes a millisecond or two when the image is in the page cache.
+/// A disk takes a millisecond or two for a chunk.
 #[cfg(not(loom))]
 const WAIT_US: u64 = 50;
 
@@ -65,11 +65,14 @@ impl PlannedChunk {
     }
 }
 
+/// The memory that a [`ChunkSource`] fills is a multiple of this: a block of a disk.
+pub const FILL_ALIGN: usize = 4096;
+
 /// Where the words of an image's chunks are.
 pub trait ChunkSource: Send + Sync {
     /// Puts the words of a chunk, little-endian, at the beginning of `bytes`, from the first word of the first slot to the last word of
-    /// the last that holds a record. `bytes` is the memory that the chunk is to be, whole and aligned to its length, so a disk can
-    /// write to it itself; what is behind these words may be overwritten, and is cleared afterwards.
+    /// the last that holds a record. `bytes` is the memory that the chunk is to be, aligned to the length of a chunk, and ends with
+    /// the [block](FILL_ALIGN) of the last of these words, so a disk can write to it itself; what is behind them is cleared afterwards.
     /// Called by whichever thread meets the chunk, at the same time for other chunks by others. It must neither read the
     /// store nor wait for a thread that may.
     ///
@@ -117,6 +120,8 @@ pub(super) struct Adoption {
     pending: AtomicUsize,
     /// Chunks up to this one were passed by an [`Adopter`].
     passed: AtomicUsize,
+    /// Threads that cannot go on before a chunk is there, which they bring or wait for. A hint, which orders nothing.
+    waiting: std::sync::atomic::AtomicUsize,
 }
 
 impl Adoption {
@@ -157,6 +162,7 @@ impl Region {
             plan: plan.into_boxed_slice(),
             source: Mutex::new(source),
             passed: AtomicUsize::new(0),
+            waiting: std::sync::atomic::AtomicUsize::new(0),
         });
     }
 
@@ -170,7 +176,7 @@ impl Region {
         self.chunks[chunk].cut.load(Ordering::Relaxed) & FLAGS != 0
     }
 
-    /// Chunks up to this one were passed by an [`Adopter`]: nearly all of them are there.
+    /// Chunks up to this one were passed by an [`Adopter`]: all of them are there but those that other threads are adopting.
     pub(crate) fn passed_by_adopter(&self) -> usize {
         self.adoption.as_ref().map_or(0, |adoption| adoption.passed.load(Ordering::Relaxed))
     }
@@ -190,8 +196,12 @@ impl Region {
     /// The size of a chunk's slots, once it is adopted if it is to be.
     fn adopted(&self, chunk: usize) -> usize {
         let mut waited = 0;
+        let mut waiting = None;
         loop {
             let cut = self.chunks[chunk].cut.load(Ordering::Acquire);
+            if cut & FLAGS != 0 {
+                waiting.get_or_insert_with(|| Waiting::count_in(self.image()));
+            }
             match cut & FLAGS {
                 0 => return cut as usize,
                 PENDING => {
@@ -221,8 +231,8 @@ impl Region {
         if is_planted(Mistake::ChunkCutBeforeItsCopy) {
             state.store(size, Ordering::Release);
         }
-        let copied = self.commit(chunk).map_err(ChunkLost::Memory).and_then(|()| self.fill_from_image(chunk));
-        if let Err(why) = copied {
+        let filled = self.commit(chunk).map_err(ChunkLost::Memory).and_then(|()| self.fill_from_image(chunk));
+        if let Err(why) = filled {
             self.image().source().lost(number_in_image(chunk), why);
         }
         std::mem::forget(adopting);
@@ -270,6 +280,22 @@ struct Adopting<'a> {
 impl Drop for Adopting<'_> {
     fn drop(&mut self) {
         self.state.store(self.lost, Ordering::Release);
+    }
+}
+
+/// One of those who cannot go on before a chunk is there.
+struct Waiting<'a>(&'a Adoption);
+
+impl<'a> Waiting<'a> {
+    fn count_in(adoption: &'a Adoption) -> Self {
+        adoption.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(adoption)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -323,6 +349,20 @@ impl Adopter {
     /// How many chunks are still pending, or being adopted.
     pub fn pending(&self) -> usize {
         self.region.pending_chunks()
+    }
+
+    /// Bytes of the records in chunks that are still pending, or being adopted.
+    pub fn pending_bytes(&self) -> usize {
+        let Some(adoption) = &self.region.adoption else { return 0 };
+        let plan = adoption.plan.iter().zip(1..);
+        let pending = plan.filter(|(_, chunk)| self.region.is_pending(*chunk));
+        pending.map(|(planned, _)| planned.words() * WORD_BYTES).sum()
+    }
+
+    /// Whether a thread that does other work than this cannot go on before a chunk is there: one that it brings itself, or that
+    /// another brings. Who goes through all chunks does well to begin no further one meanwhile.
+    pub fn is_somebody_waiting(&self) -> bool {
+        self.region.adoption.as_ref().is_some_and(|adoption| adoption.waiting.load(Ordering::Relaxed) > 0)
     }
 
     /// How many chunks the image has.

@@ -2,6 +2,7 @@
 
 use crate::{
     handle::{CHUNK_BYTES, CHUNK_WORDS, WORD_BYTES},
+    region::FILL_ALIGN,
     sync::{AtomicU64, Ordering},
 };
 use std::io;
@@ -33,7 +34,7 @@ impl Range {
         &self.0[start..start + len]
     }
 
-    /// Has `fill` write the first words of a chunk, little-endian; the others are zeros afterwards.
+    /// Has `fill` write the first words of a chunk, little-endian; the others are zeros.
     ///
     /// # Safety
     ///
@@ -45,7 +46,7 @@ impl Range {
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut bytes = [0; CHUNK_BYTES];
-        fill(&mut bytes)?;
+        fill(&mut bytes[..(words * WORD_BYTES).next_multiple_of(FILL_ALIGN).min(CHUNK_BYTES)])?;
         let filled = bytes.chunks_exact(WORD_BYTES).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
         // Loom visits every store: those of zeros over zeros would show nothing more.
         for (word, filled) in self.0[(chunk - 1) * CHUNK_WORDS..].iter().zip(filled).take(words) {

@@ -3,6 +3,7 @@
 use crate::{
     handle::{CHUNK_BYTES, CHUNK_WORDS, WORD_BYTES},
     prefetch::prefetch,
+    region::FILL_ALIGN,
     sync::AtomicU64,
 };
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
@@ -28,9 +29,10 @@ pub(super) struct Range {
     mapping_bytes: usize,
 }
 
-// SAFETY: `Range` owns its mapping alone and hands out only atomics within it; no field depends on a thread.
+// SAFETY: `Range` owns its mapping alone and no field depends on a thread.
 unsafe impl Send for Range {}
-// SAFETY: as above; every method takes `&self` and the kernel's calls are safe to make at the same time.
+// SAFETY: `words` hands out only atomics, and `fill` plain bytes only of a chunk of which, its caller promises, nobody else has
+// words or bytes meanwhile; the kernel's calls are safe to make at the same time.
 unsafe impl Sync for Range {}
 
 impl Range {
@@ -86,21 +88,24 @@ impl Range {
 
     /// # Safety
     ///
-    /// The words lie in chunks that are committed.
+    /// The words lie in chunks that are committed. If one was [filled](Range::fill), that is over, and happened before this: who
+    /// reads its size with acquire after it was cut with release may call this.
     #[inline(always)]
     pub(super) unsafe fn words(&self, start: usize, len: usize) -> &[AtomicU64] {
         debug_assert!(start + len <= self.chunks * CHUNK_WORDS);
         let first = self.base.as_ptr().cast::<AtomicU64>().wrapping_add(start);
         // SAFETY: committed memory of our mapping: readable, writable, zeroed or written as `AtomicU64`, aligned to a
-        // word, and there as long as `self`, to which the slice's lifetime is bound. Access is by atomics only.
+        // word, and there as long as `self`, to which the slice's lifetime is bound. Access is by atomics only but while a chunk is
+        // filled, when nobody has words of it (above).
         unsafe { std::slice::from_raw_parts(first, len) }
     }
 
-    /// Has `fill` write the first words of a chunk, little-endian; the others are zeros afterwards.
+    /// Has `fill` write the first words of a chunk, little-endian, to memory that ends with the last one's [block](FILL_ALIGN); what
+    /// is behind the words is zeros afterwards.
     ///
     /// # Safety
     ///
-    /// The chunk is committed, and nobody has words of it, or gets any, before this returns.
+    /// The chunk is committed, nothing was ever written to it, and nobody has words or bytes of it, or gets any, before this returns.
     pub(super) unsafe fn fill<E>(
         &self,
         chunk: usize,
@@ -108,13 +113,16 @@ impl Range {
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.start_of(chunk).cast::<u8>();
-        // SAFETY: committed memory of our mapping, to which nobody else has access (see above): an exclusive slice of it.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(start, CHUNK_BYTES) };
+        let len = (words * WORD_BYTES).next_multiple_of(FILL_ALIGN);
+        assert!(len <= CHUNK_BYTES, "{words} words are more than a chunk has");
+        // SAFETY: committed memory of our mapping within the chunk, to which nobody else has access (see above): an exclusive slice.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(start, len) };
         fill(bytes)?;
         let (written, others) = bytes.split_at_mut(words * WORD_BYTES);
         if cfg!(target_endian = "big") {
             written.chunks_exact_mut(WORD_BYTES).for_each(<[u8]>::reverse);
         }
+        // Behind them all is zero as the system gave it: pages that nobody needs stay untouched.
         others.fill(0);
         Ok(())
     }

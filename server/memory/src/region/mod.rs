@@ -16,7 +16,7 @@ mod heap;
 #[cfg(not(loom))]
 mod mapping;
 
-pub use adoption::{Adopter, ChunkLost, ChunkSource, PlannedChunk};
+pub use adoption::{Adopter, ChunkLost, ChunkSource, FILL_ALIGN, PlannedChunk};
 
 use crate::{
     error::MemoryError,

@@ -30,6 +30,9 @@ pub(crate) enum Purpose {
 
 const PURPOSES: usize = 2;
 
+/// Of the chunks that adopters have passed, a sample looks at so many for one that is there: more than adopters work at once.
+const PASSED_LOOKS_MAX: usize = 16;
+
 /// Below this part of its slots in use, a chunk is worth evacuating: a quarter.
 const SPARSE_PART: u32 = 4;
 
@@ -186,13 +189,17 @@ impl Slots {
     }
 
     /// A slot of records that is in use, or retired: any chunk's, with equal chance, near a place of it that is chosen with
-    /// equal chance. `None` where there is none near. While chunks are pending, one of those that the adopter has passed stands
-    /// in for one that is; before it has begun, a pending one may be chosen.
+    /// equal chance. `None` where there is none near. While chunks are pending, one of those that an adopter has passed stands
+    /// in for one that is; where none of them is there, a pending one may be chosen.
     pub(crate) fn random_in_use(&self, random: u64) -> Option<Handle> {
         let mut number = 1 + (random as u32) as usize % self.pool.last_taken().max(1);
         let passed = self.region().passed_by_adopter();
         if passed > 0 && self.region().is_pending(number) {
-            number = 1 + (random as u32) as usize % passed;
+            // One that was passed may still be in another adopter's hands.
+            let passed_one = |step| 1 + ((random as u32) as usize + step) % passed;
+            let there =
+                (0..PASSED_LOOKS_MAX).map(passed_one).find(|number| !self.region().is_pending(*number));
+            number = there.unwrap_or(number);
         }
         let chunk = self.cut.get(number)?.as_ref()?;
         if chunk.purpose != Purpose::Records {

@@ -69,7 +69,7 @@ impl Linking {
 
 impl Store {
     /// A store that begins with the chunks of an image, in use as `plan` says: chunk `i` of the image is the store's chunk `1 + i`. None
-    /// of their words is looked at: each chunk is copied out of `source` when it is first met, by whoever meets it, owner or
+    /// of their words is looked at: each chunk is filled by `source` when it is first met, by whoever meets it, owner or
     /// reader, or by an [`Adopter`]. To be followed by [`Store::link`] for all entries of the image's tables. Otherwise as
     /// [`Store::new`]; `bytes_max` has to have room for the image and its index.
     ///

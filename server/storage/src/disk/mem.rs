@@ -301,7 +301,11 @@ impl Disk for MemDisk {
             state.change_names(parent_of(path), vec![(path.to_path_buf(), Some(node))]);
         }
         let index = state.file(path)?;
-        Ok(Arc::new(MemFile { disk: self.clone(), index, writable: mode != OpenMode::Read }))
+        Ok(Arc::new(MemFile {
+            disk: self.clone(),
+            index,
+            writable: matches!(mode, OpenMode::ReadWrite | OpenMode::CreateNew),
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The operating system's file system.
 
 mod system;
+mod ways;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,7 +13,9 @@ use std::sync::Arc;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags, fadvise, fallocate, flock};
 use rustix::io::Errno;
 
-use super::{DIRECT_ALIGN, DirLock, Disk, DiskFile, OpenMode};
+use super::{DirLock, Disk, DiskFile, OpenMode};
+use system::MappedFile;
+use ways::{Way, Ways};
 
 /// Name of the file whose lock is the lock of its directory. A file, because some network file systems cannot lock a directory.
 const LOCK_FILE: &str = "lock";
@@ -23,15 +26,16 @@ pub struct RealDisk;
 
 struct RealFile {
     file: File,
-    /// The same file opened to be read past the page cache, where that was asked for and the file system can.
-    direct: Option<File>,
+    /// Of a file that nobody changes any more: better ways to read it.
+    once: Once,
 }
 
-/// Whether the kernel may read so much to this memory without a page of its own in between.
-fn is_direct(buffer: &[u8], offset: u64) -> bool {
-    buffer.as_ptr().addr().is_multiple_of(DIRECT_ALIGN)
-        && buffer.len().is_multiple_of(DIRECT_ALIGN)
-        && offset.is_multiple_of(DIRECT_ALIGN as u64)
+/// Ways to read beside the ordinary one, as far as they were asked for and the file system has them.
+#[derive(Default)]
+struct Once {
+    /// The same file opened to be read past the page cache.
+    direct: Option<File>,
+    mapped: Option<MappedFile>,
 }
 
 impl Disk for RealDisk {
@@ -48,11 +52,14 @@ impl Disk for RealDisk {
             }
         }
         let file = options.open(path)?;
-        // A file system in memory, and some others, refuse: then all is read by way of the page cache.
-        let direct = (mode == OpenMode::ReadOnce)
-            .then(|| options.custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).ok())
-            .flatten();
-        Ok(Arc::new(RealFile { file, direct }))
+        let once = if mode == OpenMode::ReadOnce {
+            // A file system in memory, and some others, refuse: then all is read by way of the page cache.
+            let direct = options.custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).ok();
+            Once { direct, mapped: MappedFile::new(&file).ok() }
+        } else {
+            Once::default()
+        };
+        Ok(Arc::new(RealFile { file, once }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -92,14 +99,10 @@ impl Disk for RealDisk {
 
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if let Some(direct) = self.direct.as_ref().filter(|_| is_direct(buffer, offset)) {
-            match direct.read_at(buffer, offset) {
-                // This disk wants more than our alignment.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-                read => return read,
-            }
-        }
-        self.file.read_at(buffer, offset)
+        let Once { direct, mapped } = &self.once;
+        let direct = direct.as_ref().map(|file| file as &dyn Way);
+        let mapped = mapped.as_ref().map(|mapped| mapped as &dyn Way);
+        Ways { direct, mapped, ordinary: &self.file }.read_at(buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -146,7 +149,7 @@ impl DiskFile for RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{read_full_at, write_all_at};
+    use crate::disk::{DIRECT_ALIGN, read_full_at, write_all_at};
 
     #[test]
     fn a_second_lock_of_a_directory_would_block_until_the_first_is_dropped() {
@@ -200,6 +203,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_mapping_reads_to_the_end_of_its_file_and_not_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let bytes: Vec<u8> = (0..9_000_u32).map(|byte| (byte % 251) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let mapped = MappedFile::new(&File::open(&path).unwrap()).unwrap();
+        for (offset, len) in
+            [(0, 9_000), (0, 1), (4_000, 200), (8_000, 2_000), (8_999, 9), (9_000, 1), (20_000, 1)]
+        {
+            let mut buffer = vec![0xff; len];
+            let there = &bytes[offset.min(9_000)..(offset + len).min(9_000)];
+            assert_eq!(mapped.read_at(&mut buffer, offset as u64).unwrap(), there.len(), "{len} at {offset}");
+            assert_eq!(&buffer[..there.len()], there, "{len} at {offset}");
+        }
+        assert_eq!(mapped.read_at(&mut [0], u64::MAX).unwrap(), 0);
+        // Pages that are gone are an error, no signal; whoever reads by another way then learns the truth.
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap();
+        assert!(mapped.read_at(&mut [0; 100], 8_000).is_err());
+        let file = RealDisk.open(&path, OpenMode::ReadOnce).unwrap();
+        assert_eq!(read_full_at(file.as_ref(), &mut [0; 200], 0).unwrap(), 100);
     }
 
     #[test]

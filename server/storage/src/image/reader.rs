@@ -8,11 +8,28 @@ use super::format::{
     HeaderError, TABLE_ENTRY_BYTES, u64_at,
 };
 use super::{ChunkEntry, ImageError, ImageHeader, ImageName, TableEntry, quarantine};
-use crate::disk::{Disk, DiskFile, OpenMode, read_full_at};
+use crate::disk::{DIRECT_ALIGN, Disk, DiskFile, OpenMode, read_full_at};
 
 const WORD_BYTES: usize = 8;
+const CHUNK_BYTES: usize = CHUNK_GRANULES as usize * GRANULE_BYTES;
 /// Entries of a table handed out at once: 64 KiB, which stay in the core's own cache.
 const ENTRIES_AT_ONCE: usize = 64 * 1024 / TABLE_ENTRY_BYTES;
+
+/// Memory for the words of one chunk at a time, so aligned that a disk can write to it itself.
+#[derive(Debug)]
+pub struct ChunkBuffer {
+    bytes: Vec<u8>,
+    words: Vec<u64>,
+}
+
+impl Default for ChunkBuffer {
+    fn default() -> ChunkBuffer {
+        ChunkBuffer {
+            bytes: vec![0; CHUNK_BYTES + DIRECT_ALIGN],
+            words: Vec::with_capacity(CHUNK_BYTES / WORD_BYTES),
+        }
+    }
+}
 
 /// An image file whose header, directory and footer are good. Any number of threads may use it.
 pub struct ImageReader {
@@ -127,23 +144,29 @@ impl ImageReader {
     /// [`ImageError`].
     ///
     /// # Panics
-    /// If there is no chunk of this number, or `bytes` is no whole chunk.
+    /// If there is no chunk of this number, or `bytes` has no room for its blocks.
     pub fn fill_chunk(&self, number: u32, bytes: &mut [u8]) -> Result<(), ImageError> {
-        assert_eq!(bytes.len(), CHUNK_GRANULES as usize * GRANULE_BYTES, "memory for a chunk");
         let block = &self.chunks[number as usize].block;
+        assert!(bytes.len() as u64 >= block.padded_bytes(), "{} bytes of memory for a chunk", bytes.len());
         self.read_checked(block, &mut bytes[..block.padded_bytes() as usize])
     }
 
-    /// The words of a chunk's used slots.
+    /// The words of a chunk's used slots, by way of memory of the caller's, which serves for one chunk after the other.
     ///
     /// # Errors
     /// [`ImageError`].
     ///
     /// # Panics
     /// If there is no chunk of this number.
-    pub fn chunk_words(&self, number: u32) -> Result<Vec<u64>, ImageError> {
-        let bytes = self.read(&self.chunks[number as usize].block)?;
-        Ok(bytes.chunks_exact(WORD_BYTES).map(|word| u64_at(word, 0)).collect())
+    pub fn chunk_words<'a>(&self, number: u32, buffer: &'a mut ChunkBuffer) -> Result<&'a [u64], ImageError> {
+        let chunk = &self.chunks[number as usize];
+        let ChunkBuffer { bytes, words } = buffer;
+        let aligned = bytes.as_ptr().align_offset(DIRECT_ALIGN);
+        let bytes = &mut bytes[aligned..aligned + CHUNK_BYTES];
+        self.fill_chunk(number, bytes)?;
+        words.clear();
+        words.extend(bytes[..chunk.bytes()].chunks_exact(WORD_BYTES).map(|word| u64_at(word, 0)));
+        Ok(words)
     }
 
     /// Puts the file aside: see [`quarantine`].

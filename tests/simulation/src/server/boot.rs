@@ -8,7 +8,7 @@ use windrow_durability::start::{OnLost, Progress, Sequential, Setup, Watch, load
 use windrow_durability::{AppendFsync, CatalogueStore, LogGroup, catalogue};
 use windrow_engine::{HashKey, Shard, StreamId};
 use windrow_memory::{CHUNK_BYTES, ChunkLost, Domain};
-use windrow_storage::image::{ImageError, ImageName, ImageReader, quarantine};
+use windrow_storage::image::{ChunkBuffer, ImageError, ImageName, ImageReader, quarantine};
 use windrow_storage::{
     Disk, Manifest, Recovery, Retention, SegmentFill, Started, StorageError, StorageOptions,
 };
@@ -253,7 +253,9 @@ fn check_chunks(disk: &Arc<dyn Disk>, manifest: &Manifest) -> Result<(), BootErr
                 continue;
             };
             let mut chunks = 0..reader.chunks().len() as u32;
-            let Err(error) = chunks.try_for_each(|chunk| reader.chunk_words(chunk).map(drop)) else {
+            let mut buffer = ChunkBuffer::default();
+            let look = |chunk| reader.chunk_words(chunk, &mut buffer).map(|_words| ());
+            let Err(error) = chunks.try_for_each(look) else {
                 continue;
             };
             if error.is_damage() {

@@ -8,7 +8,7 @@ use windrow_engine::Outcome;
 use windrow_memory::MemoryError;
 use windrow_storage::Disk;
 use windrow_storage::disk::{Call, Fault, FaultyDisk, MemDisk};
-use windrow_storage::image::{ImageName, ImageReader, ImageWriter};
+use windrow_storage::image::{ChunkBuffer, ImageName, ImageReader, ImageWriter};
 
 use super::server::{DIR, Model, Running, STREAMS, new_disk, restart};
 use crate::start::StartError;
@@ -217,8 +217,9 @@ fn rewrite(disk: &MemDisk, image: u64, shard: u16, version: u8) {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let reader = ImageReader::open(&disk, &dir, image, shard).unwrap();
     let mut writer = ImageWriter::create(&disk, &dir, *reader.header()).unwrap();
+    let mut buffer = ChunkBuffer::default();
     for (chunk, number) in reader.chunks().iter().zip(0..) {
-        let words = reader.chunk_words(number).unwrap();
+        let words = reader.chunk_words(number, &mut buffer).unwrap();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         writer.chunk(chunk.slot_granules, chunk.slots_used, &bytes).unwrap();
     }

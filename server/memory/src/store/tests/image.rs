@@ -5,20 +5,24 @@ use crate::{
     error::MemoryError,
     handle::{CHUNK_BYTES, Handle},
     reclaim::Domain,
-    region::{ChunkLost, ChunkSource, PlannedChunk},
+    region::{ChunkLost, ChunkSource, FILL_ALIGN, PlannedChunk},
     store::{Cursor, Reader, SCAN_ROWS_MAX, Scan, Store},
 };
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
+    time::Duration,
 };
 
 /// Granules of a chunk as a power of two, as places in an image have them.
 const PLACE_SHIFT: u32 = 17;
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An image in memory: what a snapshot would write.
 #[derive(Clone, Default)]
@@ -354,6 +358,88 @@ fn samples_come_from_chunks_that_are_there_once_the_adopter_has_begun() {
     assert_eq!(start.copies(), 2);
 }
 
+/// Fills the first chunk only when it is let go on, and says when it was asked to.
+struct FirstHeld {
+    source: Source,
+    asked: Mutex<Sender<()>>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl ChunkSource for FirstHeld {
+    fn fill(&self, number: u32, bytes: &mut [u8]) -> Result<(), String> {
+        if number == 0 {
+            self.asked.lock().unwrap().send(()).unwrap();
+            // A sender that is gone lets go, too: a failing test ends.
+            let _ = self.go_on.lock().unwrap().recv_timeout(PATIENCE);
+        }
+        self.source.fill(number, bytes)
+    }
+
+    fn lost(&self, number: u32, why: ChunkLost) -> ! {
+        self.source.lost(number, why)
+    }
+}
+
+/// A store of an image whose first chunk takes until the sender says so, or is gone; the receiver tells when it is being filled.
+fn start_with_first_held(image: &Image) -> (Store, Sender<()>, Receiver<()>) {
+    let ((asked, is_asked), (let_go, go_on)) = (channel(), channel());
+    let source = Source { image: image.clone(), copies: AtomicUsize::new(0) };
+    let held = FirstHeld { source, asked: Mutex::new(asked), go_on: Mutex::new(go_on) };
+    let (domain, _none) = Domain::with_participants(0);
+    let mut store = Store::with_image(64 * CHUNK_BYTES, &domain, image.plan.clone(), Arc::new(held)).unwrap();
+    store.link(image.table.iter().copied()).unwrap();
+    store.finish_link().unwrap();
+    (store, let_go, is_asked)
+}
+
+#[test]
+fn samples_wait_for_no_chunk_that_another_is_adopting_once_one_is_there() {
+    let (store, let_go, is_asked) = start_with_first_held(&Image::of(&grown()));
+    let (mut first, mut second) = (store.adopter(), store.adopter());
+    std::thread::scope(|scope| {
+        let let_go = let_go;
+        scope.spawn(move || first.adopt_next());
+        is_asked.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(second.adopt_next(), Some(1), "another passes over the chunk that is held");
+        let pending = store.usage().chunks_pending;
+        for seed in 0..1_000u64 {
+            if let Some(place) = store.sample(seed << 32 | seed) {
+                assert_ne!(place.chunk(), 1, "a sample of a chunk that is not there");
+            }
+        }
+        assert_eq!(store.usage().chunks_pending, pending, "samples bring none while one is there");
+        drop(let_go);
+    });
+    assert_eq!(store.usage().chunks_pending, second.chunks() - 2);
+}
+
+#[test]
+fn adopters_can_tell_that_somebody_waits_for_a_chunk() {
+    let (store, let_go, is_asked) = start_with_first_held(&Image::of(&grown()));
+    let adopter = store.adopter();
+    assert!(!adopter.is_somebody_waiting());
+    std::thread::scope(|scope| {
+        let let_go = let_go;
+        let waits = scope.spawn(move || store.record(Handle::new(1, 0)).get(0));
+        is_asked.recv_timeout(PATIENCE).unwrap();
+        assert!(adopter.is_somebody_waiting(), "one brings the chunk that it needs");
+        drop(let_go);
+        waits.join().unwrap();
+        assert!(!adopter.is_somebody_waiting());
+    });
+}
+
+#[test]
+fn bytes_that_are_pending_are_those_of_the_images_records() {
+    let image = Image::of(&grown());
+    let start = image.start(64 * CHUNK_BYTES);
+    let mut adopter = start.store.adopter();
+    let bytes = |chunks: &[Vec<u64>]| chunks.iter().map(|words| size_of_val(words.as_slice())).sum::<usize>();
+    assert_eq!(adopter.pending_bytes(), bytes(&image.chunks));
+    adopter.adopt_next();
+    assert_eq!(adopter.pending_bytes(), bytes(&image.chunks[1..]));
+}
+
 #[test]
 fn sample_adopts_a_chunk_where_none_is_there() {
     let start = Image::of(&grown()).start(64 * CHUNK_BYTES);
@@ -504,7 +590,8 @@ fn what_a_source_leaves_behind_the_records_is_cleared() {
     let words = image.chunks[0].clone();
     let record_words = words.len();
     let source = Arc::new(Bad(move |bytes: &mut [u8]| {
-        assert_eq!((bytes.len(), bytes.as_ptr().addr() % CHUNK_BYTES), (CHUNK_BYTES, 0));
+        // Pages behind the block of the last word are neither given out nor touched.
+        assert_eq!((bytes.len(), bytes.as_ptr().addr() % CHUNK_BYTES), (FILL_ALIGN, 0));
         bytes.fill(0xff);
         put(bytes, &words);
         Ok(())

@@ -104,3 +104,17 @@ fn a_bad_sector_cannot_be_read_until_it_is_written() {
         assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
     }
 }
+
+#[test]
+fn only_files_opened_for_writing_can_be_changed() {
+    let disk = MemDisk::new();
+    let path = Path::new("/a");
+    write_all_at(disk.open(path, OpenMode::CreateNew).unwrap().as_ref(), b"windrow", 0).unwrap();
+    for mode in [OpenMode::Read, OpenMode::ReadOnce] {
+        let file = disk.open(path, mode).unwrap();
+        assert_eq!(file.write_at(b"W", 0).unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{mode:?}");
+        assert_eq!(file.set_len(0).unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{mode:?}");
+    }
+    disk.open(path, OpenMode::ReadWrite).unwrap().write_at(b"W", 0).unwrap();
+    assert_eq!(bytes_of(&disk, "/a"), b"Windrow");
+}

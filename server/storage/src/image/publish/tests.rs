@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::disk::{Call, Fault, FaultyDisk, MemDisk, OpenMode};
-use crate::image::{GRANULE_BYTES, ImageHeader, ImageWriter, TableEntry};
+use crate::image::{ChunkBuffer, GRANULE_BYTES, ImageHeader, ImageWriter, TableEntry};
 use crate::manifest::{Manifest, ManifestState};
 use crate::{Recovery, SplitMix64, StorageOptions};
 
@@ -82,7 +82,8 @@ fn check_whole(disk: &Arc<dyn Disk>, manifest: &Manifest) -> Result<(), String> 
             let read = || -> Result<bool, ImageError> {
                 let reader = ImageReader::open(disk, &dir, entry.image, shard)?;
                 let (mut state, mut entries) = (Vec::new(), 0);
-                let words = reader.chunk_words(0)?;
+                let mut buffer = ChunkBuffer::default();
+                let words = reader.chunk_words(0, &mut buffer)?;
                 reader.table(&mut |table| entries += table.len())?;
                 reader.state(&mut |piece| state.extend_from_slice(piece))?;
                 let expected = words_of(entry.image, shard);
