@@ -16,12 +16,18 @@ use crate::entity::{Readable, Superseded, readable_as};
 use crate::record::Body;
 use crate::shard::Shard;
 
-/// So many records ahead of the one that is looked at, the first lines are asked for: fewer than the processor can wait for.
-const HEADS_AHEAD: usize = 12;
+/// So many records ahead of the one that is looked at, the first lines are asked for: with those lines of each, no more at once than
+/// the 10 to 16 that a core can wait for.
+const HEADS_AHEAD: usize = 6;
 /// Those lines: header, key and the rings' heads.
 const HEAD_LINES: usize = 2;
 /// So many records ahead, the columns of the feature.
 const COLUMNS_AHEAD: usize = 3;
+
+/// Records that are looked at before it is asked whether to go on.
+const RECORDS_PER_LOOK: usize = 128;
+/// The same where a record has sketches to merge, which may take tens of microseconds.
+const SKETCHED_RECORDS_PER_LOOK: usize = 8;
 
 /// Most entities that one walk looks for.
 pub const TOP_MAX: usize = 1000;
@@ -138,6 +144,11 @@ impl TopWalk {
         }
     }
 
+    /// How many records pass between two looks at whether to go on.
+    fn records_per_look(&self) -> usize {
+        if self.query.features[0].is_sketched() { SKETCHED_RECORDS_PER_LOOK } else { RECORDS_PER_LOOK }
+    }
+
     /// Whether all records were seen.
     pub fn is_finished(&self) -> bool {
         self.cursor.is_none()
@@ -151,10 +162,34 @@ impl TopWalk {
 }
 
 impl Shard {
-    /// Goes on with a walk: the next `records_max` records, of whatever stream.
-    pub fn walk_top(&self, catalogue: &Catalogue, walk: &mut TopWalk, now_ms: i64, records_max: usize) {
+    /// Goes on with a walk, over records of whatever stream, until it is finished or must not go on. That is asked after a bounded
+    /// number of records: the fewer, the longer each may take.
+    pub fn walk_top(
+        &self,
+        catalogue: &Catalogue,
+        walk: &mut TopWalk,
+        now_ms: i64,
+        mut may_go_on: impl FnMut() -> bool,
+    ) {
+        while !walk.is_finished() {
+            self.walk_top_on(catalogue, walk, now_ms, &mut may_go_on);
+            if !may_go_on() {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with a walk up to the end of what is collected at once.
+    fn walk_top_on(
+        &self,
+        catalogue: &Catalogue,
+        walk: &mut TopWalk,
+        now_ms: i64,
+        may_go_on: &mut impl FnMut() -> bool,
+    ) {
         let Some(cursor) = walk.cursor else { return };
-        walk.cursor = self.store.scan(&mut walk.scan, cursor, records_max);
+        let per_look = walk.records_per_look();
+        walk.cursor = self.store.scan(&mut walk.scan, cursor, RECORDS_PER_LOOK);
         let rows = walk.scan.rows();
         let prefetch_head = |place: &Handle| self.store.prefetch_lines(*place, 0..HEAD_LINES);
         rows.iter().take(HEADS_AHEAD).for_each(prefetch_head);
@@ -163,6 +198,15 @@ impl Shard {
         let Some(clock_ms) = times.clock else { return };
         let time = walk.query.when.resolve(&stream.layout, times);
         for (index, &place) in rows.iter().enumerate() {
+            if index > 0
+                && index.is_multiple_of(per_look)
+                && !may_go_on()
+                && let Some(here) = walk.scan.cursor_before(index)
+            {
+                // Until the walk goes on, records may move.
+                walk.cursor = Some(here);
+                return;
+            }
             rows.iter().skip(index + HEADS_AHEAD).take(1).for_each(prefetch_head);
             if let Some(later) = rows.get(index + COLUMNS_AHEAD).and_then(|later| self.store.peek(*later)) {
                 // Of another stream or layout, it is asked for the wrong words: harmless.

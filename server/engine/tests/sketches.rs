@@ -1,6 +1,7 @@
 //! Sketches in records: what a full one refuses, what replay brings back, what a trending stream's entities take.
 
 use windrow_engine::catalogue::Created;
+use windrow_engine::top::{TOP_MAX, TopWalk};
 use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form, op};
 use windrow_memory::{Domain, Participant};
 use windrow_window::{Definition, Query, Rows, Value};
@@ -244,4 +245,35 @@ fn a_million_trending_entities_take_what_their_buckets_hold() {
     let bytes = trending_bytes(entities);
     println!("{entities} entities: {bytes:.0} bytes each without their keys");
     assert!(bytes < TRENDING_BYTES_MAX, "{bytes} bytes an entity");
+}
+
+#[test]
+fn a_walk_over_sketches_may_be_stopped_after_few_records_and_goes_on_with_the_next() {
+    let mut world = World::new("FIELDS n INT WINDOWS 10s@1s AGGREGATE distinct(n) count", 512 << 20);
+    const ENTITIES: u64 = 300;
+    for entity in 0..ENTITIES {
+        for n in 0..=entity % 7 {
+            let (name, n) = (format!("e{entity}"), n.to_string());
+            assert_eq!(world.event(name.as_bytes(), START_MS, &[b"n", n.as_bytes()]), Outcome::Ok);
+            world.tick();
+        }
+    }
+    let stream = std::sync::Arc::clone(world.catalogue.stream(b"s").unwrap());
+    for (feature, records_most) in [(&b"distinct(n):10s"[..], 8), (b"count:10s", 128)] {
+        let query = std::sync::Arc::new(Query::parse(&stream.layout, std::iter::once(feature)).unwrap());
+        let walk = |may_go_on: bool| {
+            let (stream, query) = (std::sync::Arc::clone(&stream), std::sync::Arc::clone(&query));
+            let mut walk = TopWalk::new(stream, query, TOP_MAX, Rows::default());
+            let mut slices = 0;
+            while !walk.is_finished() {
+                world.shard.walk_top(&world.catalogue, &mut walk, START_MS + 1, || may_go_on);
+                slices += 1;
+            }
+            (walk.take_found(), slices)
+        };
+        let ((whole, one), (pieces, many)) = (walk(true), walk(false));
+        assert_eq!((whole.len() as u64, one), (ENTITIES, 1));
+        assert_eq!(pieces, whole, "each entity once");
+        assert!(many >= ENTITIES.div_ceil(records_most), "{many} slices");
+    }
 }

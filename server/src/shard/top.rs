@@ -16,8 +16,6 @@ use super::tick::ShardLoop;
 use crate::commands::{TopQuestion, write_top};
 use crate::connection::{ConnectionId, State};
 
-/// Records that are looked at between two looks at the clock.
-const RECORDS_PER_STEP: usize = 128;
 /// How long one tick goes on with a scan while connections wait for their turns, and otherwise.
 const SLICE: Duration = Duration::from_micros(50);
 const SLICE_IDLE: Duration = Duration::from_micros(250);
@@ -127,12 +125,7 @@ impl ShardLoop {
             // Now, not when the tick began: what was acknowledged before the scan was asked for is not younger.
             let now_ms = self.shared.clock.now_ms();
             let slice = if self.ready.is_empty() { SLICE_IDLE } else { SLICE };
-            while !walk.is_finished() {
-                engine.walk_top(&self.core.catalogue, walk, now_ms, RECORDS_PER_STEP);
-                if self.time.in_phase() >= slice {
-                    break;
-                }
-            }
+            engine.walk_top(&self.core.catalogue, walk, now_ms, || self.time.in_phase() < slice);
             // The walk is what the phase begins with.
             let took_ns = self.time.in_phase().as_nanos() as u64;
             part.scan.took_ns.fetch_add(took_ns, Ordering::Relaxed);

@@ -313,6 +313,11 @@ impl Partial {
     }
 }
 
+/// Whether an aggregate is read from sketches.
+pub(crate) fn is_sketched(aggregate: Aggregate) -> bool {
+    sketch_of(aggregate).is_some()
+}
+
 /// The field and the sketch that an aggregate is read from, if it is read from one.
 pub(crate) fn sketched(aggregate: Aggregate, fields: &[Field]) -> Option<(FieldId, Sketch)> {
     let spec = sketch_of(aggregate)?;

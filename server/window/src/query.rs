@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::aggregate::{Aggregate, Length};
+use crate::column;
 use crate::duration;
 use crate::error::{QueryError, quote};
 use crate::layout::Layout;
@@ -23,6 +24,13 @@ pub struct Feature {
     pub length: Length,
     /// The tier that answers it; `None` for `all`.
     pub tier: Option<usize>,
+}
+
+impl Feature {
+    /// Whether it is read from sketches: that may take a hundred times as long as numbers do.
+    pub fn is_sketched(&self) -> bool {
+        column::is_sketched(self.aggregate)
+    }
 }
 
 /// The features of a read and its options.

@@ -56,6 +56,14 @@ impl Scan {
         &self.rows
     }
 
+    /// Where to go on so that the row at `index` of the last slice comes next, if the slice can be cut there: not between records whose
+    /// hashes begin the same.
+    pub fn cursor_before(&self, index: usize) -> Option<Cursor> {
+        let tag = self.entries.get(index)?.tag();
+        let before = index.checked_sub(1).map(|before| self.entries[before].tag());
+        (before != Some(tag)).then_some(Cursor(tag))
+    }
+
     /// Collects the entries from `cursor` on in the segment that covers it; returns where that segment ends, or `None` where the
     /// look proves nothing.
     fn collect(&mut self, shared: &Shared, cursor: Cursor) -> Option<Option<Cursor>> {

@@ -48,6 +48,26 @@ fn walk_visits_every_record_once_in_the_order_of_hashes() {
 }
 
 #[test]
+fn a_slice_that_is_cut_goes_on_with_the_row_that_comes_next() {
+    let (mut store, _participant) = store(32 * CHUNK_BYTES);
+    (0..3_000u32).for_each(|n| {
+        insert(&mut store, 1, &n.to_be_bytes(), 0);
+    });
+    let whole = walk(&store, 10_000, |_| ());
+    for taken in [1, 8, 60] {
+        let (mut scan, mut cursor, mut rows) = (Scan::default(), Some(Cursor::START), Vec::<Handle>::new());
+        while let Some(from) = cursor {
+            cursor = store.scan(&mut scan, from, 100);
+            let cut = scan.cursor_before(taken);
+            assert_eq!(cut.is_some(), scan.rows().len() > taken, "no two hashes begin the same here");
+            rows.extend(scan.rows().iter().take(taken));
+            cursor = cut.or(cursor);
+        }
+        assert_eq!(rows, whole, "{taken} rows at a time");
+    }
+}
+
+#[test]
 fn walk_visits_what_stays_exactly_once_while_the_index_splits() {
     let (domain, _none) = Domain::with_participants(0);
     let store = std::cell::RefCell::new(Store::new(64 * CHUNK_BYTES, &domain).unwrap());
