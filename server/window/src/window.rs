@@ -14,6 +14,9 @@ use crate::sketch::{INLINE, Scratch, Sketch};
 use crate::value::Value;
 use crate::words::{LANES, Words};
 
+/// Of a window with sketches, the heads of so many blocks are asked for at once, while those of as many before them are merged.
+const BLOCKS_AHEAD: usize = 64;
+
 /// Where rows are evaluated: made once, used again for every read, so that reads seldom allocate.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -237,6 +240,19 @@ fn merge_cell<W: Words + ?Sized>(
         sketch.merge_inline(reference, scratch);
     } else if reference != 0 {
         sketch.merge_into(heap.payload(words, reference), scratch);
+    }
+}
+
+/// Adds what cells refer to, in order.
+fn merge_cells<W: Words + ?Sized>(
+    heap: Heap,
+    words: &W,
+    sketch: Sketch,
+    references: &[u32],
+    scratch: &mut Scratch,
+) {
+    for &reference in references {
+        merge_cell(heap, words, sketch, reference, scratch);
     }
 }
 
@@ -478,18 +494,23 @@ impl<W: Words + ?Sized> Merged for Buckets<'_, W> {
 
     fn sketched(&self, partial: Partial, sketch: Sketch, scratch: &mut Scratch) {
         let (column, heap) = (self.column(partial), body::heap(self.layout, self.words));
-        let mut references = scratch.take_references();
+        // Blocks lie all over the heap: their heads are asked for a chunk of buckets before the first of them is looked at.
+        let (mut asked, mut asked_len) = ([0; BLOCKS_AHEAD], 0);
+        let (mut before, mut before_len) = ([0; BLOCKS_AHEAD], 0);
         self.each_reference(column, |reference| {
-            // Blocks lie all over the heap: they are asked for before the first is looked at.
             if reference & INLINE == 0 {
                 heap.prefetch(self.words, reference);
             }
-            references.push(reference);
+            asked[asked_len] = reference;
+            asked_len += 1;
+            if asked_len == BLOCKS_AHEAD {
+                merge_cells(heap, self.words, sketch, &before[..before_len], scratch);
+                (before, before_len) = (asked, asked_len);
+                asked_len = 0;
+            }
         });
-        for &reference in &references {
-            merge_cell(heap, self.words, sketch, reference, scratch);
-        }
-        scratch.put_references(references);
+        merge_cells(heap, self.words, sketch, &before[..before_len], scratch);
+        merge_cells(heap, self.words, sketch, &asked[..asked_len], scratch);
     }
 
     fn layout(&self) -> &Layout {

@@ -14,8 +14,6 @@ use crate::words::Words;
 #[derive(Debug, Default)]
 pub struct Scratch {
     sketch: Option<Sketch>,
-    /// Of the buckets of a window, while it is read.
-    references: Vec<u32>,
     union: Union,
     bins: Bins,
     tally: Tally,
@@ -26,17 +24,6 @@ impl Scratch {
     /// Keys what is looked up by this secret, so that nobody can choose values that are slow to count. Results do not depend on it.
     pub fn key(&mut self, secret: u64) {
         self.union.key(secret);
-    }
-
-    /// An empty list for the references of a window, which [`Scratch::put_references`] takes back.
-    pub(crate) fn take_references(&mut self) -> Vec<u32> {
-        let mut references = std::mem::take(&mut self.references);
-        references.clear();
-        references
-    }
-
-    pub(crate) fn put_references(&mut self, references: Vec<u32>) {
-        self.references = references;
     }
 
     /// Forgets what was merged, and starts a window of `sketch`.
