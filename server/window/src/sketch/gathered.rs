@@ -3,8 +3,11 @@
 //! Most entries of a window are of values that only one bucket has. So a bit is set for each in a table that has many more bits than
 //! there are entries, without a branch: who shares no bit is different from all others. The few that share one are looked up in
 //! [`Entries`].
+//!
+//! Where a look finds that at least half were there before, as in windows whose buckets have the same values, all that comes later is
+//! looked up in [`Entries`] at once: it is mostly there.
 
-use super::distinct::{RANK_BITS, each_entry_or_none};
+use super::distinct::{RANK_BITS, each_entry, each_entry_or_none};
 use super::entries::{Entries, FACTOR};
 use super::span::Span;
 use crate::words::Words;
@@ -14,7 +17,8 @@ const BITS_PER_ENTRY: usize = 16;
 const BITS_MIN: usize = 512;
 /// Entries that are gathered before the first look at how many are different, a part of the few more than those.
 const FIRST_LOOK_PART: usize = 4;
-/// Times the few that are gathered before a later look: so each has at least as many new ones to look at as old ones.
+/// Times the few that are gathered before the second look. It finds that there are more than few, or that half are repeats: so there is
+/// no third.
 const LATER_LOOK: usize = 2;
 /// Places beyond that, so that a bucket's entries come in at once.
 const ROOM_BEYOND: usize = 1024;
@@ -33,6 +37,8 @@ pub(super) struct Gathered {
     bits: Vec<[u64; 2]>,
     /// Those that share a bit with others.
     sharing: Entries,
+    /// All different ones are in `sharing`, and none in `places`.
+    are_repeats: bool,
     /// Odd, and a secret where strangers choose values (multiply-shift hashing). What is counted does not depend on it.
     factor: u64,
 }
@@ -46,6 +52,7 @@ impl Default for Gathered {
             look_at: 0,
             bits: Vec::new(),
             sharing: Entries::default(),
+            are_repeats: false,
             factor: FACTOR,
         }
     }
@@ -62,6 +69,7 @@ impl Gathered {
     #[inline]
     pub(super) fn begin(&mut self, few: usize) {
         self.len = 0;
+        self.are_repeats = false;
         self.few = few;
         self.look_at = few + few / FIRST_LOOK_PART;
         let places = LATER_LOOK * few + ROOM_BEYOND;
@@ -84,6 +92,10 @@ impl Gathered {
     /// Adds one entry, for which there is room unless a [look](Gathered::look) is due.
     #[inline]
     pub(super) fn push(&mut self, entry: u32) {
+        if self.are_repeats {
+            self.sharing.insert(entry);
+            return;
+        }
         self.places[self.len] = entry;
         self.len += 1;
     }
@@ -91,6 +103,12 @@ impl Gathered {
     /// Adds all entries of a sparse sketch, for twice as many words as it has there is room.
     #[inline]
     pub(super) fn extend<W: Words + ?Sized>(&mut self, span: Span<'_, W>) {
+        if self.are_repeats {
+            each_entry(span, |entry| {
+                self.sharing.insert(entry);
+            });
+            return;
+        }
         let (places, mut len) = (self.places.as_mut_slice(), self.len);
         each_entry_or_none(span, |entry| {
             // The one behind the last of an odd number is none: the next takes its place.
@@ -103,7 +121,7 @@ impl Gathered {
     /// Whether [`Gathered::look`] is due.
     #[inline]
     pub(super) fn wants_a_look(&self) -> bool {
-        self.len >= self.look_at
+        if self.are_repeats { self.sharing.list().len() > self.few } else { self.len >= self.look_at }
     }
 
     /// Forgets what is there twice. Whether there are more than few; then the entries are as they were.
@@ -111,6 +129,10 @@ impl Gathered {
         let different = self.different();
         if different > self.few {
             return true;
+        }
+        if different <= self.len / 2 {
+            self.become_repeats();
+            return false;
         }
         let (bits, shift, factor) = (&self.bits, self.shift(), self.factor);
         let mut kept = 0;
@@ -132,13 +154,26 @@ impl Gathered {
         false
     }
 
+    /// Goes on with a table of those that are different.
+    fn become_repeats(&mut self) {
+        self.are_repeats = true;
+        self.sharing.clear();
+        for &entry in &self.places[..self.len] {
+            self.sharing.insert(entry);
+        }
+        self.len = 0;
+    }
+
     /// All of them.
     pub(super) fn list(&self) -> &[u32] {
-        &self.places[..self.len]
+        if self.are_repeats { self.sharing.list() } else { &self.places[..self.len] }
     }
 
     /// How many are different.
     pub(super) fn different(&mut self) -> usize {
+        if self.are_repeats {
+            return self.sharing.list().len();
+        }
         self.sharing.clear();
         let (factor, shift) = (self.factor, self.shift());
         let words = 1 << (u64::BITS - shift - u64::BITS.ilog2());
@@ -251,5 +286,53 @@ mod tests {
             assert!(!is_many || largest(entries.iter().copied()).len() > few, "round {round}");
             assert_eq!(largest(gathered.list().iter().copied()), largest(entries.iter().copied()));
         }
+    }
+
+    #[test]
+    fn what_comes_again_and_again_is_looked_at_twice_at_most() {
+        const FEW: usize = 1024;
+        let mut gathered = Gathered::default();
+        for different in [10, 300, 640, 641, 900, FEW] {
+            gathered.begin(FEW);
+            let entries = || (1..=different as u32).map(|index| (index << RANK_BITS) | (index % 7));
+            let mut looks = 0;
+            for _ in 0..60 {
+                for entry in entries() {
+                    // Of an index, a smaller rank comes again, too.
+                    gathered.push(entry);
+                    gathered.push((entry & !0x3f) | 1);
+                    if gathered.wants_a_look() {
+                        looks += 1;
+                        assert!(!gathered.look(), "{different} are few");
+                    }
+                }
+            }
+            assert!(looks <= 2, "{looks} looks at {different} entries");
+            assert_eq!(gathered.different(), different);
+            let largest_of = entries().flat_map(|entry| [entry, (entry & !0x3f) | 1]);
+            assert_eq!(largest(gathered.list().iter().copied()), largest(largest_of));
+        }
+    }
+
+    #[test]
+    fn repeats_may_still_become_more_than_few() {
+        const FEW: u32 = 64;
+        let mut gathered = Gathered::default();
+        gathered.begin(FEW as usize);
+        let entry = |index: u32| index << RANK_BITS | 1;
+        for _ in 0..FEW {
+            gathered.push(entry(1));
+            if gathered.wants_a_look() {
+                assert!(!gathered.look());
+            }
+        }
+        (0..=FEW).for_each(|_| gathered.push(entry(1)));
+        let _ = gathered.wants_a_look() && gathered.look();
+        assert!(gathered.are_repeats);
+        let more = (2..).take_while(|&index| {
+            gathered.push(entry(index));
+            !(gathered.wants_a_look() && gathered.look())
+        });
+        assert_eq!(more.last(), Some(FEW), "one more than few is many");
     }
 }
