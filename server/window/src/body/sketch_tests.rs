@@ -2,11 +2,14 @@
 
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::{Event, Fit, Placements, add, fit, grow, heap, init, newest_ms, verify, words_grown, words_used};
+use super::{
+    Event, Fit, Placements, Ring, add, fit, grow, heap, init, newest_ms, verify, words_grown, words_used,
+};
 use crate::definition::{Definition, FieldType};
 use crate::layout::Layout;
 use crate::query::Feature;
 use crate::read_time::{StreamTime, When};
+use crate::sketch::INLINE;
 use crate::timestamp::TIMESTAMP_ABS_MAX;
 use crate::value::Value;
 use crate::window::{Rows, evaluate};
@@ -230,6 +233,67 @@ fn an_event_without_the_field_needs_no_room() {
         entity.read(&["distinct(s):10s", "lastk(s,9):10s", "count:10s"]),
         [Value::Int(0), list([]), Value::Int(2)]
     );
+}
+
+#[test]
+fn a_distinct_count_becomes_dense_wherever_its_block_lies() {
+    const VALUES: i64 = 600;
+    for slot in [Slot::Least, Slot::Ample, Slot::Vast] {
+        for is_last in [true, false] {
+            let mut entity =
+                Entity::new("FIELDS n INT s STRING WINDOWS 10s@1s AGGREGATE distinct(n) lastk(s,2)", slot);
+            // Whether the block was the heap's last one when it became dense.
+            let mut was_last = None;
+            let mut before = (0, false);
+            for n in 0..VALUES {
+                entity.event(n, &Values { text: None, x: None, n: Some(n) });
+                let words = entity.words.as_slice();
+                let reference = Ring::read(&entity.layout, words, 0).cell(words, 0, 0) as u32;
+                if reference & INLINE != 0 {
+                    continue;
+                }
+                let heap = heap(&entity.layout, words);
+                let payload = heap.payload(words, reference);
+                if payload.get(0) >> 63 != 0 {
+                    was_last = was_last.or(Some(before.1));
+                }
+                if n == 400 && !is_last {
+                    entity.event(n, &text("a block behind it"));
+                }
+                let words = entity.words.as_slice();
+                let reference = Ring::read(&entity.layout, words, 0).cell(words, 0, 0) as u32;
+                let block = heap.block(words, reference);
+                before = (block.words, block.end() == heap.used(words));
+            }
+            assert_eq!(was_last, Some(is_last), "{slot:?}: the block is dense, {} words", before.0);
+            verify(&entity.layout, entity.words.as_slice()).unwrap();
+            let [Value::Int(count)] = entity.read(&["distinct(n):10s"])[..] else { panic!("a number") };
+            // Within three standard errors of 2^12 registers.
+            assert!((570..=630).contains(&count), "{count} of {VALUES}, {slot:?}");
+            let texts = if is_last { list([]) } else { list([bytes("a block behind it")]) };
+            assert_eq!(entity.read(&["lastk(s,2):10s"]), [texts]);
+        }
+    }
+}
+
+#[test]
+fn a_window_of_many_sketches_is_read_whole() {
+    let mut entity = Entity::new(
+        "FIELDS n INT WINDOWS 300s@1s AGGREGATE count distinct(n) lastk(n,1000) first(n)",
+        Slot::Ample,
+    );
+    for n in 0..600 {
+        entity.event(n * 500, &Values { text: None, x: None, n: Some(n) });
+    }
+    for seconds in [1, 62, 63, 64, 65, 126, 127, 128, 129, 200, 300] {
+        let names = ["count", "distinct(n)", "lastk(n,1000)", "first(n)"];
+        let names = names.map(|name| format!("{name}:{seconds}s"));
+        let row = entity.read(&names.each_ref().map(String::as_str));
+        let Value::Int(count) = row[0] else { panic!("{row:?}") };
+        assert!(count >= 2 * seconds.min(299), "{count} events in {seconds} s");
+        let newest = list((600 - count..600).rev().map(Value::Int));
+        assert_eq!(row[1..], [Value::Int(count), newest, Value::Int(600 - count)], "{seconds} s");
+    }
 }
 
 fn values() -> impl Strategy<Value = Values> {

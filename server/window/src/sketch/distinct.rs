@@ -67,7 +67,8 @@ pub(super) fn dense_words(p: u8) -> usize {
     (1usize << p).div_ceil(LANES)
 }
 
-fn sparse_words_max(p: u8) -> usize {
+/// The most words of a sparse sketch.
+pub(super) fn sparse_words_max(p: u8) -> usize {
     (dense_words(p) / 2).max(SPARSE_WORDS_FEW.min(dense_words(p) - 1))
 }
 

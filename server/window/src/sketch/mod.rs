@@ -3,14 +3,14 @@
 //! A sketch is a block of words in its record's heap. Everything here works on a block's *payload*, seen through a [`Span`]
 //! (or a [`SpanMut`] for the record's writer): who allocates blocks, moves them and refers to them is the heap's business.
 //!
-//! The writer's steps for an event, so that nothing is half applied:
+//! The writer's steps for an event, so that nothing is half applied and a value is sought but once:
 //!
-//! 1. Nothing yet in the bucket: [`Sketch::inline`] if the kind has a form that fits the reference itself; else a block of
-//!    [`Sketch::words_new`] words, [`Sketch::start`], [`Sketch::add`].
+//! 1. Nothing yet in the bucket: [`Sketch::spot`] says the value's inline form if the kind has one that fits the reference itself
+//!    ([`INLINE`] and [`Spot::Hashed`]); else a block of [`Sketch::words_new`] words, [`Sketch::start`], [`Sketch::add_at`] the spot.
 //! 2. An inline value: equal to the new one's, nothing to do; else a block of [`Sketch::words_new`] words, `start`,
-//!    [`Sketch::add_inline`] of the old one, `add` of the new one.
-//! 3. A block: [`Sketch::room`] says that the value fits, or how many words a new block must have; then `start` of the new one,
-//!    [`Sketch::copy`], `add`.
+//!    [`Sketch::add_inline`] of the old one, `add_at` of the new one.
+//! 3. A block: [`Sketch::seek`] says that nothing changes, or the spot where the value fits, or how many words a new block must have
+//!    and the spot in that; then [`Sketch::copy`] (or the words as they are, unless [`Sketch::is_rewritten`]), `add_at`.
 //!
 //! The reader's: [`Scratch::begin`], [`Sketch::merge_into`] (or [`Sketch::merge_inline`]) for every bucket of the window in any
 //! order, then [`Scratch::value`] or [`Scratch::quantile`].
@@ -152,16 +152,7 @@ impl Sketch {
         }
     }
 
-    /// The reference that stands for a bucket with this one value ([`INLINE`] set); `None` where the kind has no such form.
-    #[inline]
-    pub fn inline(self, value: &SketchValue<'_>) -> Option<u32> {
-        match self.spec {
-            SketchSpec::Distinct { .. } => Some(INLINE | distinct::entry_of(&self.stored(value))),
-            _ => None,
-        }
-    }
-
-    /// Whether a reference with [`INLINE`] set is one that [`Sketch::inline`] makes.
+    /// Whether a reference with [`INLINE`] set is one that a value has.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -197,7 +188,8 @@ impl Sketch {
         }
     }
 
-    /// What the value is in a block that is yet to be made.
+    /// Where the value goes in a block that is yet to be made. [`Spot::Hashed`] with [`INLINE`] is the reference that stands for a bucket
+    /// with this one value.
     #[inline]
     pub fn spot(self, value: &SketchValue<'_>) -> Spot {
         match self.spec {
@@ -218,7 +210,7 @@ impl Sketch {
     }
 
     /// `None`: the value fits in place. `Some(words)`: it needs a block of so many payload words first.
-    pub fn room<W: Words + ?Sized>(self, span: Span<'_, W>, value: &SketchValue<'_>) -> Option<usize> {
+    fn room<W: Words + ?Sized>(self, span: Span<'_, W>, value: &SketchValue<'_>) -> Option<usize> {
         let stored = self.stored(value);
         match self.spec {
             SketchSpec::Distinct { p } => match distinct::seek(span, p, distinct::entry_of(&stored)) {
@@ -250,7 +242,7 @@ impl Sketch {
         }
     }
 
-    /// Copies a sketch to a span of exactly the words that [`Sketch::room`] asked for, or exactly as many as the old one has.
+    /// Copies a sketch to a span of exactly the words that [`Sketch::seek`] asked for, or exactly as many as the old one has.
     /// What the new span held before does not matter.
     pub fn copy<O, N>(self, old: Span<'_, O>, new: &mut SpanMut<'_, N>)
     where
@@ -263,8 +255,8 @@ impl Sketch {
         }
     }
 
-    /// Adds a value for which [`Sketch::room`] said `None` (or to a new block). Events of a bucket are added as they arrive.
-    pub fn add<W: WordsMut + ?Sized>(self, span: &mut SpanMut<'_, W>, value: &SketchValue<'_>) {
+    /// Adds a value that fits in place (or to a new block). Events of a bucket are added as they arrive.
+    fn add<W: WordsMut + ?Sized>(self, span: &mut SpanMut<'_, W>, value: &SketchValue<'_>) {
         let stored = self.stored(value);
         match self.spec {
             SketchSpec::Distinct { p } => distinct::add(span, p, distinct::entry_of(&stored)),
@@ -277,7 +269,7 @@ impl Sketch {
         }
     }
 
-    /// The same, where it is known where the value goes.
+    /// Adds a value to a block that has room for it, at its spot. Events of a bucket are added as they arrive.
     #[inline]
     pub fn add_at<W: WordsMut + ?Sized>(
         self,

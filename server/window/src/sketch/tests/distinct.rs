@@ -1,7 +1,8 @@
 //! Distinct counts against sets.
 
-use super::{Bucket, Draw, Item, by_bucket, sketch, text, value_of};
+use super::{Bucket, Draw, Item, by_bucket, sketch, span, text, value_of};
 use crate::definition::FieldType;
+use crate::sketch::distinct::{is_dense, sparse_words_max};
 use crate::sketch::{PRECISION_MAX, PRECISION_MIN, Sketch, SketchSpec};
 use crate::value::Value;
 use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
@@ -76,7 +77,7 @@ fn estimates_have_no_bias_at_any_size() {
 #[test]
 fn a_union_does_not_depend_on_the_order_of_its_buckets() {
     for p in [4, 8, 12] {
-        let few = (1 << p) / 4;
+        let few = ((1 << p) / 4).max(16);
         for values in [1, few - 1, few, few + 1, 2 * few, 7 * few] {
             // Values of one bucket, too, which come again and again.
             let mut buckets = dealt(p, values, 60, values);
@@ -90,6 +91,36 @@ fn a_union_does_not_depend_on_the_order_of_its_buckets() {
             if p == 12 && values <= few {
                 assert_eq!(count, values as f64);
             }
+        }
+    }
+}
+
+#[test]
+fn a_union_does_not_depend_on_where_its_dense_buckets_stand() {
+    let field = FieldType::Int;
+    for p in [4, 8, 12] {
+        let many = 2 * sparse_words_max(p) as u64 + 1;
+        // A dense bucket, those of one value and of some, half of which the dense one has, too.
+        let bucket = |values: std::ops::Range<u64>| {
+            Bucket::of(distinct(p, field), &values.map(int).collect::<Vec<_>>())
+        };
+        let dense = bucket(0..many);
+        assert!(dense.block.as_ref().is_some_and(|block| is_dense(span(block), p)), "p = {p}");
+        let others: Vec<Bucket> = (0..30)
+            .flat_map(|at| {
+                let first = if at % 2 == 0 { at } else { many + 10 * at };
+                [bucket(first..first + 1), bucket(first..first + 2), bucket(first..first + 9)]
+            })
+            .collect();
+        assert!(others.iter().any(|bucket| bucket.inline.is_some()));
+        let with_dense_at = |places: &[usize]| {
+            let mut buckets = others.clone();
+            places.iter().for_each(|&at| buckets.insert(at, dense.clone()));
+            estimate(&buckets)
+        };
+        let first = with_dense_at(&[0]);
+        for places in [&[1][..], &[45], &[others.len()], &[0, 50], &[30, others.len()]] {
+            assert_eq!(with_dense_at(places), first, "p = {p}, dense at {places:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ mod merge;
 mod quantile;
 mod torn;
 
-use super::{INLINE, Scratch, Sketch, SketchSpec, SketchValue, Span, SpanMut};
+use super::{INLINE, Scratch, Sketch, SketchSpec, SketchValue, Sought, Span, SpanMut, Spot};
 use crate::definition::FieldType;
 use crate::value::Value;
 
@@ -44,6 +44,8 @@ struct Bucket {
     inline: Option<u32>,
     /// The block's payload between two neighbours.
     block: Option<Vec<u64>>,
+    /// Values so far.
+    added: u64,
 }
 
 fn new_block(words: usize) -> Vec<u64> {
@@ -59,9 +61,25 @@ fn span_mut(block: &mut [u64]) -> SpanMut<'_, [u64]> {
     SpanMut::new(block, 1, len)
 }
 
+/// The block with so many words, in which there is room for the value.
+fn longer(sketch: Sketch, block: &[u64], words: usize, value: &SketchValue<'_>) -> Vec<u64> {
+    let mut longer = new_block(words);
+    sketch.start(&mut span_mut(&mut longer));
+    sketch.copy(span(block), &mut span_mut(&mut longer));
+    if !sketch.is_rewritten(span(block), words) {
+        // Then a record's writer lets the words be as they are.
+        let mut payload = block[1..block.len() - 1].to_vec();
+        payload.resize(words, 0);
+        assert_eq!(longer[1..=words], payload, "{sketch:?}");
+    }
+    let sought = sketch.seek(span(&longer), value);
+    assert!(!matches!(sought, Sought::Longer(..)), "there is room after growing: {sought:?} {sketch:?}");
+    longer
+}
+
 impl Bucket {
     fn new(sketch: Sketch) -> Self {
-        Self { sketch, inline: None, block: None }
+        Self { sketch, inline: None, block: None, added: 0 }
     }
 
     fn of<'a>(sketch: Sketch, items: impl IntoIterator<Item = &'a Item>) -> Self {
@@ -73,42 +91,60 @@ impl Bucket {
         bucket
     }
 
+    /// As a record's writer adds it, and checked against what is done where nothing is known of the value's place.
     fn add(&mut self, value: &SketchValue<'_>) {
         let sketch = self.sketch;
-        let mut block = match (self.block.take(), self.inline) {
-            (None, None) => {
-                self.inline = sketch.inline(value);
-                if self.inline.is_some() {
-                    return;
-                }
+        let (mut block, spot) = match (self.block.take(), self.inline.take(), sketch.spot(value)) {
+            (None, None, Spot::Hashed(entry)) => {
+                self.inline = Some(INLINE | entry);
+                return;
+            }
+            (None, Some(reference), Spot::Hashed(entry)) if reference == INLINE | entry => {
+                self.inline = Some(reference);
+                return;
+            }
+            (None, reference, spot) => {
                 let mut block = new_block(sketch.words_new(value));
                 sketch.start(&mut span_mut(&mut block));
-                block
+                if let Some(reference) = reference {
+                    sketch.add_inline(&mut span_mut(&mut block), reference);
+                }
+                (block, spot)
             }
-            (None, Some(reference)) => {
-                if sketch.inline(value) == Some(reference) {
+            (Some(block), ..) => match sketch.seek(span(&block), value) {
+                Sought::Known => {
+                    if self.checks_next(&block) {
+                        self.check_added(&block, &block, value);
+                    }
+                    self.block = Some(block);
                     return;
                 }
-                let mut block = new_block(sketch.words_new(value));
-                sketch.start(&mut span_mut(&mut block));
-                sketch.add_inline(&mut span_mut(&mut block), reference);
-                self.inline = None;
-                block
-            }
-            (Some(block), _) => match sketch.room(span(&block), value) {
-                None => block,
-                Some(words) => {
+                Sought::Here(spot) => (block, spot),
+                Sought::Longer(words, spot) => {
                     assert!(words > block.len() - 2 && words <= sketch.words_max(), "{words} {sketch:?}");
-                    let mut larger = new_block(words);
-                    sketch.start(&mut span_mut(&mut larger));
-                    sketch.copy(span(&block), &mut span_mut(&mut larger));
-                    assert_eq!(sketch.room(span(&larger), value), None, "there is room after growing");
-                    larger
+                    (longer(sketch, &block, words, value), spot)
                 }
             },
         };
-        sketch.add(&mut span_mut(&mut block), value);
+        let before = self.checks_next(&block).then(|| block.clone());
+        sketch.add_at(&mut span_mut(&mut block), value, spot);
+        if let Some(before) = before {
+            self.check_added(&before, &block, value);
+        }
         self.block = Some(block);
+    }
+
+    /// Whether the next value is checked: of long blocks, one of many.
+    fn checks_next(&mut self, block: &[u64]) -> bool {
+        self.added += 1;
+        block.len() < 64 || self.added.is_multiple_of(64)
+    }
+
+    /// The value makes `after` of `before`, without its spot, too.
+    fn check_added(&self, before: &[u64], after: &[u64], value: &SketchValue<'_>) {
+        let mut added = before.to_vec();
+        self.sketch.add(&mut span_mut(&mut added), value);
+        assert_eq!(added, after, "{:?}", self.sketch);
     }
 
     /// What add made is accepted, and nothing else was touched.

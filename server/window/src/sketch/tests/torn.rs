@@ -2,7 +2,7 @@
 
 use super::{Bucket, Draw, Item, NEIGHBOUR, new_block, sketch, span, span_mut, text};
 use crate::definition::FieldType;
-use crate::sketch::{INLINE, K_MAX, Scratch, Sketch, SketchSpec};
+use crate::sketch::{INLINE, K_MAX, Scratch, Sketch, SketchSpec, Sought};
 use crate::value::Value;
 
 fn sketches() -> impl Iterator<Item = Sketch> {
@@ -48,15 +48,21 @@ fn exercise(sketch: Sketch, block: &[u64], draw: &mut Draw, scratch: &mut Scratc
     let _ = sketch.verify_inline(draw.next() as u32);
     let item = item(sketch.field, draw);
     let value = item.as_value();
-    let mut grown = block.to_vec();
-    if let Some(words) = sketch.room(span(block), &value) {
-        assert!(words <= sketch.words_max().max(block.len() + 200), "{words} words for {sketch:?}");
-        grown = new_block(words);
-        sketch.copy(span(block), &mut span_mut(&mut grown));
+    let (mut grown, mut spot) = (block.to_vec(), sketch.spot(&value));
+    match sketch.seek(span(block), &value) {
+        Sought::Known => {}
+        Sought::Here(here) => spot = here,
+        Sought::Longer(words, there) => {
+            assert!(words <= sketch.words_max().max(block.len() + 200), "{words} words for {sketch:?}");
+            spot = there;
+            grown = new_block(words);
+            sketch.copy(span(block), &mut span_mut(&mut grown));
+        }
     }
     // Even where there is no room.
     for block in [&mut grown, &mut block.to_vec()] {
-        sketch.add(&mut span_mut(block), &value);
+        sketch.add_at(&mut span_mut(block), &value, spot);
+        sketch.add_at(&mut span_mut(block), &value, sketch.spot(&value));
         sketch.add_inline(&mut span_mut(block), INLINE | draw.next() as u32);
         assert_eq!((block[0], block[block.len() - 1]), (NEIGHBOUR, NEIGHBOUR), "{sketch:?}");
     }
