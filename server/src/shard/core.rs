@@ -514,8 +514,6 @@ impl Core {
         self.peers.as_ref().expect("data commands are served once the shard is loaded").hash(stream, entity)
     }
 
-    /// What ids and sources are made fingerprints with.
-    #[inline]
     /// Where rows are evaluated, keyed by the secret of the data directory.
     pub(super) fn keyed_rows(&self) -> Rows {
         Rows::keyed(self.hash_key().hash(StreamId(0), b"rows"))
@@ -525,6 +523,8 @@ impl Core {
         self.rows = self.keyed_rows();
     }
 
+    /// What ids and sources are made fingerprints with.
+    #[inline]
     pub(crate) fn hash_key(&self) -> HashKey {
         self.peers.as_ref().expect("data commands are served once the shard is loaded").hash_key()
     }
@@ -645,7 +645,7 @@ impl Answerer for Core {
     #[inline]
     fn will_change(&self, op: &[u8], hint: Hint) {
         if let Some(engine) = &self.engine {
-            // Blocks of sketches would be asked for when the cells are there: four questions are too few for that.
+            // Whether there are blocks of sketches to ask for next is passed over: another shard's questions have no stage for that.
             engine.prefetch_cells(&self.catalogue, op, hint);
         }
     }

@@ -1,7 +1,8 @@
 //! Runs the staged batch: every item in the order it was read, replies to where each belongs.
 //!
-//! An item's record is asked for from memory before it is used: what finds it when the item is staged, the record's first
-//! lines some items ahead, the cells that an operation will change a few items ahead. So the memory latency of one item hides behind the work of others.
+//! An item's record is asked for from memory before it is used: what finds it two groups ahead, the record's first lines a group ahead,
+//! its other lines some items ahead, the cells that an operation will change and the columns that a read will look at a few items ahead,
+//! the sketches that an operation will look at two. So the memory latency of one item hides behind the work of others.
 
 use windrow_engine::{AskOwner, Hashed};
 
@@ -16,7 +17,7 @@ use crate::timing::Stretches;
 const GROUP: usize = 8;
 /// So many items ahead of the one that is executed, the rest of a record's lines: fewer at once than the processor can wait for.
 const LINES_AHEAD: usize = 6;
-/// So many items ahead, the cells that an operation will change.
+/// So many items ahead, the cells that an operation will change, the columns that a read will look at.
 const CELLS_AHEAD: usize = 4;
 /// So many items ahead, the sketches that an operation will look at.
 const BLOCKS_AHEAD: usize = 2;

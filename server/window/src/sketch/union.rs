@@ -1,6 +1,6 @@
 //! The union of a window's distinct counts, and how many values it has.
 //!
-//! While no bucket is dense and the union has few entries, they are [gathered](super::entries), and the different ones counted by
+//! While no bucket is dense and the union has few entries, they are [gathered](super::gathered), and the different ones counted by
 //! linear counting (Whang, Vander-Zanden, Taylor, 1990) over 2²⁵ registers: that is exact but for collisions, of which 1,000 values
 //! have 0.01.
 //! Otherwise they are 2ᵖ registers, and counted by the improved raw estimator of Ertl ("New cardinality estimation algorithms for
