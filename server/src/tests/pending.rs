@@ -12,10 +12,20 @@ use windrow_storage::disk::{DirLock, DiskFile, MemDisk, OpenMode};
 
 use super::harness::{Client, Reply, command, config, eventually, start_on};
 use crate::Running;
+use crate::adoption::HELPERS;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const IMAGES: &str = "/data/images";
+
+/// Whether a thread is one of those that bring images into memory.
+fn is_helper(name: &str) -> bool {
+    name == "adopt" || name.starts_with("adopt-")
+}
+
+fn is_shard(name: &str) -> bool {
+    name.starts_with("shard-")
+}
 
 /// Opened once.
 #[derive(Default)]
@@ -29,7 +39,9 @@ struct At {
     is_open: bool,
     /// Shards have to wait, too.
     holds_shards: bool,
-    /// Threads that came, and where in a file each wanted to read.
+    /// Helpers do not wait any more.
+    lets_helpers_through: bool,
+    /// Helpers, and threads that had to wait, in the sequence in which they came, and where in a file each wanted to read.
     came: Vec<(String, u64)>,
 }
 
@@ -46,19 +58,36 @@ impl Gate {
 
     fn pass(&self, name: &str, offset: u64) {
         let mut at = self.at.lock().unwrap();
-        if name == "adopt" || (at.holds_shards && name.starts_with("shard-")) {
+        let is_held =
+            if is_helper(name) { !at.lets_helpers_through } else { at.holds_shards && is_shard(name) };
+        if is_helper(name) || is_held {
             at.came.push((name.to_owned(), offset));
-            drop(at);
+        }
+        drop(at);
+        if is_held {
             self.changed.notify_all();
-            self.wait_until("nobody opens the gate", |at| at.is_open);
+            let helper = is_helper(name);
+            self.wait_until("nobody opens the gate", |at| at.is_open || (helper && at.lets_helpers_through));
         }
     }
 
-    /// Waits until this thread stands before it; says where it wants to read.
-    fn is_reached_by(&self, name: &str) -> u64 {
-        let came = |at: &At| at.came.iter().find(|(came, _)| came == name).map(|(_, offset)| *offset);
-        self.wait_until("nobody comes to the gate", |at| came(at).is_some());
-        came(&self.at.lock().unwrap()).unwrap()
+    /// From now on helpers pass.
+    fn let_helpers_through(&self) {
+        self.at.lock().unwrap().lets_helpers_through = true;
+        self.changed.notify_all();
+    }
+
+    /// Where such threads wanted to read that came.
+    fn offsets(&self, who: fn(&str) -> bool) -> Vec<u64> {
+        let at = self.at.lock().unwrap();
+        at.came.iter().filter(|(name, _)| who(name)).map(|(_, offset)| *offset).collect()
+    }
+
+    /// Waits until so many such threads came; says where each wants to read.
+    fn is_reached_by(&self, who: fn(&str) -> bool, count: usize) -> Vec<u64> {
+        let came = |at: &At| at.came.iter().filter(|(name, _)| who(name)).count();
+        self.wait_until("nobody comes to the gate", |at| came(at) >= count);
+        self.offsets(who)
     }
 
     fn wait_until(&self, complaint: &str, holds: impl Fn(&At) -> bool) {
@@ -77,7 +106,7 @@ impl Drop for OpenAtEnd<'_> {
     }
 }
 
-/// A disk where the thread that brings images into memory reads nothing before the gate is open, nor shards that are held.
+/// A disk where the threads that bring images into memory read nothing before the gate is open, nor shards that are held.
 struct Gated {
     disk: MemDisk,
     gate: Arc<Gate>,
@@ -189,13 +218,13 @@ fn no_image_is_begun_before_the_last_one_is_in_memory() {
     assert_has_all(&mut client);
 }
 
-/// A server whose newest image has a damaged chunk, which the thread that brings it into memory is about to read.
+/// A server whose newest image has a damaged chunk, its only one, which a thread that brings it into memory is about to read.
 fn before_damage(disk: &MemDisk, gate: &Arc<Gate>) -> Running {
     let damaged = images(disk).pop().unwrap();
     // In its first chunk, which follows a header of 4,096 bytes.
     disk.corrupt(&damaged, 4096 + 100, |byte| *byte ^= 1).unwrap();
     let running = start_on(config(1), Arc::new(Gated { disk: disk.clone(), gate: Arc::clone(gate) }));
-    gate.is_reached_by("adopt");
+    gate.is_reached_by(is_helper, 1);
     running
 }
 
@@ -234,8 +263,14 @@ fn a_damaged_chunk_met_while_ending_ends_the_server_rather_than_start_it_anew() 
 const ROWS: usize = 2_000;
 /// In a later slice of the command than the first.
 const SLOW_ROW: usize = 1_000;
-/// Each with the number of its events, an hour apart.
-const ENTITIES_OF_TWO_SIZES: [(&str, i64); 2] = [("small-entity", 1), ("large-entity", 20)];
+/// Bytes of the names of entities whose records are so different in size that each lies in a chunk of its own.
+const NAMES_BYTES: [usize; HELPERS + 2] = [8, 100, 250, 500, 1_000];
+
+/// Such entities, each with the number of its events.
+fn entities_of_all_sizes() -> Vec<(String, i64)> {
+    let name = |(letter, bytes): (char, usize)| letter.to_string().repeat(bytes);
+    ('a'..).zip(NAMES_BYTES).map(name).zip(1..).collect()
+}
 
 /// A shard in the midst of a long command, behind a PING: it reads a row whose record the disk does not give. Gives the row, too.
 fn amid_a_long_command(gate: &Arc<Gate>) -> (Running, TcpStream, String) {
@@ -244,8 +279,7 @@ fn amid_a_long_command(gate: &Arc<Gate>) -> (Running, TcpStream, String) {
     let mut client = Client::connect(&running);
     client.ask("STREAM.CREATE s WINDOWS 1d@1h all AGGREGATE count").assert_ok();
     let now_ms = client.ask("TIME").array()[0].clone().text().parse::<i64>().unwrap() * 1000;
-    // Records of two sizes: in two chunks.
-    for (entity, hours) in ENTITIES_OF_TWO_SIZES {
+    for (entity, hours) in entities_of_all_sizes() {
         let add = |hour: i64| format!("EVENT.ADD {entity} s {}", now_ms - hour * 3_600_000);
         (0..hours).for_each(|hour| client.ask(&add(hour)).assert_ok());
     }
@@ -254,17 +288,20 @@ fn amid_a_long_command(gate: &Arc<Gate>) -> (Running, TcpStream, String) {
     drop(running);
     let image = images(&left).pop().unwrap();
     let running = start_on(config(1), Arc::new(Gated { disk: left.clone(), gate: Arc::clone(gate) }));
-    // Not the one whose chunk the thread that brings the image is at: the shard has to read the other itself.
-    let held_from = gate.is_reached_by("adopt");
-    let behind = |entity: &str| place_of(&left, &image, entity).checked_sub(held_from);
-    let [small, large] = ENTITIES_OF_TWO_SIZES;
-    let is_small_held = match (behind(small.0), behind(large.0)) {
-        (Some(small), Some(large)) => small < large,
-        (small, _) => small.is_some(),
-    };
-    let (slow, count) = if is_small_held { large } else { small };
+    // Not one whose chunk a helper is at: the shard has to read another itself.
+    let held_from = gate.is_reached_by(is_helper, HELPERS);
+    let mut places: Vec<(u64, String, i64)> = entities_of_all_sizes()
+        .into_iter()
+        .map(|(entity, count)| (place_of(&left, &image, &entity), entity, count))
+        .collect();
+    places.sort_unstable();
+    // In each chunk there is one entity: the first behind its begin.
+    let in_chunk = |from: u64| places.iter().position(|(place, ..)| *place >= from).expect("an entity");
+    let held: Vec<usize> = held_from.into_iter().map(in_chunk).collect();
+    let free = (0..places.len()).find(|index| !held.contains(index)).expect("more chunks than helpers");
+    let (_, slow, count) = &places[free];
     gate.hold_shards();
-    let name = |row: usize| if row == SLOW_ROW { slow.to_owned() } else { format!("none{row}") };
+    let name = |row: usize| if row == SLOW_ROW { slow.clone() } else { format!("none{row}") };
     let names: Vec<String> = (0..ROWS).map(name).collect();
     let mut bytes = Vec::new();
     command(&mut bytes, "PING");
@@ -272,7 +309,7 @@ fn amid_a_long_command(gate: &Arc<Gate>) -> (Running, TcpStream, String) {
     let mut socket = TcpStream::connect(running.addr()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(&bytes).unwrap();
-    gate.is_reached_by("shard-0");
+    gate.is_reached_by(is_shard, 1);
     (running, socket, format!("*1\r\n:{count}\r\n"))
 }
 
@@ -301,6 +338,21 @@ fn replies_in_front_of_a_long_command_leave_while_it_is_not_done() {
     let mut found = vec![0; expected.len()];
     socket.read_exact(&mut found).unwrap();
     assert_eq!(String::from_utf8(found).unwrap(), expected);
+}
+
+#[test]
+fn helpers_begin_no_further_chunk_while_a_shard_waits_for_one() {
+    let gate = Arc::new(Gate::default());
+    let (running, _socket, _slow) = amid_a_long_command(&gate);
+    let _opened = OpenAtEnd(&gate);
+    gate.let_helpers_through();
+    // Long enough for one that does not wait to be begun.
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(gate.offsets(is_helper).len(), HELPERS, "those that they had begun");
+    gate.open();
+    let mut client = Client::connect(&running);
+    eventually("all chunks are there", || number(&mut client, "image_chunks_pending") == 0);
+    assert_eq!(gate.offsets(is_helper).len(), HELPERS + 1, "all but the shard's");
 }
 
 #[test]
