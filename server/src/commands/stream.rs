@@ -84,7 +84,7 @@ pub(super) fn write_stream_info(
     now_ms: i64,
 ) {
     let (definition, layout) = (&stream.definition, &stream.layout);
-    reply::map(out, proto, 29);
+    reply::map(out, proto, 30);
     bulks(out, "stream", &definition.name);
     bulks(out, "definition", &definition.to_args_text());
     integer(out, "created", stream.created_ms);
@@ -96,15 +96,18 @@ pub(super) fn write_stream_info(
     reply::bulk(out, b"tiers");
     reply::array(out, layout.tiers.len());
     for tier in &layout.tiers {
-        reply::map(out, proto, 6);
+        reply::map(out, proto, 7);
         bulks(out, "bucket", &duration::format(tier.width_ms));
         bulks(out, "longest_window", &duration::format(tier.longest_ms));
         bulks(out, "retain", &duration::format(tier.retain_ms));
         integer(out, "buckets", tier.slots as i64);
+        // Where counts and sums of INT fields take 16 bits, and where all take 64: between the two, as they are.
         integer(out, "bytes_full", tier.full_bytes() as i64);
+        integer(out, "bytes_full_max", tier.widest_bytes() as i64);
         integer(out, "sketch_bytes_max", tier.sketch_bytes_max() as i64);
     }
     integer(out, "bytes_per_full_entity", layout.full_bytes() as i64);
+    integer(out, "bytes_per_full_entity_max", layout.widest_bytes() as i64);
     // What sketches may add to that: they are as large as what they have seen asks, and a record ends at 2 MiB.
     integer(out, "sketch_bytes_max", layout.sketch_bytes_max() as i64);
     integer(out, "entities", stats.entities as i64);

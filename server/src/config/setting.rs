@@ -345,7 +345,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "maxmemory-policy",
         value_name: "noeviction|allkeys-lru",
-        help: "At maxmemory: refuse what needs memory with -OOM, or remove the entities whose last event is longest ago.",
+        help: "At maxmemory: refuse what needs memory with -OOM, or remove the entities whose last event is longest ago. An event needs some for a new entity or bucket, and by its value alone where a sum of an INT field outgrows 16 or 32 bits.",
         section: "Resources",
         runtime: true,
         kind: Kind::Text,

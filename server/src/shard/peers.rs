@@ -62,5 +62,6 @@ pub(super) const LINES_OF_A_WRITE: usize = 2;
 pub(super) fn lines_of_a_read(stream: &Stream) -> usize {
     const LINES_MAX: usize = 12;
     const LINE_BYTES: usize = 64;
-    (2 + stream.layout.full_bytes() / LINE_BYTES).min(LINES_MAX)
+    // Sums may be as wide as they get.
+    (2 + stream.layout.widest_bytes() / LINE_BYTES).min(LINES_MAX)
 }

@@ -80,6 +80,26 @@ fn an_altered_stream_keeps_what_it_had_and_counts_what_is_new_from_then_on() {
 }
 
 #[test]
+fn stream_info_says_what_a_full_entity_takes_while_its_numbers_are_small_and_at_most() {
+    let running = start(1);
+    let mut client = Client::connect(&running);
+    client
+        .ask("STREAM.CREATE s FIELDS n INT WINDOWS 60s@1s AGGREGATE sum(n) RETAIN 0s SKEW 0s REJECT")
+        .assert_ok();
+    let info = client.ask("STREAM.INFO s").array();
+    let tier = value(&info, "tiers").array().remove(0).array();
+    // 61 sums of 16 bits in whole words, or of 64; before the ring three words.
+    assert_eq!(value(&tier, "buckets"), Reply::Int(61));
+    for (name, bytes) in [("bytes_full", 16 * 8), ("bytes_full_max", 61 * 8)] {
+        assert_eq!(value(&tier, name), Reply::Int(bytes), "{name}");
+    }
+    for (name, bytes) in [("bytes_per_full_entity", 16 * 8 + 24), ("bytes_per_full_entity_max", 61 * 8 + 24)]
+    {
+        assert_eq!(value(&info, name), Reply::Int(bytes), "{name}");
+    }
+}
+
+#[test]
 fn a_power_loss_before_or_after_an_alter_loses_nothing_that_was_acknowledged() {
     let settings = |shards| crate::Config { appendfsync: AppendFsync::Always, ..config(shards) };
     let disk = MemDisk::new();
