@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use windrow_durability::AppendFsync;
-use windrow_engine::{Hashed, Hint};
+use windrow_engine::{Hashed, Hint, Stream};
 use windrow_window::{Query, RangeQuery, Rows};
 
 use super::connection::Answer;
@@ -20,6 +20,10 @@ use crate::world::{Broken, World, entity_name};
 /// A read of the present that waited is compared as long as no bucket that it needs can have left meanwhile: RETAIN is a bucket at least, of
 /// 500 ms at least.
 const WAITED_MS_MAX: i64 = 500;
+
+fn no_such_stream() -> Reply {
+    Reply::Error("no such stream".to_owned())
+}
 
 /// The query of all features that can be asked, in the model's order.
 pub fn query_words(model: &StreamModel, when: &When) -> Vec<String> {
@@ -43,16 +47,10 @@ impl Life {
         when: When,
         world: &mut World,
     ) -> Result<Result<Question, Reply>, Broken> {
-        let shard = &self.shards[s];
-        let Some(stream) = shard.catalogue.stream(name.as_bytes()) else {
-            return Ok(Err(Reply::Error("no such stream".to_owned())));
+        let Some((stream, model, times)) = self.stream_read(s, name, world)? else {
+            return Ok(Err(no_such_stream()));
         };
-        let model = shard.streams[&stream.id.0].clone();
-        let found = stream.times(shard.now_ms);
-        let times = self.times(&model, shard.now_ms, world);
-        if (found.clock, found.newest) != (times.clock_ms, times.newest_ms) {
-            return Err(format!("stream {name} reads by {found:?}, and should by {times:?}"));
-        }
+        let found = stream.times(self.shards[s].now_ms);
         let words = query_words(&model, &when);
         let query = Query::parse(&stream.layout, words.iter().map(String::as_bytes));
         let read = query.and_then(|query| Ok((query.read_time(&stream.layout, found)?, query)));
@@ -67,7 +65,7 @@ impl Life {
             Err(error) => Err(Reply::Error(error.to_string())),
             Ok((time, query)) => {
                 let what = What::Row { query, time, when };
-                Ok(Question::Read(Box::new(Read { stream: Arc::clone(stream), model, what, times, entity })))
+                Ok(Question::Read(Box::new(Read { stream, model, what, times, entity })))
             }
         })
     }
@@ -84,19 +82,16 @@ impl Life {
         range: Range,
         world: &mut World,
     ) -> Result<Result<Question, Reply>, Broken> {
-        let shard = &self.shards[s];
-        let Some(stream) = shard.catalogue.stream(name.as_bytes()) else {
-            return Ok(Err(Reply::Error("no such stream".to_owned())));
+        let Some((stream, model, times)) = self.stream_read(s, name, world)? else {
+            return Ok(Err(no_such_stream()));
         };
-        let model = shard.streams[&stream.id.0].clone();
-        let times = self.times(&model, shard.now_ms, world);
         let words = range.words();
         let query = RangeQuery::parse(&stream.layout, words.iter().map(String::as_bytes));
-        let plan = query.and_then(|query| query.plan(&stream.layout, stream.clock_ms(shard.now_ms)));
+        let plan = query.and_then(|query| query.plan(&stream.layout, stream.clock_ms(self.shards[s].now_ms)));
         match (plan, range.pairs(&model, times.clock_ms)) {
             (Ok(plan), Some(pairs)) if plan.pairs as i64 == pairs.count => {
                 let what = What::Pairs { plan, range, pairs };
-                let read = Read { stream: Arc::clone(stream), model, what, times, entity };
+                let read = Read { stream, model, what, times, entity };
                 Ok(Ok(Question::Read(Box::new(read))))
             }
             (Err(error), None) => {
@@ -107,6 +102,24 @@ impl Life {
                 "a range of {words:?} at {times:?} came to {plan:?}, and should have to {pairs:?}"
             )),
         }
+    }
+
+    /// A stream that is read, its model, and the times that it is read by; `None` where there is no such stream.
+    fn stream_read(
+        &self,
+        s: usize,
+        name: &str,
+        world: &World,
+    ) -> Result<Option<(Arc<Stream>, StreamModel, Times)>, Broken> {
+        let shard = &self.shards[s];
+        let Some(stream) = shard.catalogue.stream(name.as_bytes()) else { return Ok(None) };
+        let model = shard.streams[&stream.id.0].clone();
+        let found = stream.times(shard.now_ms);
+        let times = self.times(&model, shard.now_ms, world);
+        if (found.clock, found.newest) != (times.clock_ms, times.newest_ms) {
+            return Err(format!("stream {name} reads by {found:?}, and should by {times:?}"));
+        }
+        Ok(Some((Arc::clone(stream), model, times)))
     }
 
     fn times(&self, model: &StreamModel, now_ms: i64, world: &World) -> Times {
