@@ -5,7 +5,7 @@ mod client;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use client::{Client, PATIENCE, resident_bytes, start, wait_until};
+use client::{Client, PATIENCE, start, wait_until};
 use rustix::process::{Resource, getrlimit};
 use windrow_server::open_files;
 
@@ -46,12 +46,12 @@ fn an_idle_connection_takes_at_most_4_kib() {
         }
     };
     connect(200);
-    let before_bytes = resident_bytes();
+    let before_bytes = client.resident_in_use_bytes();
     connect(CONNECTIONS);
     assert_eq!(client.map("MEMORY STATS")["keys.count"], 1);
     let connected = format!("connected_clients:{}\r\n", CONNECTIONS + 200 + 1);
     wait_until("all are counted", || client.reply("INFO clients").contains(&connected));
-    let bytes = resident_bytes().saturating_sub(before_bytes);
+    let bytes = client.resident_in_use_bytes().saturating_sub(before_bytes);
     assert!(
         bytes <= CONNECTIONS as u64 * CONNECTION_BYTES_MAX,
         "{} bytes a connection",

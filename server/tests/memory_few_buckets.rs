@@ -2,7 +2,7 @@
 
 mod client;
 
-use client::{Client, resident_bytes, start};
+use client::{Client, start};
 
 /// Entities, of as many buckets each.
 const ENTITIES: usize = 500_000;
@@ -16,13 +16,13 @@ fn an_entity_of_three_buckets_takes_at_most_200_bytes() {
     let running = start(directory.path(), 1);
     let mut client = Client::connect(&running);
     client.ask("STREAM.CREATE s WINDOWS 1h@1m AGGREGATE count CLOCK EVENT");
-    let before_bytes = resident_bytes();
+    let before_bytes = client.resident_in_use_bytes();
     for bucket in 1..=BUCKETS {
         client.add_events("s", 0..ENTITIES, &(bucket * 60_000).to_string());
     }
     assert_eq!(client.number("DBSIZE"), ENTITIES as u64);
     assert_eq!(client.reply("WINDOW.GET user:0000007 s count:1h"), "*1\r\n:3\r\n");
-    let bytes = resident_bytes() - before_bytes;
+    let bytes = client.resident_in_use_bytes() - before_bytes;
     let stats = client.map("MEMORY STATS");
     assert!(
         bytes <= ENTITIES as u64 * ENTITY_BYTES_MAX,

@@ -100,6 +100,17 @@ impl Client {
         assert!(!reply.lines().any(|line| line.starts_with('-')), "{reply}");
     }
 
+    /// VmRSS without what is populated ahead of use: that is 16 MiB a shard, which a helper's thread has populated or has not yet.
+    pub fn resident_in_use_bytes(&mut self) -> u64 {
+        let mut bytes = 0;
+        wait_until("no memory is populated for a moment", || {
+            let ahead_bytes = self.map("MEMORY STATS")["chunks.populated-ahead"];
+            bytes = resident_bytes().saturating_sub(ahead_bytes);
+            self.map("MEMORY STATS")["chunks.populated-ahead"] == ahead_bytes
+        });
+        bytes
+    }
+
     pub fn number(&mut self, words: &str) -> u64 {
         let reply = self.reply(words);
         reply
