@@ -56,10 +56,14 @@ impl Comparison {
             ),
             place(self.server_core),
         );
+        text.truncate(text.trim_end().len());
         if self.contenders.iter().any(|contender| contender.product() == Some(Product::Valkey)) {
-            text.push_str(&format!("; Valkey likewise {}", self.programs.valkey_args.join(" ")));
+            text.push_str(format!("; Valkey likewise {}", self.programs.valkey_args.join(" ")).trim_end());
         }
-        text.trim_end().to_owned()
+        if self.contenders.contains(&Contender::Ts) && !self.programs.ts_module.is_empty() {
+            text.push_str(&format!("; ts loads {}", self.programs.ts_module.join(" ")));
+        }
+        text
     }
 }
 
@@ -87,6 +91,8 @@ pub struct Line {
 pub struct ContenderResult {
     /// Who.
     pub contender: Contender,
+    /// Which product and version its server says it is, if it does.
+    pub identity: Option<String>,
     /// Each round as it was.
     pub rounds: Vec<Summary>,
     /// Medians over the rounds.
@@ -131,7 +137,7 @@ pub fn compare(comparison: &Comparison, lines: &mut Vec<Line>) -> Result<(), Ben
     let running = start(comparison, comparison.load.connections)?;
     for &mode in &comparison.modes {
         for &pipeline in &comparison.pipelines {
-            lines.push(line(comparison, &running.servers, mode, pipeline)?);
+            lines.push(line(comparison, &running.members, mode, pipeline)?);
         }
     }
     Ok(())
@@ -140,9 +146,20 @@ pub fn compare(comparison: &Comparison, lines: &mut Vec<Line>) -> Result<(), Ben
 /// Contenders that run.
 pub(crate) struct Running {
     /// Whom to measure, in the order of each round.
-    pub servers: Vec<(Contender, Server)>,
+    pub members: Vec<Member>,
     /// They end with it.
     _processes: Vec<ServerProcess>,
+}
+
+/// A contender that runs.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who.
+    pub contender: Contender,
+    /// Its server.
+    pub server: Server,
+    /// What that says it is, if it does.
+    pub identity: Option<String>,
 }
 
 /// Starts those who can take part, keeps the generator off their core, and fills them if that is asked for. They are allowed so many
@@ -153,19 +170,20 @@ pub(crate) fn start(comparison: &Comparison, connections_max: usize) -> Result<R
     }
     let background = comparison.load.background.map_or(0, |background| background.connections);
     open_files::allow(connections_max.saturating_add(background))?;
-    let (mut servers, mut processes) = (Vec::new(), Vec::new());
+    let (mut members, mut processes) = (Vec::new(), Vec::new());
     for &contender in &comparison.contenders {
         let process = comparison.programs.start(contender, comparison.server_core, &[])?;
         let server = server(contender, &process);
-        if let Some(identity) = identity(contender, &server)? {
+        let identity = identity(contender, &server)?;
+        if let Some(identity) = &identity {
             say(&format!("{}: {identity}", contender.title()));
         }
         match missing(contender, &server)? {
             None => {
-                servers.push((contender, server));
+                members.push(Member { contender, server, identity });
                 processes.push(process);
             }
-            Some(why) if servers.is_empty() => {
+            Some(why) if members.is_empty() => {
                 return Err(BenchError::Settings(format!("{}: {why}", contender.title())));
             }
             Some(why) => say(&format!("{} is left out: {why}", contender.title())),
@@ -174,7 +192,7 @@ pub(crate) fn start(comparison: &Comparison, connections_max: usize) -> Result<R
     if let Some(core) = comparison.server_core {
         cpu::pin_away_from(core)?;
     }
-    for (contender, server) in &servers {
+    for Member { contender, server, .. } in &members {
         run::prepare(server)?;
         let fills = comparison.fill && *contender != Contender::Null;
         if let Some(mode) = comparison.modes.iter().find_map(|mode| contender.mode(*mode)).filter(|_| fills) {
@@ -182,7 +200,7 @@ pub(crate) fn start(comparison: &Comparison, connections_max: usize) -> Result<R
             settle(*contender, server)?;
         }
     }
-    Ok(Running { servers, _processes: processes })
+    Ok(Running { members, _processes: processes })
 }
 
 /// Waits until a server has worked off what it was asked, and says so if it does not.
@@ -203,19 +221,24 @@ fn settle(contender: Contender, server: &Server) -> Result<(), BenchError> {
 /// A run fails.
 pub fn line(
     comparison: &Comparison,
-    servers: &[(Contender, Server)],
+    members: &[Member],
     mode: Mode,
     pipeline: usize,
 ) -> Result<Line, BenchError> {
-    let contenders: Vec<Contender> = servers.iter().map(|(contender, _)| *contender).collect();
-    line_of(comparison, &contenders, mode, pipeline, |at, mode, load| {
-        let (contender, server) = &servers[at];
+    let contenders: Vec<Contender> = members.iter().map(|member| member.contender).collect();
+    let mut line = line_of(comparison, &contenders, mode, pipeline, |at, mode, load| {
+        let Member { contender, server, .. } = &members[at];
         let summary = run::measure(server, mode, load)?;
         if summary.unfinished > 0 {
             settle(*contender, server)?;
         }
         Ok(summary)
-    })
+    })?;
+    for result in &mut line.results {
+        let member = members.iter().find(|member| member.contender == result.contender);
+        result.identity = member.and_then(|member| member.identity.clone());
+    }
+    Ok(line)
 }
 
 /// The same; `measure` is told which contender, its form of the mode, and the load.
@@ -247,6 +270,7 @@ fn results(rounds: Vec<(Contender, Vec<Summary>)>) -> Vec<ContenderResult> {
         .enumerate()
         .map(|(at, (contender, summaries))| ContenderResult {
             contender,
+            identity: None,
             median: Medians::of(&summaries),
             rate_ratio: (at > 0)
                 .then(|| Spread::of_ratios(&first, &summaries, |summary| Some(summary.total.rate_per_s)))

@@ -105,11 +105,12 @@ impl Contender {
     /// Which product it is, of those that take each other's commands.
     pub fn product(self) -> Option<Product> {
         match self {
+            Self::Windrow => Some(Product::Windrow),
             Self::Zset | Self::Hash | Self::Lua | Self::Ts | Self::Plain => Some(Product::Redis),
             Self::ValkeyZset | Self::ValkeyHash | Self::ValkeyLua | Self::ValkeyPlain => {
                 Some(Product::Valkey)
             }
-            Self::Windrow | Self::Null => None,
+            Self::Null => None,
         }
     }
 
@@ -130,17 +131,30 @@ impl Contender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Product {
+    Windrow,
     Redis,
     Valkey,
 }
 
 impl Product {
-    /// What a server says it is in INFO, with its version; Valkey says that it is like some Redis, too.
+    /// What a server says it is in INFO, with its version; Windrow and Valkey say that they are like some Redis, too.
     fn of_info(info: &str) -> Option<(Self, &str)> {
         let version = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let valkey = version("valkey_version:").map(|version| (Self::Valkey, version));
-        valkey.or_else(|| Some((Self::Redis, version("redis_version:")?)))
+        [
+            (Self::Windrow, "windrow_version:"),
+            (Self::Valkey, "valkey_version:"),
+            (Self::Redis, "redis_version:"),
+        ]
+        .into_iter()
+        .find_map(|(product, name)| Some((product, version(name)?)))
     }
+}
+
+/// The version of RedisTimeSeries in the reply to MODULE LIST, if it is there: Redis gives two digits to each part but the first.
+fn time_series_version(modules: &str) -> Option<String> {
+    let (_, rest) = modules.split_once("$10\r\ntimeseries\r\n$3\r\nver\r\n:")?;
+    let number: u32 = rest.split_once("\r\n")?.0.parse().ok()?;
+    Some(format!("{}.{}.{}", number / 10_000, number / 100 % 100, number % 100))
 }
 
 /// Programs to start, and their further arguments.
@@ -154,6 +168,8 @@ pub struct Programs {
     pub redis_bin: PathBuf,
     /// Its further arguments.
     pub redis_args: Vec<String>,
+    /// The module of [`Contender::Ts`] and the module's own arguments; empty if `redis_args` load it, or nobody does.
+    pub ts_module: Vec<String>,
     /// The Valkey binary.
     pub valkey_bin: PathBuf,
     /// Its further arguments.
@@ -197,6 +213,11 @@ impl Programs {
                     let mut args = words(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
                     args.extend(words(&["--appendonly", "no", "--dir", &directory.to_string_lossy()]));
                     args.extend(more.iter().cloned());
+                    // It is told of every key that expires or is set: the other contenders do without.
+                    if peer == Contender::Ts && !self.ts_module.is_empty() {
+                        args.push("--loadmodule".to_owned());
+                        args.extend(self.ts_module.iter().cloned());
+                    }
                     args
                 })
             }
@@ -214,23 +235,30 @@ pub fn server(contender: Contender, process: &ServerProcess) -> Server {
     }
 }
 
-/// Which product and version a server says it is, for people; none: it does not say.
+/// Which product and version a server says it is, for people, with the module that its contender is of; none: it does not say.
 ///
 /// # Errors
 ///
 /// It is another product than its contender's name says: figures would stand in the wrong line.
 pub fn identity(contender: Contender, server: &Server) -> Result<Option<String>, BenchError> {
     let Some(expected) = contender.product() else { return Ok(None) };
-    let info = Control::connect(&server.addr, &server.greeting)?.command(&["INFO", "server"])?;
+    let mut control = Control::connect(&server.addr, &server.greeting)?;
+    let info = control.command(&["INFO", "server"])?;
     let Some((found, version)) = Product::of_info(&info) else { return Ok(None) };
     if found != expected {
         return Err(BenchError::Settings(format!(
-            "{} is to be measured on {expected:?}, and the server is {found:?} {version}; Redis is named with --redis-bin, Valkey \
-             with --valkey-bin, and its contenders are valkey-zset, valkey-hash, valkey-lua and valkey-plain",
+            "{} is to be measured on {expected:?}, and the server is {found:?} {version}; Windrow is named with --windrow-bin, Redis \
+             with --redis-bin, Valkey with --valkey-bin, whose contenders are valkey-zset, valkey-hash, valkey-lua and valkey-plain",
             contender.title()
         )));
     }
-    Ok(Some(format!("{found:?} {version}")))
+    let mut identity = format!("{found:?} {version}");
+    if contender == Contender::Ts
+        && let Some(module) = time_series_version(&control.expect(&["MODULE", "LIST"])?)
+    {
+        identity.push_str(&format!(" with RedisTimeSeries {module}"));
+    }
+    Ok(Some(identity))
 }
 
 /// Why a contender cannot take part on this server, if it cannot.
@@ -243,9 +271,9 @@ pub fn missing(contender: Contender, server: &Server) -> Result<Option<String>, 
         return Ok(None);
     }
     let modules = Control::connect(&server.addr, &server.greeting)?.expect(&["MODULE", "LIST"])?;
-    Ok((!modules.to_lowercase().contains("timeseries")).then(|| {
-        "MODULE LIST shows no timeseries; load it with --redis-args \"--loadmodule <path>\"".to_owned()
-    }))
+    Ok(time_series_version(&modules)
+        .is_none()
+        .then(|| "MODULE LIST shows no timeseries; name it with --ts-module <path>".to_owned()))
 }
 
 #[cfg(test)]
@@ -274,7 +302,20 @@ mod tests {
             "$99\r\n# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n";
         assert_eq!(Product::of_info(redis), Some((Product::Redis, "7.0.15")));
         assert_eq!(Product::of_info(valkey), Some((Product::Valkey, "8.1.1")));
+        let windrow = "$99\r\n# Server\r\nredis_version:7.4.0\r\nwindrow_version:0.1.0\r\n";
+        assert_eq!(Product::of_info(windrow), Some((Product::Windrow, "0.1.0")));
         assert_eq!(Product::of_info("+OK\r\n"), None);
+    }
+
+    #[test]
+    fn the_version_of_a_module_is_that_of_the_module() {
+        let list = "*1\r\n*8\r\n$4\r\nname\r\n$10\r\ntimeseries\r\n$3\r\nver\r\n:10823\r\n$4\r\npath\r\n$5\r\n/t.so\r\n\
+                    $4\r\nargs\r\n*0\r\n";
+        assert_eq!(time_series_version(list).as_deref(), Some("1.8.23"));
+        // Another module, in a folder of that name.
+        let other = "*1\r\n*6\r\n$4\r\nname\r\n$2\r\nbf\r\n$3\r\nver\r\n:20200\r\n$4\r\npath\r\n$17\r\n/timeseries/bf.so\r\n";
+        assert_eq!(time_series_version(other), None);
+        assert_eq!(time_series_version("*0\r\n"), None);
     }
 
     #[test]

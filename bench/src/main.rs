@@ -175,6 +175,9 @@ fn run_rows(plan: &targets::Plan, json: Option<&OutFile>) -> Result<targets::Out
     }
     write_json(json, &outcome)?;
     print(&format!("{}\n\n{}", setup.trim_end(), targets::table(&outcome.findings)))?;
+    if let Some(servers) = report::servers(outcome.identities.iter().map(|name| Some(name.as_str()))) {
+        print(&format!("{servers}\n"))?;
+    }
     for complaint in &outcome.complaints {
         say(&format!("WRONG: {complaint}"));
     }

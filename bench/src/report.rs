@@ -37,6 +37,17 @@ pub fn counted(number: u64, one: &str, several: &str) -> String {
     format!("{number_text} {}", if number == 1 { one } else { several })
 }
 
+/// What servers say they are, each once, as a sentence; `None` if none of them does.
+pub fn servers<'i>(identities: impl Iterator<Item = Option<&'i str>>) -> Option<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in identities.flatten() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (!names.is_empty()).then(|| format!("Servers, by what they say of themselves: {}.", names.join(", ")))
+}
+
 /// One run for a terminal.
 pub fn summary(title: &str, summary: &Summary) -> String {
     let mut text = String::new();
@@ -168,6 +179,10 @@ pub fn table(lines: &[Line]) -> String {
         "\nRatio: the first server's over this one's, median of the rounds (least–greatest). Above 1, the first is \
          faster.\n",
     );
+    let results = lines.iter().flat_map(|line| &line.results);
+    if let Some(servers) = servers(results.map(|result| result.identity.as_deref())) {
+        let _ = writeln!(text, "{servers}");
+    }
     text
 }
 
@@ -253,6 +268,14 @@ mod tests {
     fn one_is_told_apart_from_several() {
         let [none, one, many] = [0, 1, 1234].map(|number| counted(number, "reply", "replies"));
         assert_eq!([none, one, many], ["0 replies", "1 reply", "1,234 replies"]);
+    }
+
+    #[test]
+    fn servers_are_named_once_in_the_order_of_measuring() {
+        let names = [Some("Windrow 0.1.0"), Some("Valkey 8.0.1"), None, Some("Windrow 0.1.0")];
+        let expected = "Servers, by what they say of themselves: Windrow 0.1.0, Valkey 8.0.1.";
+        assert_eq!(servers(names.into_iter()).as_deref(), Some(expected));
+        assert_eq!(servers([None, None].into_iter()), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The load generator runs the same workload on the real binary and on a real Redis, and prints them side by side.
 
+use std::io::Write;
 use std::process::Command;
 
 use windrow_tests::server::binary;
@@ -28,34 +29,49 @@ fn the_same_workload_runs_on_windrow_and_on_redis_side_by_side() {
     if !have("redis-server") {
         return;
     }
-    let shown = shown_by_bench(&[
-        "compare",
-        "--contenders",
-        "windrow,zset,lua,plain,null",
-        "--rounds",
-        "1",
-        "--duration",
-        "0.2",
-        "--warmup",
-        "0.1",
-        "-m",
-        "events,reads",
-        "-P",
-        "4",
-        "-c",
-        "4",
-        "-e",
-        "1000",
-        "--fill",
-    ]);
+    let servers = ["Windrow", "Redis sorted set", "Redis Lua hash", "Redis SET/GET", "null"];
+    let shown = compared("windrow,zset,lua,plain,null", &[], &servers);
+    assert!(shown.contains("themselves: Windrow ") && shown.contains(", Redis "), "{shown}");
+}
+
+/// What a short comparison of events and reads shows; it must have a line for each of these servers.
+fn compared(contenders: &str, more: &[&str], servers: &[&str]) -> String {
+    let line = "compare --rounds 1 -d 0.2 --warmup 0.1 -m events,reads -P 4 -c 4 -e 1000 --fill --contenders";
+    let mut args: Vec<&str> = line.split(' ').collect();
+    args.push(contenders);
+    args.extend(more);
+    let shown = shown_by_bench(&args);
     for workload in ["events pipeline 4", "reads pipeline 4"] {
-        for server in ["Windrow", "Redis sorted set", "Redis Lua hash", "Redis SET/GET", "null"] {
+        for server in servers {
             assert!(
                 shown.contains(&format!("| {workload} | {server} |")),
                 "{workload} on {server} is missing in\n{shown}"
             );
         }
     }
+    shown
+}
+
+#[test]
+fn the_same_workload_runs_on_valkey() {
+    if !have("valkey-server") {
+        return;
+    }
+    let servers = ["Windrow", "Valkey sorted set", "Valkey hash", "Valkey Lua hash", "Valkey SET/GET"];
+    let shown = compared("windrow,valkey-zset,valkey-hash,valkey-lua,valkey-plain", &[], &servers);
+    assert!(shown.contains("themselves: Windrow ") && shown.contains(", Valkey "), "{shown}");
+}
+
+#[test]
+fn the_same_workload_runs_on_redis_time_series() {
+    const MODULE: &str = "WINDROW_TEST_TS_MODULE";
+    let Ok(module) = std::env::var(MODULE) else {
+        let skipped = format!("SKIP: {MODULE} does not name a RedisTimeSeries module: its test did not run");
+        let _ = writeln!(std::io::stderr(), "{skipped}");
+        return;
+    };
+    let shown = compared("windrow,ts", &["--ts-module", &module], &["Windrow", "RedisTimeSeries"]);
+    assert!(shown.contains(" with RedisTimeSeries "), "{shown}");
 }
 
 #[test]

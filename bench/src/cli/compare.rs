@@ -71,6 +71,9 @@ pub struct ProgramArgs {
     /// Further arguments of Redis, split at spaces, such as "--appendonly yes".
     #[arg(long, value_name = "ARGUMENTS", default_value = "", allow_hyphen_values = true)]
     redis_args: String,
+    /// The module of ts, RedisTimeSeries, and the module's own arguments, split at spaces. Only that contender's Redis loads it.
+    #[arg(long, value_name = "PATH ARGUMENTS", default_value = "", hide_default_value = true)]
+    ts_module: String,
     /// The Valkey binary, of contenders whose names begin with valkey. It runs without persistence likewise.
     #[arg(long, value_name = "PROGRAM", default_value = "valkey-server")]
     valkey_bin: PathBuf,
@@ -80,6 +83,16 @@ pub struct ProgramArgs {
 }
 
 impl ProgramArgs {
+    /// A path from here is made one from the root, since the server runs in a directory of its own.
+    fn ts_module(&self) -> Vec<String> {
+        let mut words = self.ts_module.split_whitespace().map(str::to_owned);
+        let path = words.next().map(|path| {
+            let absolute = std::path::absolute(&path);
+            absolute.map_or(path, |absolute| absolute.to_string_lossy().into_owned())
+        });
+        path.into_iter().chain(words).collect()
+    }
+
     pub(super) fn programs(&self, windrow_args: &str) -> Programs {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
         Programs {
@@ -87,6 +100,7 @@ impl ProgramArgs {
             windrow_args: words(windrow_args),
             redis_bin: self.redis_bin.clone(),
             redis_args: words(&self.redis_args),
+            ts_module: self.ts_module(),
             valkey_bin: self.valkey_bin.clone(),
             valkey_args: words(&self.valkey_args),
         }

@@ -55,6 +55,7 @@ impl ScenarioArgs {
             windrow_args: words,
             redis_bin: PathBuf::new(),
             redis_args: Vec::new(),
+            ts_module: Vec::new(),
             valkey_bin: PathBuf::new(),
             valkey_args: Vec::new(),
         };

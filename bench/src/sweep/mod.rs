@@ -119,6 +119,8 @@ pub struct Point {
     pub mode: String,
     /// By whom.
     pub contender: Contender,
+    /// Which product and version its server says it is, if it does.
+    pub identity: Option<String>,
     /// Events or rows a second, the median of the rounds.
     pub rate_per_s: f64,
     /// … a CPU-second of the server.
@@ -243,7 +245,7 @@ fn measure(
     outcome: &mut Outcome,
 ) -> Result<(), BenchError> {
     say(&format!("{axis} {value}: {mode}"));
-    let line = compare::line(comparison, &running.servers, mode, pipeline)?;
+    let line = compare::line(comparison, &running.members, mode, pipeline)?;
     outcome.points.extend(line.results.iter().map(|result| point(axis, value, mode, result)));
     Ok(())
 }
@@ -277,6 +279,7 @@ fn point(axis: Axis, value: u64, mode: Mode, result: &ContenderResult) -> Point 
         value,
         mode: mode.to_string(),
         contender: result.contender,
+        identity: result.identity.clone(),
         rate_per_s: result.median.rate_per_s,
         rate_per_cpu_s: result.median.rate_per_cpu_s,
         latency: result.median.latency,
@@ -300,6 +303,7 @@ pub(crate) fn example() -> Outcome {
                     value,
                     mode: "events".to_owned(),
                     contender,
+                    identity: (contender == Contender::Zset).then(|| "Redis 7.0.15".to_owned()),
                     rate_per_s: value as f64 * speed * 1000.0,
                     rate_per_cpu_s: Some(value as f64 * speed * 2000.0),
                     latency: Latency {
@@ -344,6 +348,7 @@ mod tests {
         let summary = Summary::new(&Measured::new(1), &workload, machine);
         ContenderResult {
             contender: Contender::Zset,
+            identity: None,
             rounds: rounds(summary),
             median: Medians::default(),
             rate_ratio: None,

@@ -4,7 +4,7 @@ use super::chart::{Chart, Series, short};
 use super::{Axis, Outcome, Point};
 use crate::contender::Contender;
 use crate::error::BenchError;
-use crate::report::{grouped, time};
+use crate::report::{grouped, servers, time};
 use std::fmt::Write;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em;color:#222}\
@@ -24,6 +24,9 @@ pub fn html(outcome: &Outcome) -> Result<String, BenchError> {
          <style>{STYLE}</style></head><body>\n<h1>windrow-bench sweep</h1>\n<p>{}</p>\n",
         escaped(&outcome.setup)
     );
+    if let Some(servers) = servers(outcome.points.iter().map(|point| point.identity.as_deref())) {
+        let _ = writeln!(text, "<p class=\"note\">{}</p>", escaped(&servers));
+    }
     if !outcome.is_clean() {
         text.push_str("<p class=\"wrong\">Some replies were wrong: these figures do not count.</p>\n");
     }

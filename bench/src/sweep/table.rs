@@ -28,6 +28,7 @@ pub fn csv(outcome: &Outcome) -> Result<String, BenchError> {
         "wrong",
         "unanswered",
         "overloaded",
+        "server",
     ];
     writer.write_record(header).map_err(|error| failed(&error))?;
     for point in &outcome.points {
@@ -56,6 +57,7 @@ pub fn csv(outcome: &Outcome) -> Result<String, BenchError> {
             point.wrong.to_string(),
             point.unanswered.to_string(),
             point.is_overloaded.to_string(),
+            point.identity.clone().unwrap_or_default(),
         ]);
         writer.write_record(&record).map_err(|error| failed(&error))?;
     }
@@ -73,12 +75,14 @@ mod tests {
         outcome.points[1].is_overloaded = true;
         let text = csv(&outcome).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
-        assert_eq!(reader.headers().unwrap().len(), 16);
+        assert_eq!(reader.headers().unwrap().len(), 17);
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();
         assert_eq!(records.len(), outcome.points.len());
         let first = ["pipeline", "1", "events", "Windrow", "4000", "8000", "0.2"];
         assert_eq!(records[0].iter().take(7).collect::<Vec<_>>(), first);
         let overloaded: Vec<_> = records.iter().take(3).map(|record| &record[15]).collect();
         assert_eq!(overloaded, ["false", "true", "false"]);
+        let sorted_set = records.iter().find(|record| &record[3] == "Redis sorted set").unwrap();
+        assert_eq!((&records[0][16], &sorted_set[16]), ("", "Redis 7.0.15"));
     }
 }

@@ -60,6 +60,8 @@ pub struct Plan {
 pub struct Outcome {
     /// What was done.
     pub setup: String,
+    /// Which products and versions the servers said they are; one that was started again is there again.
+    pub identities: Vec<String>,
     /// By row.
     pub findings: Vec<Finding>,
     /// Wrong replies: figures that do not count.
@@ -69,7 +71,7 @@ pub struct Outcome {
 impl Outcome {
     /// Nothing yet.
     pub fn of(plan: &Plan) -> Self {
-        Self { setup: plan.describe(), findings: Vec::new(), complaints: Vec::new() }
+        Self { setup: plan.describe(), identities: Vec::new(), findings: Vec::new(), complaints: Vec::new() }
     }
 
     /// Every reply came and was right.
@@ -87,7 +89,7 @@ impl Plan {
     /// What is done, in a sentence for above the table.
     pub fn describe(&self) -> String {
         let load = &self.load;
-        format!(
+        let mut text = format!(
             "{} connections, {} entities, all {FILL_BUCKETS} buckets full, keys of {} bytes, stream {STREAM_DEFINITION}; \
              medians of {} rounds of {:?} in turns (least–greatest); servers on {}; Windrow --shards 1 --appendfsync \
              everysec {}; Redis --save \"\" --appendonly no {}",
@@ -99,7 +101,12 @@ impl Plan {
             place(self.server_core),
             self.programs.windrow_args.join(" "),
             self.programs.redis_args.join(" ")
-        )
+        );
+        text.truncate(text.trim_end().len());
+        if !self.programs.ts_module.is_empty() {
+            text.push_str(&format!("; ts loads {}", self.programs.ts_module.join(" ")));
+        }
+        text
     }
 
     fn check(&self) -> Result<(), BenchError> {
@@ -130,6 +137,7 @@ pub fn run(plan: &Plan, outcome: &mut Outcome) -> Result<(), BenchError> {
     let measured = measure(plan, &mut session);
     session.findings.sort_by_key(|finding| finding.row);
     (outcome.findings, outcome.complaints) = (session.findings, session.complaints);
+    outcome.identities = session.identities;
     measured
 }
 
@@ -232,7 +240,8 @@ mod tests {
             (Some(11.0), None, true),
         ] {
             let findings = vec![finding(Some(1.0), Some(Bound::AtLeast(1.0))), finding(measured, bound)];
-            let outcome = Outcome { setup: String::new(), findings, complaints: Vec::new() };
+            let (setup, identities) = (String::new(), Vec::new());
+            let outcome = Outcome { setup, identities, findings, complaints: Vec::new() };
             assert_eq!(outcome.is_reached(), expected, "{measured:?} against {bound:?}");
         }
     }

@@ -69,6 +69,8 @@ pub(super) struct Session<'a> {
     pub plan: &'a Plan,
     pub findings: Vec<Finding>,
     pub complaints: Vec<String>,
+    /// What the servers said they are.
+    pub identities: Vec<String>,
     core: Option<usize>,
     started: Instant,
 }
@@ -81,7 +83,14 @@ impl<'a> Session<'a> {
             Some(core) => cpu::pin_away_from(core)?,
             None => say(SHARED_CORE),
         }
-        Ok(Self { plan, findings: Vec::new(), complaints: Vec::new(), core, started: Instant::now() })
+        Ok(Self {
+            plan,
+            findings: Vec::new(),
+            complaints: Vec::new(),
+            identities: Vec::new(),
+            core,
+            started: Instant::now(),
+        })
     }
 
     /// Says what is being done.
@@ -90,13 +99,18 @@ impl<'a> Session<'a> {
     }
 
     /// Starts a server, Windrow with `more` arguments; the error is why it cannot take part.
-    pub fn start(&self, contender: Contender, more: &[&str]) -> Result<Result<Member, String>, BenchError> {
+    pub fn start(
+        &mut self,
+        contender: Contender,
+        more: &[&str],
+    ) -> Result<Result<Member, String>, BenchError> {
         self.say(&format!("start {} {}", contender.title(), more.join(" ")));
         let more: Vec<String> = more.iter().map(|&arg| arg.to_owned()).collect();
         let process = self.plan.programs.start(contender, self.core, &more)?;
         let server = server(contender, &process);
         if let Some(identity) = identity(contender, &server)? {
             self.say(&format!("{}: {identity}", contender.title()));
+            self.identities.push(identity);
         }
         if let Some(why) = missing(contender, &server)? {
             self.say(&format!("{} is left out: {why}", contender.title()));
@@ -109,7 +123,7 @@ impl<'a> Session<'a> {
     }
 
     /// Starts a Windrow server of so many shards.
-    pub fn start_windrow(&self, shards: usize, more: &[&str]) -> Result<Member, BenchError> {
+    pub fn start_windrow(&mut self, shards: usize, more: &[&str]) -> Result<Member, BenchError> {
         let shards = shards.to_string();
         let args = [&["--shards", &shards, "--appendfsync", "everysec"][..], more].concat();
         let mut member = self.start(Contender::Windrow, &args)?.map_err(BenchError::Server)?;

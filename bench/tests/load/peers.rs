@@ -2,14 +2,18 @@
 
 use crate::misbehaving::{Answer, Misbehaving};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-use windrow_bench::contender::{Contender, identity};
+use std::process::{Command, Output};
+use windrow_bench::contender::{Contender, identity, missing};
 use windrow_bench::control::Greeting;
 use windrow_bench::run::Server;
 use windrow_bench::workload::Target;
 
 const REDIS: &[u8] = b"$22\r\nredis_version:7.0.15\r\n\r\n";
 const VALKEY: &[u8] = b"$43\r\nredis_version:7.2.4\r\nvalkey_version:8.1.1\r\n\r\n";
+
+/// What Redis 7.0 answers to MODULE LIST with RedisTimeSeries 1.8.23 loaded.
+const MODULES: &[u8] = b"*1\r\n*8\r\n$4\r\nname\r\n$10\r\ntimeseries\r\n$3\r\nver\r\n:10823\r\n\
+    $4\r\npath\r\n$6\r\n/ts.so\r\n$4\r\nargs\r\n*0\r\n";
 
 #[test]
 fn figures_of_one_product_do_not_stand_in_the_line_of_another() {
@@ -27,26 +31,62 @@ fn figures_of_one_product_do_not_stand_in_the_line_of_another() {
     assert!(error.contains("Valkey hash") && error.contains("--valkey-bin"), "{error}");
 }
 
+#[test]
+fn a_module_is_named_with_its_version() {
+    let server = Misbehaving::start(|n| Answer::Reply(if n == 0 { REDIS } else { MODULES }));
+    let (addr, greeting) = (server.addr.clone(), Greeting::default());
+    let server = Server { addr, target: Target::Ts, greeting, pid: None };
+    let identity = identity(Contender::Ts, &server).unwrap();
+    assert_eq!(identity.as_deref(), Some("Redis 7.0.15 with RedisTimeSeries 1.8.23"));
+    assert_eq!(missing(Contender::Ts, &server).unwrap(), None);
+    let without = Misbehaving::start(|_| Answer::Reply(b"*0\r\n"));
+    let why = missing(Contender::Ts, &Server { addr: without.addr.clone(), ..server }).unwrap();
+    assert!(why.unwrap().contains("--ts-module"));
+}
+
+/// A comparison with the null responder in the place of a program, and the arguments with which that was started, a line each time.
+fn with_stand_in(program: &str, line: &str, last: &str) -> (Output, String) {
+    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-{program}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join(program);
+    let bench = env!("CARGO_BIN_EXE_windrow-bench");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}/noted\nexec {bench} null --listen 127.0.0.1:$2\n",
+        folder.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let output = Command::new(bench).args(line.split(' ')).arg(last).env("PATH", path).output().unwrap();
+    let noted = std::fs::read_to_string(folder.join("noted")).unwrap_or_default();
+    std::fs::remove_dir_all(&folder).unwrap();
+    (output, noted)
+}
+
+/// The module is told of every key that is set or expires, which would cost the others time.
+#[test]
+fn the_module_of_time_series_is_loaded_by_their_contender_alone() {
+    let line = "compare --contenders null,plain,ts -m events -P 1 --rounds 1 -n 50 -c 1 --ts-module";
+    let (output, noted) = with_stand_in("redis-server", line, "modules/ts.so CHUNK_SIZE_BYTES 128");
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<&str> = noted.lines().collect();
+    let [plain, ts] = lines[..] else { panic!("{noted}") };
+    assert!(!plain.contains("loadmodule"), "{noted}");
+    // A server has a directory of its own: the path is not relative any more.
+    let module = std::env::current_dir().unwrap().join("modules/ts.so");
+    assert!(ts.ends_with(&format!("--loadmodule {} CHUNK_SIZE_BYTES 128", module.display())), "{noted}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("; ts loads ") && table.contains("modules/ts.so CHUNK_SIZE_BYTES 128"), "{table}");
+    // Null shows no modules.
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("RedisTimeSeries is left out") && said.contains("--ts-module"), "{said}");
+}
+
 /// The null responder in the place of Valkey.
 #[test]
 fn valkey_is_started_by_its_own_name_and_has_lines_of_its_own() {
-    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-valkey", std::process::id()));
-    std::fs::create_dir(&folder).unwrap();
-    let program = folder.join("valkey-server");
-    let bench = env!("CARGO_BIN_EXE_windrow-bench");
-    let script = format!(
-        "#!/bin/sh\necho \"$@\" > {}/noted\nexec {bench} null --listen 127.0.0.1:$2\n",
-        folder.display()
-    );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let line = "compare --contenders null,valkey-plain -m events -P 1 --rounds 1 -n 50 -c 1 --valkey-args";
-    let mut command = Command::new(bench);
-    command.args(line.split(' ')).arg("--io-threads=1").env("PATH", path);
-    let output = command.output().unwrap();
-    let noted = std::fs::read_to_string(folder.join("noted")).unwrap_or_default();
-    std::fs::remove_dir_all(&folder).unwrap();
+    let (output, noted) = with_stand_in("valkey-server", line, "--io-threads=1");
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(

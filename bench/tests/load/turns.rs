@@ -4,7 +4,7 @@ use crate::misbehaving::{Answer, Misbehaving};
 use clap::Parser;
 use std::sync::{Arc, Mutex};
 use windrow_bench::cli::{Cli, Command};
-use windrow_bench::compare;
+use windrow_bench::compare::{self, Member};
 use windrow_bench::contender::Contender;
 use windrow_bench::control::Greeting;
 use windrow_bench::run::Server;
@@ -26,16 +26,17 @@ fn the_server_of_one_contender_is_not_loaded_while_another_is_measured() {
         .into();
     let line = format!("windrow-bench compare --rounds {ROUNDS} -n {REQUESTS} -c 4 --threads 2");
     let Command::Compare(args) = Cli::parse_from(line.split(' ')).command else { panic!("not a comparison") };
-    let contenders: Vec<(Contender, Server)> = servers
+    let members: Vec<Member> = servers
         .iter()
         .map(|server| {
             let greeting = Greeting::default();
             let server = Server { addr: server.addr.clone(), target: Target::Null, greeting, pid: None };
-            (Contender::Null, server)
+            Member { contender: Contender::Null, server, identity: Some("null 1.0".to_owned()) }
         })
         .collect();
-    let line = compare::line(&args.comparison().unwrap(), &contenders, Mode::Events, 8).unwrap();
+    let line = compare::line(&args.comparison().unwrap(), &members, Mode::Events, 8).unwrap();
     assert_eq!(line.results.len(), 2);
+    assert!(line.results.iter().all(|result| result.identity.as_deref() == Some("null 1.0")));
     let turn = "A".repeat(REQUESTS) + &"B".repeat(REQUESTS);
     assert_eq!(*journal.lock().unwrap(), turn.repeat(ROUNDS));
 }
