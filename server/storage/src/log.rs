@@ -223,6 +223,7 @@ impl ShardLog {
                 .poison(&format!("writing {path} at byte {} failed: {error}", self.offset)));
         }
         self.offset += bytes;
+        self.segment.note_written(self.offset);
         self.written = self.written.advanced(u64::from(op_count))?;
         self.stated = durable;
         self.last_frame_ms = now_ms;

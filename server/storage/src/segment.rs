@@ -34,6 +34,7 @@ pub(crate) use prepare::Preparation;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::{DiskFile, read_full_at};
 use crate::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FramePlace, FrameSeal, SegmentReader};
@@ -197,11 +198,24 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) header: SegmentHeader,
     pub(crate) seal: FrameSeal,
+    /// Where the last frame that this process wrote ends; 0 before the first.
+    written_end: AtomicU64,
 }
 
 impl Segment {
     pub(crate) fn new(file: Arc<dyn DiskFile>, path: PathBuf, header: SegmentHeader) -> Segment {
-        Segment { file, path, header, seal: FrameSeal::new(header.salt) }
+        let seal = FrameSeal::new(header.salt);
+        Segment { file, path, header, seal, written_end: AtomicU64::new(0) }
+    }
+
+    /// Frames are written up to there.
+    pub(crate) fn note_written(&self, end: u64) {
+        self.written_end.store(end, Ordering::Release);
+    }
+
+    /// See [`Segment::note_written`].
+    pub(crate) fn written_end(&self) -> u64 {
+        self.written_end.load(Ordering::Acquire)
     }
 
     /// Reads the header of `file`. Outer error: the disk; inner error: the header cannot be trusted.

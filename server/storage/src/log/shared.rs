@@ -131,6 +131,11 @@ impl Shared {
         *lock(&self.spare_failure) = failure;
     }
 
+    /// The segment being written.
+    pub(super) fn newest_segment(&self) -> Arc<Segment> {
+        Arc::clone(&lock(&self.unsynced).last().expect("there is always one being written").segment)
+    }
+
     /// What a sync begun now will cover. The counters are read before the list of segments, the shard writes them after it.
     pub(super) fn begin_sync(&self) -> SyncTarget {
         let frames = self.frames_written.load(OBSERVE);

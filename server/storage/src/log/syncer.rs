@@ -23,7 +23,12 @@ pub struct LogSyncer {
     preparation: Option<Preparation>,
     files: LogFiles,
     fill: SegmentFill,
+    /// The segment that was being written, and the byte up to which writing it to the disk was begun.
+    begun: (u32, u64),
 }
+
+/// [`LogSyncer::write_behind`] begins whole multiples of this: blocks that are still being filled would be written twice.
+const WRITE_BEHIND_BYTES: u64 = 256 << 10;
 
 /// What a step has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +90,7 @@ impl LogSyncer {
             preparation: None,
             files: setup.files,
             fill: setup.fill,
+            begun: (setup.first.segment, 0),
         }
     }
 
@@ -128,6 +134,25 @@ impl LogSyncer {
             };
             self.files.closed(file);
         }
+        Ok(true)
+    }
+
+    /// Begins to write to the disk what was logged since the last time, so that a sync later finds little left to do: done all at
+    /// once, that keeps its core for milliseconds. Waits for nothing and makes nothing durable. True if there was enough to begin.
+    pub fn write_behind(&mut self) -> Result<bool, StorageError> {
+        self.poison.check()?;
+        let segment = self.shared.newest_segment();
+        let number = segment.header.segment;
+        let from = if self.begun.0 == number { self.begun.1 } else { 0 };
+        let to = segment.written_end() / WRITE_BEHIND_BYTES * WRITE_BEHIND_BYTES;
+        if to <= from {
+            return Ok(false);
+        }
+        if let Err(error) = segment.file.write_behind(from..to, 0..0) {
+            let path = segment.path.display();
+            return Err(self.poison.poison(&format!("writing {path} to the disk failed: {error}")));
+        }
+        self.begun = (number, to);
         Ok(true)
     }
 

@@ -20,7 +20,16 @@ fn options() -> StorageOptions {
 }
 
 fn start(disk: Arc<dyn Disk>) -> (DataDir, ShardLog, LogSyncer) {
-    let recovery = Recovery::open(disk, Path::new("/data"), options(), 0).unwrap();
+    start_with(disk, options())
+}
+
+/// With segments that are large enough for [`LogSyncer::write_behind`].
+fn start_large(disk: Arc<dyn Disk>) -> (DataDir, ShardLog, LogSyncer) {
+    start_with(disk, StorageOptions { segment_bytes: 1 << 20, first_segment_bytes: 1 << 20, ..options() })
+}
+
+fn start_with(disk: Arc<dyn Disk>, options: StorageOptions) -> (DataDir, ShardLog, LogSyncer) {
+    let recovery = Recovery::open(disk, Path::new("/data"), options, 0).unwrap();
     let replayed = recovery.replay(None, &mut |_| Ok(()), &mut |_, _| {}).unwrap();
     let mut started = replayed.start(1, 1000).unwrap();
     let (log, syncer) = started.logs.pop().unwrap();
@@ -224,6 +233,51 @@ fn a_failed_sync_poisons_and_the_durable_position_stays() {
     assert_eq!(log.durable().ops(), 1);
     assert!(log.append(1, 1, b"c").unwrap_err().is_poisoned());
     assert!(directory.update_catalogue(|_| ()).unwrap_err().is_poisoned());
+}
+
+#[test]
+fn what_is_logged_is_begun_to_be_written_once_in_whole_blocks_and_is_not_durable_by_that() {
+    let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
+    let (_directory, mut log, mut syncer) = start_large(Arc::new(disk.clone()));
+    for _ in 0..10 {
+        syncer.step().unwrap();
+    }
+    assert!(!log.wants_spare());
+    let block = [1; 100_000];
+    log.append(1, 1, &block).unwrap();
+    assert!(!syncer.write_behind().unwrap(), "no block is full");
+    log.append(1, 1, &block).unwrap();
+    log.append(1, 1, &block).unwrap();
+    let before = disk.calls(Call::WriteBehind);
+    assert!(syncer.write_behind().unwrap());
+    assert!(!syncer.write_behind().unwrap(), "the rest of it is no whole block");
+    assert_eq!(disk.calls(Call::WriteBehind), before + 1);
+    assert_eq!(log.durable().ops(), 0, "only a sync makes it durable");
+    assert!(log.needs_sync());
+    // The next segment begins anew.
+    for _ in 0..9 {
+        log.append(2, 1, &block).unwrap();
+    }
+    assert!(log.full_segment_needs_sync() && !syncer.write_behind().unwrap());
+    for _ in 0..3 {
+        log.append(3, 1, &block).unwrap();
+    }
+    assert!(syncer.write_behind().unwrap());
+    syncer.sync().unwrap();
+    assert_eq!(log.durable().ops(), 15, "what was not begun in the segment before is synced all the same");
+}
+
+#[test]
+fn bytes_that_the_disk_refuses_to_begin_poison_the_log() {
+    let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
+    let (_directory, mut log, mut syncer) = start_large(Arc::new(disk.clone()));
+    log.append(1, 1, &[1; 300_000]).unwrap();
+    disk.inject(Call::WriteBehind, 0, u64::MAX, Fault::Io);
+    assert!(syncer.write_behind().unwrap_err().is_poisoned());
+    disk.heal();
+    assert!(syncer.step().unwrap_err().is_poisoned(), "a sync that succeeds now would lie");
+    assert_eq!(log.durable().ops(), 0);
+    assert!(log.append(1, 1, b"b").unwrap_err().is_poisoned());
 }
 
 #[test]
