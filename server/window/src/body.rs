@@ -6,6 +6,9 @@
 pub mod merge;
 #[cfg(test)]
 mod merge_tests;
+pub mod present;
+#[cfg(test)]
+mod present_tests;
 mod ring;
 #[cfg(test)]
 mod sketch_tests;
@@ -302,7 +305,7 @@ pub(crate) fn touched<W: Words + ?Sized>(
 ) -> usize {
     let mut end = layout.rings_at();
     for ring in rings(layout, words) {
-        let slot = ring.probable_slot(bucket_of(ts, ring.tier().width_ms));
+        let slot = ring.probable_slot(ts);
         for (&offset, &width) in ring.shape.offsets.iter().zip(&*ring.shape.widths) {
             touch(ring.base + offset as usize + cells::word_of(width, slot));
         }
@@ -448,11 +451,23 @@ impl<'l> Ring<'l> {
         let heads = layout.tiers_at();
         let head = words.get(heads + 2 * tier).cast_signed();
         let state = words.get(heads + 2 * tier + 1);
-        let shape_index = (state & 0xffff) as usize;
+        let shape_index = Ring::shape_of(state);
         let shape = layout.tiers[tier].shapes.at(state & 0xffff);
         // A reader may see a state of another moment.
-        let entries = ((state >> 32) as usize).min(shape.capacity - usize::from(shape.dense));
+        let entries = Ring::entries_of(state).min(shape.capacity - usize::from(shape.dense));
         Self { tier_index: tier, layout, shape, shape_index, head, entries, base }
+    }
+
+    /// The number of the shape that a state word names.
+    #[inline]
+    fn shape_of(state: u64) -> usize {
+        (state & 0xffff) as usize
+    }
+
+    /// The entries, or the head's slot, that a state word says.
+    #[inline]
+    fn entries_of(state: u64) -> usize {
+        (state >> 32) as usize
     }
 
     fn set_head<W: WordsMut + ?Sized>(layout: &Layout, words: &mut W, tier: usize, head: i64) {

@@ -68,14 +68,26 @@ pub fn get<W: Words + ?Sized>(words: &W, base: usize, width: Width, slot: usize)
 /// Sets one slot of a column, which [holds](Width::holds) `value`.
 #[inline]
 pub fn set<W: WordsMut + ?Sized>(words: &mut W, base: usize, width: Width, slot: usize, value: u64) {
+    let (index, word) = replaced(words, base, width, slot, value);
+    words.set(index, word);
+}
+
+/// The word that holds one slot of a column, and what it becomes with this `value`, which the slot [holds](Width::holds).
+#[inline]
+pub(crate) fn replaced<W: Words + ?Sized>(
+    words: &W,
+    base: usize,
+    width: Width,
+    slot: usize,
+    value: u64,
+) -> (usize, u64) {
     debug_assert!(width.holds(value), "{value:#x} does not fit {width:?}");
     let (index, shift, mask) = match width.bits {
-        64 => return words.set(base + slot, value),
+        64 => return (base + slot, value),
         32 => (base + slot / 2, 32 * (slot % 2), 0xffff_ffff),
         _ => (base + slot / 4, 16 * (slot % 4), 0xffff),
     };
-    let word = words.get(index) & !(mask << shift) | (value & mask) << shift;
-    words.set(index, word);
+    (index, words.get(index) & !(mask << shift) | (value & mask) << shift)
 }
 
 /// The word of a column that holds a slot.

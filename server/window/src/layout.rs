@@ -27,6 +27,7 @@ mod shapes;
 mod tier;
 
 use crate::aggregate::{Aggregate, Length};
+use crate::body::present;
 use crate::column::{Columns, Partial};
 use crate::definition::{
     AggregateSpec, ClockMode, Definition, Field, RECORD_BYTES_MAX, SkewAction, WindowSpec,
@@ -72,6 +73,10 @@ pub struct Layout {
     pub generation: u32,
     /// How wide its sums of INT fields are in rings.
     pub sums: Sums,
+    /// Whether an event may be added by [`present`](crate::body::present): all that it changes are numbers, and not many.
+    pub(crate) is_plain: bool,
+    /// Words before the tiers' heads and states.
+    tiers_at: usize,
     /// The most that SKEW ever was: an event may be so far ahead of the clock in a ring.
     ring_skew_ms: i64,
     /// The generation in which each window was added.
@@ -173,6 +178,8 @@ impl Layout {
                 .map(|tier| &tier.columns)
                 .chain(&lifetime)
                 .any(|columns| !columns.sketches().is_empty()),
+            is_plain: present::is_plain(lifetime.as_ref(), &tiers),
+            tiers_at: tiers_at(lifetime.as_ref()),
             lifetime,
             generation,
             sums,
@@ -237,6 +244,8 @@ impl Layout {
             .any(|columns| !columns.sketches().is_empty());
         Some(Self {
             fields: self.fields.clone(),
+            is_plain: present::is_plain(lifetime.as_ref(), &tiers),
+            tiers_at: tiers_at(lifetime.as_ref()),
             tiers,
             lifetime,
             has_sketches,
@@ -261,9 +270,10 @@ impl Layout {
         self.tiers.iter().any(|tier| tier.shapes.narrow_sums())
     }
 
-    /// Words before the tiers' rings.
+    /// Words before the tiers' heads and states.
+    #[inline]
     pub(crate) fn tiers_at(&self) -> usize {
-        1 + self.lifetime.as_ref().map_or(0, Columns::words)
+        self.tiers_at
     }
 
     /// Words before the first ring's.
@@ -381,6 +391,10 @@ impl Layout {
     pub fn field(&self, name: &[u8]) -> Option<usize> {
         self.fields.iter().position(|field| field.name.as_bytes() == name)
     }
+}
+
+fn tiers_at(lifetime: Option<&Columns>) -> usize {
+    1 + lifetime.map_or(0, Columns::words)
 }
 
 fn lifetime(definition: &Definition, old: Option<&Layout>, generation: u32) -> Option<Columns> {

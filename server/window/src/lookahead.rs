@@ -11,7 +11,6 @@ use crate::column::{self, Partial};
 use crate::layout::Layout;
 use crate::query::Feature;
 use crate::sketch::INLINE;
-use crate::timestamp::bucket_of;
 use crate::words::Words;
 
 const WORD_BITS: usize = 64;
@@ -142,7 +141,7 @@ pub fn ask_for_blocks<W: Words + ?Sized>(layout: &Layout, words: &W, ts: i64) {
             continue;
         }
         let ring = Ring::read(layout, words, tier);
-        let slot = ring.probable_slot(bucket_of(ts, of.width_ms));
+        let slot = ring.probable_slot(ts);
         for sketch in of.columns.sketches() {
             let reference = ring.cell(words, sketch.column, slot) as u32;
             if reference != 0 && reference & INLINE == 0 {
@@ -222,7 +221,7 @@ mod tests {
         let record = record(&layout, 10);
         ask_for_cells(&layout, &record, 9_500);
         let ring = Ring::read(&layout, &record, 0);
-        let slot = ring.probable_slot(9);
+        let slot = ring.probable_slot(9_500);
         for column in 0..3 {
             let bits = ring.shape.widths[column].bits();
             let word = ring.column_base(column) + slot * bits as usize / 64;

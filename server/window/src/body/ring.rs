@@ -23,6 +23,19 @@ pub enum Placement {
     },
 }
 
+/// From an event to the end of the bucket `head`, the last millisecond of which is at 0; negative for an event behind it. Wraps where a
+/// ring has no head.
+#[inline]
+pub(super) fn behind_ms(tier: &Tier, head: i64, ts: i64) -> i64 {
+    head.wrapping_add(1).wrapping_mul(tier.width_ms).wrapping_sub(1).wrapping_sub(ts)
+}
+
+/// The slot that lies so many before another one in a circle of `slots`.
+#[inline]
+pub(super) fn slot_back(slot: usize, back: usize, slots: usize) -> usize {
+    if back <= slot { slot - back } else { slot + slots - back }
+}
+
 impl<'l> Ring<'l> {
     #[inline]
     pub(super) fn tier(&self) -> &'l Tier {
@@ -40,17 +53,24 @@ impl<'l> Ring<'l> {
     pub(super) fn slot_of(&self, bucket: i64) -> usize {
         let back = self.head.wrapping_sub(bucket) as usize;
         debug_assert!(back < self.tier().slots, "bucket {bucket} is not in the ring of {}", self.head);
-        if back <= self.entries { self.entries - back } else { self.entries + self.tier().slots - back }
+        slot_back(self.entries, back, self.tier().slots)
     }
 
-    /// The slot that a bucket has in a dense ring, or would have next; in a short one, the last.
+    /// The slot that the bucket of an event has in a dense ring, or would have next; in a short one, the last.
     #[inline]
-    pub(crate) fn probable_slot(&self, bucket: i64) -> usize {
-        match self.head.wrapping_sub(bucket) {
-            _ if !self.shape.dense => self.entries.saturating_sub(1),
-            0.. if self.reaches(bucket) && self.head != NONE => self.slot_of(bucket),
-            _ => (self.entries + 1) % self.tier().slots,
+    pub(crate) fn probable_slot(&self, ts: i64) -> usize {
+        let slots = self.shape.capacity;
+        if !self.shape.dense {
+            return self.entries.saturating_sub(1);
         }
+        let behind_ms = behind_ms(self.tier(), self.head, ts);
+        if behind_ms >= 0 {
+            let back = self.tier().buckets_in(behind_ms.cast_unsigned()) as usize;
+            if back < slots {
+                return slot_back(self.entries, back, slots);
+            }
+        }
+        if self.entries + 1 >= slots { 0 } else { self.entries + 1 }
     }
 
     /// The bucket of an entry of a short ring. Its tag holds the bucket's low 32 bits, and all lie within N of the head.

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use crate::aggregate::FieldId;
 use crate::body::Event;
+use crate::body::present::Step;
 use crate::cells::{Width, words_of};
 use crate::column::{CellKind, Partial};
 
@@ -32,6 +33,8 @@ pub struct Shape {
     pub words: usize,
     /// The columns that an event may make wider.
     pub(crate) widening: Box<[Widening]>,
+    /// What an event does to each cell of a bucket, where all are one number; else empty.
+    pub(crate) steps: Box<[Step]>,
 }
 
 /// All forms of a tier's ring: by capacity, then by the width of sums, then by that of counts.
@@ -233,8 +236,14 @@ impl Shape {
             };
             Some(Widening { column: column as u32, offset: offsets[column], width: widths[column], summed })
         });
-        let widening = widening.collect();
-        Self { capacity, dense, widths, offsets, words, widening }
+        let widening: Box<[Widening]> = widening.collect();
+        let is_numbers_only = columns.iter().all(|column| column.kind() == CellKind::Number);
+        let step = |(at, &partial): (usize, &Partial)| {
+            let widening = widening.iter().copied().find(|of| of.column as usize == at);
+            Step::of(partial, offsets[at], widths[at], widening)
+        };
+        let steps = columns.iter().enumerate().filter(|_| is_numbers_only).map(step).collect();
+        Self { capacity, dense, widths, offsets, words, widening, steps }
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Tier {
     pub shapes: Shapes,
     /// What the layout before kept when this one came: records that are upgraded bring no older buckets along.
     pub(crate) kept_since_ms: i64,
+    /// 2⁶⁴ / w, rounded up: what a span is multiplied with instead of being divided by w.
+    pub(super) reciprocal: u64,
+    /// The longest span of which that gives the whole buckets.
+    pub(super) multiplied_ms_max: u64,
     /// Of a tier that keeps longer windows since an ALTER … BACKFILL: the latest clock at which a shard may take the layout over for no
     /// bucket to be lost between what records bring along and what the backfill brings.
     pub handed_over_by_ms: Option<i64>,
@@ -86,7 +90,21 @@ impl Tier {
         }
         let slots = usize::try_from(slots).expect("bounded by RECORD_BYTES_MAX");
         let shapes = Shapes::new(&columns, width_ms, slots, sums);
-        Ok(Self { width_ms, longest_ms, retain_ms, slots, columns, shapes, kept_since_ms, handed_over_by_ms })
+        let width = width_ms.cast_unsigned();
+        Ok(Self {
+            width_ms,
+            longest_ms,
+            retain_ms,
+            slots,
+            columns,
+            shapes,
+            kept_since_ms,
+            reciprocal: (u64::MAX / width).wrapping_add(1),
+            // The reciprocal is too large by less than 1, so a span's product by less than the span, as a part of 2⁶⁴; the quotient's
+            // fraction leaves room for 1/w. 2⁶⁴ itself is no number of 64 bits.
+            multiplied_ms_max: if (2..=1 << 32).contains(&width) { u64::from(u32::MAX) } else { 0 },
+            handed_over_by_ms,
+        })
     }
 
     /// Start of the oldest bucket that is kept at `clock_ms`: `floor(clock + 1 − longest − RETAIN, w)`.
@@ -98,8 +116,24 @@ impl Tier {
     /// Whether a bucket is kept at `clock_ms`: it starts at [`Tier::kept_from_ms`] or later. Without a division.
     #[inline]
     pub(crate) fn keeps(&self, bucket: i64, clock_ms: i64) -> bool {
+        self.keeps_until((bucket + 1) * self.width_ms - 1, clock_ms)
+    }
+
+    /// Whether the bucket that has this last millisecond is kept at `clock_ms`.
+    #[inline]
+    pub(crate) fn keeps_until(&self, last_ms: i64, clock_ms: i64) -> bool {
         // Its end lies behind what the floor is taken of.
-        (bucket + 1) * self.width_ms > clock_ms + 1 - self.longest_ms - self.retain_ms
+        last_ms + 1 > clock_ms + 1 - self.longest_ms - self.retain_ms
+    }
+
+    /// The whole buckets in a span, mostly without a division: it is asked several times an event.
+    #[inline]
+    pub(crate) fn buckets_in(&self, span_ms: u64) -> u64 {
+        if span_ms <= self.multiplied_ms_max {
+            (u128::from(span_ms) * u128::from(self.reciprocal) >> u64::BITS) as u64
+        } else {
+            span_ms / self.width_ms.cast_unsigned()
+        }
     }
 
     /// The place of a partial among the columns.
@@ -145,4 +179,30 @@ fn retain_ms(width_ms: i64, definition: &Definition) -> i64 {
     given(Some(width_ms))
         .or_else(|| given(None))
         .map_or_else(|| definition.lateness_ms.unwrap_or(0) + width_ms, |retain| retain.retain_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+
+    use crate::definition::Definition;
+    use crate::layout::Layout;
+
+    proptest! {
+        #[test]
+        fn a_span_has_as_many_buckets_as_division_says(
+            width_ms in prop_oneof![1..100i64, 1..100_000_000i64, (0..26u32).prop_map(|power| 1i64 << power)],
+            buckets in prop_oneof![0..100u64, 0..1u64 << 33],
+            span_ms in prop_oneof![any::<u64>(), 0..1u64 << 33],
+        ) {
+            let text = format!("WINDOWS {width_ms}ms@{width_ms}ms AGGREGATE count");
+            let Ok(definition) = Definition::parse_text("s", &text) else { return Ok(()) };
+            let layout = Layout::compile(&definition).unwrap();
+            let (tier, width) = (&layout.tiers[0], width_ms.cast_unsigned());
+            let edge = buckets.saturating_mul(width);
+            for span_ms in [span_ms, edge.saturating_sub(1), edge, edge.saturating_add(1)] {
+                assert_eq!(tier.buckets_in(span_ms), span_ms / width, "{span_ms} ms in buckets of {width} ms");
+            }
+        }
+    }
 }

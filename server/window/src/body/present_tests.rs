@@ -1,0 +1,187 @@
+//! Where a usual event is added in one pass, the record comes to the words that the other way leaves.
+
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::present::{self, Changes};
+use super::{Event, Fit, NONE, Placements, Ring, add, fit, grow, init, newest_ms, verify, words_grown};
+use crate::cells;
+use crate::definition::Definition;
+use crate::layout::{Layout, Sums};
+use crate::timestamp::TIMESTAMP_ABS_MAX;
+
+const TEXTS: [&str; 5] = [
+    "FIELDS n INT x FLOAT WINDOWS 5m@1m 1h@1m AGGREGATE count sum(x)",
+    "FIELDS n INT x FLOAT WINDOWS 10s@1s 60s@5s all AGGREGATE count count(n) sum(n) min(x) max(n) avg(x) since \
+     SKEW 2s REJECT CLOCK EVENT",
+    "FIELDS n INT x FLOAT WINDOWS 70ms@7ms 1s@10ms AGGREGATE count(n) sum(n) avg(n) max(x) since LATENESS 50ms",
+    "FIELDS n INT x FLOAT WINDOWS 9s@3s AGGREGATE rate sum(n) RETAIN 0s SKEW 0s REJECT",
+    // Buckets of more than 2³² ms.
+    "FIELDS n INT x FLOAT WINDOWS 600d@60d AGGREGATE count sum(n) sum(x) since CLOCK EVENT",
+];
+
+fn layout(text: &str, sums: Sums) -> Layout {
+    Layout::compile_with(&Definition::parse_text("s", text).unwrap(), sums).unwrap()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// An event so many buckets of a tier from the newest one, and so many milliseconds from that one's start.
+    Event { tier: usize, buckets: i64, by_ms: i64, ahead_ms: i64, n: Option<i64>, x: Option<f64> },
+    /// Counts come so near to what their cells can hold.
+    Brim { less: u64 },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let buckets = prop_oneof![6 => Just(0i64), 4 => -3..2i64, 4 => -80..3i64, 1 => -500..90i64];
+    let by_ms = prop_oneof![4 => -1..2i64, 1 => 0..4_000i64, 1 => 0..60_000i64];
+    let ahead_ms = prop_oneof![4 => Just(0i64), 1 => 0..20_000i64, 1 => 0..4_000_000i64];
+    let near = [i64::from(i16::MAX), i64::from(i16::MIN), i64::from(i32::MAX), i64::from(i32::MIN), i64::MAX];
+    let number = prop_oneof![
+        2 => Just(None),
+        6 => (-3..4i64).prop_map(Some),
+        2 => (prop::sample::select(near.to_vec()), -2..3i64).prop_map(|(near, by)| Some(near.saturating_add(by))),
+        1 => (any::<i64>(), 0..64u32).prop_map(|(number, by)| Some(number >> by)),
+    ];
+    let event = (0..2usize, buckets, by_ms, ahead_ms, number, prop::option::of(-1e9..1e9f64)).prop_map(
+        |(tier, buckets, by_ms, ahead_ms, n, x)| Step::Event { tier, buckets, by_ms, ahead_ms, n, x },
+    );
+    prop_oneof![25 => event, 1 => (0..3u64).prop_map(|less| Step::Brim { less })]
+}
+
+/// A body, and how many of its events were usual.
+struct Entity<'l> {
+    layout: &'l Layout,
+    words: Vec<u64>,
+    usual: usize,
+}
+
+impl<'l> Entity<'l> {
+    fn new(layout: &'l Layout) -> Self {
+        let mut words = vec![u64::MAX; layout.words_min()];
+        init(layout, words.as_mut_slice());
+        Self { layout, words, usual: 0 }
+    }
+
+    /// Adds an event as any is; and where it is a usual one in one pass, too, to a copy.
+    fn event(&mut self, event: &Event<'_>) {
+        let mut placements = Placements::default();
+        let mut changes = Changes::default();
+        let (layout, mut in_one_pass) = (self.layout, self.words.clone());
+        let is_usual = present::find(layout, self.words.as_slice(), event, &mut changes);
+        if is_usual {
+            changes.make(in_one_pass.as_mut_slice());
+            self.usual += 1;
+        }
+        loop {
+            match fit(layout, self.words.as_slice(), event, &mut placements) {
+                Fit::Late => assert!(!is_usual, "{event:?} is late"),
+                Fit::Ready => add(layout, self.words.as_mut_slice(), event, &placements),
+                Fit::Grow(growth) => {
+                    assert!(!is_usual, "{event:?} needs {growth:?}");
+                    let mut larger =
+                        vec![u64::MAX; words_grown(layout, self.words.as_slice(), &growth).ample];
+                    grow(layout, self.words.as_slice(), larger.as_mut_slice(), &growth);
+                    self.words = larger;
+                    continue;
+                }
+            }
+            break;
+        }
+        if is_usual {
+            assert_eq!(in_one_pass, self.words, "{event:?}");
+        }
+    }
+
+    /// Brings the counts of all buckets near to what their cells hold.
+    fn brim(&mut self, less: u64) {
+        for tier in 0..self.layout.tiers.len() {
+            let ring = Ring::read(self.layout, self.words.as_slice(), tier);
+            let slots = if ring.shape.dense { ring.shape.capacity } else { ring.entries };
+            for (column, partial) in ring.tier().columns.iter().enumerate() {
+                let width = ring.shape.widths[column];
+                if partial.is_count() && width.bits() < 64 && ring.head != NONE {
+                    let full = (1u64 << width.bits()) - 1;
+                    for slot in 0..slots {
+                        cells::set(
+                            self.words.as_mut_slice(),
+                            ring.column_base(column),
+                            width,
+                            slot,
+                            full - less,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_usual_event_comes_to_the_same_words_in_one_pass(
+        text in prop::sample::select(TEXTS.to_vec()),
+        is_narrow in any::<bool>(),
+        start_ms in prop::sample::select(vec![0, -1, -3_000_000, 1_700_000_000_000, -TIMESTAMP_ABS_MAX / 2]),
+        filled in prop_oneof![Just(0i64), Just(3), 0..80i64],
+        steps in prop::collection::vec(any_step(), 1..80),
+    ) {
+        let layout = layout(text, if is_narrow { Sums::Narrow } else { Sums::Wide });
+        let mut entity = Entity::new(&layout);
+        let event = |entity: &mut Entity<'_>, ts: i64, ahead_ms: i64, n: Option<i64>, x: Option<f64>| {
+            let values = [n.unwrap_or(-7).cast_unsigned(), x.unwrap_or(1.5).to_bits()];
+            let present = u64::from(n.is_some()) | u64::from(x.is_some()) << 1;
+            let clock = ts.max(newest_ms(entity.words.as_slice())) + ahead_ms;
+            entity.event(&Event { ts, clock, present, values: &values, bytes: &[] });
+        };
+        for bucket in 0..filled {
+            event(&mut entity, start_ms + bucket * layout.tiers[0].width_ms, 0, Some(1), Some(0.5));
+        }
+        for step in steps {
+            match step {
+                Step::Event { tier, buckets, by_ms, ahead_ms, n, x } => {
+                    let width_ms = layout.tiers[tier % layout.tiers.len()].width_ms;
+                    let newest = newest_ms(entity.words.as_slice());
+                    let newest = if newest == NONE { start_ms } else { newest };
+                    let ts = (newest.div_euclid(width_ms) + buckets) * width_ms + by_ms;
+                    event(&mut entity, ts.clamp(-TIMESTAMP_ABS_MAX, TIMESTAMP_ABS_MAX), ahead_ms, n, x);
+                }
+                Step::Brim { less } => entity.brim(less),
+            }
+            prop_assert!(verify(&layout, entity.words.as_slice()).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_bucket_that_is_there_is_a_usual_one(
+        text in prop::sample::select(TEXTS.to_vec()),
+        filled in 1..30usize,
+        backs in prop::collection::vec(0..30i64, 1..20),
+    ) {
+        let layout = layout(text, Sums::Narrow);
+        let mut entity = Entity::new(&layout);
+        let width_ms = layout.tiers.iter().map(|tier| tier.width_ms).max().unwrap();
+        let kept = layout.tiers.iter().map(|tier| tier.longest_ms / tier.width_ms).min().unwrap() as usize;
+        let filled = filled.min(kept / 2 + 1) as i64;
+        let mut at = |bucket: i64| {
+            let (ts, values) = (bucket * width_ms, [1, 1f64.to_bits()]);
+            let clock = if layout.lateness_ms.is_some() { ts } else { (filled - 1) * width_ms };
+            entity.event(&Event { ts, clock, present: 3, values: &values, bytes: &[] });
+            entity.usual
+        };
+        let mut usual = 0;
+        for bucket in 0..filled {
+            usual = at(bucket);
+        }
+        prop_assert_eq!(usual, 0, "each had to be made");
+        for back in backs {
+            let bucket = filled - 1 - back.min(filled - 1);
+            // Of a finer tier, buckets between these are missing.
+            if layout.tiers.len() == 1 || bucket == filled - 1 {
+                usual += 1;
+            }
+            let found = at(bucket);
+            prop_assert!(found >= usual, "{} buckets back", back);
+            usual = found;
+        }
+    }
+}
