@@ -306,6 +306,9 @@ impl Catalogue {
     #[inline]
     pub fn relabelled(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let layout = op::layout(bytes)?;
+        if self.by_present_layout(layout).is_some() {
+            return None;
+        }
         let stream = self.by_layout(layout)?;
         if stream.layout_id == layout { None } else { Some(op::relabel(bytes, stream.layout_id)) }
     }

@@ -225,10 +225,19 @@ impl Catalogue {
     /// The stream that has this layout, or had it, as it is now.
     #[inline]
     pub fn by_layout(&self, id: LayoutId) -> Option<&Arc<Stream>> {
-        match self.by_layout_bits.get(id.0 as usize % LAYOUT_PLACES) {
-            Some(Some(stream)) if stream.layout_id == id => Some(stream),
-            _ => self.by_id(self.by_layout.get(&id)?.id),
-        }
+        self.by_present_layout(id).or_else(|| self.by_any_layout(id))
+    }
+
+    /// The stream that has this layout, mostly: `None` says nothing.
+    #[inline(always)]
+    pub(crate) fn by_present_layout(&self, id: LayoutId) -> Option<&Arc<Stream>> {
+        let stream = self.by_layout_bits.get(id.0 as usize % LAYOUT_PLACES)?.as_ref()?;
+        (stream.layout_id == id).then_some(stream)
+    }
+
+    #[cold]
+    fn by_any_layout(&self, id: LayoutId) -> Option<&Arc<Stream>> {
+        self.by_id(self.by_layout.get(&id)?.id)
     }
 
     /// The stream as it was while it had this layout.

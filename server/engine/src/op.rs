@@ -53,9 +53,14 @@ const KIND_EVENT: u32 = 1;
 const KIND_REMOVE: u32 = 2;
 const KIND_MERGE: u32 = 3;
 const REMOVE_ASKED: u32 = KIND_REMOVE | 1 << 4;
-const EVENT_CLAMPED: u32 = KIND_EVENT | 1 << 4;
-const EVENT_SKEWED: u32 = KIND_EVENT | 2 << 4;
-const EVENT_NOTED: u32 = KIND_EVENT | 3 << 4;
+/// In the first word: what the operation is.
+const KIND_MASK: u32 = 0xf;
+/// In the first word of an event: what was judged; 0: nothing is wrong.
+const JUDGED_MASK: u32 = 3 << JUDGED_AT;
+const JUDGED_AT: u32 = 4;
+const CLAMPED: u32 = 1 << JUDGED_AT;
+const SKEWED: u32 = 2 << JUDGED_AT;
+const NOTED: u32 = 3 << JUDGED_AT;
 /// In the first byte of an operation: it started its entity anew.
 const ANEW: u8 = 1 << 6;
 /// In the first byte of an event: a mark follows the entity.
@@ -202,7 +207,7 @@ pub fn mark_anew(op: &mut [u8]) {
 
 /// Makes an event that is about to be logged one that was not counted and moved the clock of its stream.
 pub fn mark_noted(op: &mut [u8]) {
-    op[0] |= EVENT_NOTED as u8;
+    op[0] |= NOTED as u8;
 }
 
 /// Whether the bytes are a REMOVE's rather than an event's.

@@ -8,6 +8,7 @@ mod upkeep;
 use std::sync::Arc;
 
 use windrow_memory::{Domain, Handle, Key, MemoryError, Populator, Store, Usage};
+use windrow_window::body::present::{self, Changes};
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
 use windrow_window::{ClockMode, Layout};
@@ -96,6 +97,8 @@ pub struct Shard {
     values: Option<Box<[u64; FIELDS_MAX]>>,
     /// Where the event that is applied goes; kept to be used again.
     placements: Placements,
+    /// What the event that is applied changes, if it is a usual one; likewise.
+    changes: Changes,
     started_anew: bool,
     sweep: Sweep,
     pub(crate) eviction: Eviction,
@@ -150,6 +153,7 @@ impl Shard {
             stats: StatsTable::default(),
             values: None,
             placements: Placements::default(),
+            changes: Changes::default(),
             started_anew: false,
             sweep: Sweep::default(),
             eviction: Eviction::new(config.hash_key.0[0]),
@@ -309,7 +313,7 @@ impl Shard {
                 None => covered.may_be_removed && !op.starts_anew,
             };
             if is_in_image {
-                return self.counted(stream, op, mode);
+                return self.counted(stream, op, event, mode);
             }
         }
         let body = place.map(|place| Body(self.store.record(place)));
@@ -337,7 +341,10 @@ impl Shard {
         }
         let alive = place.filter(|_| !dead).map(|place| Body(self.store.record(place)));
         self.started_anew = alive.is_none();
+        let is_usual =
+            alive.as_ref().is_some_and(|body| present::find(layout, body, event, &mut self.changes));
         let fit = match &alive {
+            Some(_) if is_usual => Some(Fit::Ready),
             Some(body) => Some(body::fit(layout, body, event, &mut self.placements)),
             None => body::is_late_for_new(layout, event).then_some(Fit::Late),
         };
@@ -359,31 +366,32 @@ impl Shard {
             },
         };
         let mut edit = self.store.edit(place);
-        body::add(layout, &mut BodyMut(&mut edit), event, &self.placements);
+        if is_usual {
+            self.changes.make(&mut BodyMut(&mut edit));
+        } else {
+            body::add(layout, &mut BodyMut(&mut edit), event, &self.placements);
+        }
         edit.set_position(mode.position());
         drop(edit);
-        self.counted(stream, op, mode)
+        self.counted(stream, op, event, mode)
     }
 
     /// Takes note of an event that its record has.
-    #[inline]
-    fn counted(&mut self, stream: &Stream, op: &Op<'_>, mode: Mode) -> Outcome {
+    fn counted(&mut self, stream: &Stream, op: &Op<'_>, event: &Event<'_>, mode: Mode) -> Outcome {
         let covered = mode.covered();
         let is_forgotten = is_planted(Mistake::RememberedNotReplayed) && matches!(mode, Mode::Replay { .. });
         if !op.mark.is_empty() && !covered.is_remembered && !is_forgotten {
             self.remember(stream, op);
         }
         let clamped = op.judged == Judged::Clamped;
-        stream.note_counted(op.ts);
-        if !covered.is_counted {
-            let stats = self.stats.of(stream.id);
-            stats.counted(op.ts, clamped);
-            if stream.layout.clock == ClockMode::Event {
-                stats.clock_ms = stats.clock_ms.max(Some(op.clock_ms));
-            }
-            if let Mode::Live { now_ms, .. } = mode {
-                stats.received(now_ms, op.ts);
-            }
+        if covered.is_counted {
+            stream.note_counted(op.ts);
+        } else {
+            let received_ms = match mode {
+                Mode::Live { now_ms, .. } => Some(now_ms),
+                Mode::Replay { .. } => None,
+            };
+            note_event(&mut self.stats, stream, event, clamped, received_ms);
         }
         if clamped { Outcome::Clamped } else { Outcome::Ok }
     }
@@ -444,5 +452,25 @@ impl Shard {
             entities: stats.entities,
             bytes: stats.bytes,
         })
+    }
+}
+
+/// Counts an event that its record has. `received_ms`: `None` in a replay.
+#[inline]
+fn note_event(
+    stats: &mut StatsTable,
+    stream: &Stream,
+    event: &Event<'_>,
+    clamped: bool,
+    received_ms: Option<i64>,
+) {
+    stream.note_counted(event.ts);
+    let stats = stats.of(stream.id);
+    stats.counted(event.ts, clamped);
+    if stream.layout.clock == ClockMode::Event {
+        stats.clock_ms = stats.clock_ms.max(Some(event.clock));
+    }
+    if let Some(now_ms) = received_ms {
+        stats.received(now_ms, event.ts);
     }
 }

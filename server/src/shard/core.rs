@@ -554,12 +554,12 @@ impl Core {
     #[inline]
     pub(super) fn prefetch_rest(&self, item: &Item) {
         let Some(engine) = &self.engine else { return };
-        let lines = match &item.kind {
-            ItemKind::Add => LINES_OF_A_WRITE,
-            ItemKind::Read { read, .. } => read.lines,
-            ItemKind::Literal => return,
-        };
-        engine.prefetch_lines(item.hint, 1..lines);
+        match &item.kind {
+            // A constant: no loop.
+            ItemKind::Add => engine.prefetch_lines(item.hint, 1..LINES_OF_A_WRITE),
+            ItemKind::Read { read, .. } => engine.prefetch_lines(item.hint, 1..read.lines),
+            ItemKind::Literal => {}
+        }
     }
 
     /// Stage five: the cells that an operation will change, the columns that a read will look at.

@@ -44,7 +44,6 @@ impl ShardLoop {
         items.iter().take(2 * GROUP).for_each(|item| core.prefetch_index(item));
         find_group(core, &mut items[..], 0);
         items.iter().take(LINES_AHEAD).for_each(|item| core.prefetch_rest(item));
-        let mut start = 0;
         for index in 0..items.len() {
             if let Some(stretches) = &mut stretches
                 && stretches.end_before(index)
@@ -58,17 +57,16 @@ impl ShardLoop {
             if let Some(later) = items.get(index + LINES_AHEAD) {
                 core.prefetch_rest(later);
             }
-            if let Some((bytes, later)) = item_at(items, payload, index + CELLS_AHEAD) {
-                core.prefetch_cells(bytes, later);
+            if let Some(later) = items.get_mut(index + CELLS_AHEAD) {
+                core.prefetch_cells(later.bytes(payload), later);
             }
-            if let Some((bytes, later)) = item_at(items, payload, index + BLOCKS_AHEAD)
+            if let Some(later) = items.get(index + BLOCKS_AHEAD)
                 && later.has_blocks
             {
-                core.prefetch_blocks(bytes, later.hint);
+                core.prefetch_blocks(later.bytes(payload), later.hint);
             }
             let item = &items[index];
-            let bytes = &payload[start..item.payload_end()];
-            start = item.payload_end();
+            let bytes = item.bytes(payload);
             let connection =
                 connections.at(item.connection).expect("connections are closed after the batch ran");
             if !connection.is_touched {
@@ -102,13 +100,6 @@ fn find_group(core: &Core, items: &mut [Item], first: usize) {
     let Some(group) = items.get_mut(first..end) else { return };
     group.iter_mut().for_each(|item| core.find(item));
     group.iter().for_each(|item| core.prefetch_first(item));
-}
-
-/// An item that is not the first, with its bytes.
-#[inline]
-fn item_at<'a>(items: &'a mut [Item], payload: &'a [u8], index: usize) -> Option<(&'a [u8], &'a mut Item)> {
-    let [before, item] = items.get_mut(index - 1..=index)? else { return None };
-    Some((&payload[before.payload_end()..item.payload_end()], item))
 }
 
 /// Executes one item; its reply goes to where it belongs.

@@ -29,14 +29,16 @@ pub(crate) struct Item {
     pub(super) hint: Hint,
     /// Whether the record has more to be asked for once its cells are there.
     pub(super) has_blocks: bool,
-    /// End of its bytes in the payload; they begin where the previous item's end.
+    /// Its bytes in the payload.
+    payload_start: u32,
     payload_end: u32,
 }
 
 impl Item {
-    /// Where its bytes in the payload end.
-    pub(super) fn payload_end(&self) -> usize {
-        self.payload_end as usize
+    /// Its bytes, out of those of all items.
+    #[inline(always)]
+    pub(super) fn bytes<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        &payload[self.payload_start as usize..self.payload_end as usize]
     }
 }
 
@@ -55,6 +57,8 @@ pub(crate) enum ItemKind {
 pub(crate) struct Staged {
     items: Vec<Item>,
     payload: Vec<u8>,
+    /// Bytes of the payload that belong to items.
+    staged_bytes: u32,
 }
 
 impl Staged {
@@ -82,13 +86,15 @@ impl Staged {
 
     #[inline]
     pub(crate) fn push(&mut self, connection: u32, reply_to: ReplyTo, kind: ItemKind, hash: u64) {
-        let payload_end = self.payload.len() as u32;
+        let (payload_start, payload_end) = (self.staged_bytes, self.payload.len() as u32);
+        self.staged_bytes = payload_end;
         self.items.push(Item {
             connection,
             reply_to,
             kind,
             hint: Hint::of(hash),
             has_blocks: false,
+            payload_start,
             payload_end,
         });
     }
@@ -99,8 +105,7 @@ impl Staged {
         self.push(connection, reply_to, ItemKind::Literal, 0);
     }
 
-    /// The items in order, and all their bytes: those of the first begin at 0, of the others where [`Item::payload_end`] of the one
-    /// before says.
+    /// The items in order, and all their bytes.
     pub(super) fn parts(&mut self) -> (&mut [Item], &[u8]) {
         (&mut self.items, &self.payload)
     }
@@ -114,6 +119,7 @@ impl Staged {
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.payload.clear();
+        self.staged_bytes = 0;
         if self.payload.capacity() > KEPT_BYTES_MAX {
             self.payload = Vec::new();
         }

@@ -139,8 +139,7 @@ impl Core {
             ItemKind::Read { read, .. } => 1 + read.what.values(),
         };
         let Some(at) = (stretch.from..stretch.to).max_by_key(asked) else { return };
-        let start = at.checked_sub(1).map_or(0, |before| items[before].payload_end());
-        let bytes = &payload[start..items[at].payload_end()];
+        let bytes = items[at].bytes(payload);
         let described = match &items[at].kind {
             ItemKind::Add => describe_write(&self.catalogue, bytes),
             ItemKind::Read { read, .. } => describe_read(&read.stream, &read.what, bytes),

@@ -3,8 +3,9 @@
 use windrow_window::definition::FIELDS_MAX;
 
 use super::{
-    DISTANCE_BYTES_AT, HEAD_BYTES, Judged, KIND_EVENT, KIND_MERGE, KIND_REMOVE, MARK_ID, MARK_SOURCE, MARKED,
-    MERGE_BYTES_MAX, OP_BYTES_MAX, REMOVE_ASKED, TIME_BYTES_AT, TIME_BYTES_MAX,
+    CLAMPED, DISTANCE_BYTES_AT, HEAD_BYTES, Judged, KIND_EVENT, KIND_MERGE, KIND_REMOVE, MARK_ID,
+    MARK_SOURCE, MARKED, MERGE_BYTES_MAX, NOTED, OP_BYTES_MAX, REMOVE_ASKED, SKEWED, TIME_BYTES_AT,
+    TIME_BYTES_MAX,
 };
 use crate::catalogue::LayoutId;
 use crate::dedup::{Mark, SEQ_MAX, SourceSeq};
@@ -79,12 +80,12 @@ impl<'o> Encoder<'o> {
         self.out.truncate(end);
         let judged = match judged {
             Judged::Ok => 0,
-            Judged::Clamped => 1,
-            Judged::Skewed => 2,
-            Judged::Noted => 3,
+            Judged::Clamped => CLAMPED,
+            Judged::Skewed => SKEWED,
+            Judged::Noted => NOTED,
         };
         let head = KIND_EVENT
-            | judged << 4
+            | judged
             | if self.is_marked { u32::from(MARKED) } else { 0 }
             | (bytes as u32) << 8
             | (time_bytes as u32) << TIME_BYTES_AT

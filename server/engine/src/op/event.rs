@@ -6,8 +6,8 @@ use windrow_window::timestamp::TIMESTAMP_ABS_MAX;
 
 use super::reader::Reader;
 use super::{
-    ANEW, DISTANCE_BYTES_AT, EVENT_CLAMPED, EVENT_NOTED, EVENT_SKEWED, Judged, KIND_EVENT, LENGTH_BITS,
-    MARK_ID, MARK_SOURCE, MARKED, OpError, TIME_BYTES_AT, TIME_BYTES_MAX, VALUES_AT_MIN, head, layout, whom,
+    ANEW, CLAMPED, DISTANCE_BYTES_AT, JUDGED_MASK, Judged, KIND_EVENT, KIND_MASK, LENGTH_BITS, MARK_ID,
+    MARK_SOURCE, MARKED, OpError, SKEWED, TIME_BYTES_AT, TIME_BYTES_MAX, VALUES_AT_MIN, head, layout, whom,
 };
 use crate::catalogue::LayoutId;
 use crate::dedup::{Mark, SEQ_MAX, SourceSeq};
@@ -41,6 +41,9 @@ pub struct OpHead {
     pub ts: i64,
 }
 
+/// Bytes of the value of a field of numbers.
+const NUMBER_BYTES: usize = 1 + size_of::<u64>();
+
 impl OpHead {
     /// Reads it from an operation; `None` when the bytes cannot be an event's. What is read is not checked further.
     #[inline]
@@ -62,12 +65,14 @@ impl<'a> Op<'a> {
         if head >> 8 & ((1 << LENGTH_BITS) - 1) != bytes.len() as u32 {
             return Err(OpError { reason: "the length does not fit", at: 0 });
         }
-        let judged = match head & 0xff & !u32::from(ANEW | MARKED) {
-            KIND_EVENT => Judged::Ok,
-            EVENT_CLAMPED => Judged::Clamped,
-            EVENT_SKEWED => Judged::Skewed,
-            EVENT_NOTED => Judged::Noted,
-            _ => return Err(OpError { reason: "unknown kind", at: 0 }),
+        if head & KIND_MASK != KIND_EVENT {
+            return Err(OpError { reason: "unknown kind", at: 0 });
+        }
+        let judged = match head & JUDGED_MASK {
+            0 => Judged::Ok,
+            CLAMPED => Judged::Clamped,
+            SKEWED => Judged::Skewed,
+            _ => Judged::Noted,
         };
         let (ts, clock_ms, values_end) =
             times(bytes, head).ok_or(OpError { reason: "it ends early", at: bytes.len() })?;
@@ -103,9 +108,38 @@ impl<'a> Op<'a> {
     ///
     /// # Errors
     /// When the values are not those of the layout.
+    #[inline]
     pub fn values(&self, layout: &Layout, words: &mut [u64; FIELDS_MAX]) -> Result<u64, OpError> {
-        let mut reader = Reader { bytes: self.values, at: 0 };
-        let mut present = 0u64;
+        let mut present = 0;
+        let mut rest = self.values;
+        // As long as they are numbers.
+        while let Some((&[field, ref word @ ..], behind)) = rest.split_first_chunk::<NUMBER_BYTES>() {
+            match layout.fields.get(usize::from(field)) {
+                Some(declared) if declared.kind != FieldType::String => {}
+                _ => break,
+            }
+            let place =
+                words.get_mut(usize::from(field)).ok_or(OpError { reason: "unknown field", at: 0 })?;
+            *place = u64::from_le_bytes(*word);
+            present |= 1 << field;
+            rest = behind;
+        }
+        if rest.is_empty() {
+            return Ok(present);
+        }
+        self.any_values(layout, words, present, self.values.len() - rest.len())
+    }
+
+    /// Likewise for values of any kind, from `at` on.
+    #[inline(never)]
+    fn any_values(
+        &self,
+        layout: &Layout,
+        words: &mut [u64; FIELDS_MAX],
+        mut present: u64,
+        at: usize,
+    ) -> Result<u64, OpError> {
+        let mut reader = Reader { bytes: self.values, at };
         while let Some(&field) = self.values.get(reader.at) {
             reader.at += 1;
             let field = usize::from(field);

@@ -60,9 +60,22 @@ impl Key<'_> {
     /// with acquire, as a reader must.
     #[inline]
     pub(super) fn is_in(&self, words: &[AtomicU64]) -> bool {
-        words.iter().enumerate().all(|(index, word)| {
-            word.load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire)) == self.word(index)
-        })
+        let load = |word: &AtomicU64| word.load(order(Mistake::RecordWordNotAcquired, Ordering::Acquire));
+        let Some((first, rest)) = words.split_first() else { return false };
+        if load(first) != self.word(0) {
+            return false;
+        }
+        // What is behind the first word, as whole words, and the end of the name.
+        let behind = self.entity.get(WORD_BYTES - STREAM_BYTES..).unwrap_or_default();
+        let (whole, end) = behind.as_chunks::<WORD_BYTES>();
+        let Some((same, last)) = rest.split_at_checked(whole.len()) else { return false };
+        let is_same = same.iter().zip(whole).all(|(word, own)| load(word) == u64::from_le_bytes(*own));
+        is_same
+            && match last {
+                [] => end.is_empty(),
+                [last] => !end.is_empty() && load(last) == self.word(words.len() - 1),
+                _ => false,
+            }
     }
 }
 

@@ -130,7 +130,7 @@ impl Tier {
     #[inline]
     pub(crate) fn buckets_in(&self, span_ms: u64) -> u64 {
         if span_ms <= self.multiplied_ms_max {
-            (u128::from(span_ms) * u128::from(self.reciprocal) >> u64::BITS) as u64
+            ((u128::from(span_ms) * u128::from(self.reciprocal)) >> u64::BITS) as u64
         } else {
             span_ms / self.width_ms.cast_unsigned()
         }
