@@ -5,7 +5,7 @@ use crate::cpu;
 use crate::error::BenchError;
 use crate::run::Server;
 use crate::server_process::ServerProcess;
-use crate::workload::{Mode, Target};
+use crate::workload::{self, Mode, Target};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -217,6 +217,7 @@ impl Programs {
                     if peer == Contender::Ts && !self.ts_module.is_empty() {
                         args.push("--loadmodule".to_owned());
                         args.extend(self.ts_module.iter().cloned());
+                        args.extend(words(&workload::TIME_SERIES_ARGUMENTS));
                     }
                     args
                 })

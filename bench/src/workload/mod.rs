@@ -10,6 +10,7 @@ mod windrow;
 
 pub use mode::Mode;
 pub use script::LIBRARY as SCRIPT_LIBRARY;
+pub use time_series::MODULE_ARGUMENTS as TIME_SERIES_ARGUMENTS;
 pub use windrow::{STREAM, STREAM_DEFINITION};
 
 use crate::entities::{Distribution, Order};
@@ -329,10 +330,7 @@ mod tests {
     #[test]
     fn time_series_get_samples_and_give_a_sum() {
         let event = of(Target::Ts, Mode::Events);
-        assert_eq!(
-            sent(&event),
-            ["TS.ADD user:0000007 1700000000000 10.37 RETENTION 3660000 ON_DUPLICATE SUM"]
-        );
+        assert_eq!(sent(&event), ["TS.ADD user:0000007 1700000000000 10.37"]);
         let read = "TS.RANGE user:0000007 1699996400000 1700000000000 AGGREGATION sum 3600000";
         assert_eq!(sent(&of(Target::Ts, Mode::Reads)), [read]);
     }

@@ -4,25 +4,17 @@ use super::{NOW, WINDOW_MS};
 use crate::replies::Expect;
 use crate::template::{Piece, Template};
 
-/// How long samples are kept: the window and a bucket.
-const RETENTION_MS: &str = "3660000";
+/// Arguments of the module. How long samples are kept: the window and a bucket. What becomes of two in one millisecond: they are added up,
+/// since the default would refuse the second. With each TS.ADD instead, it would read four words more for every event.
+pub const MODULE_ARGUMENTS: [&str; 4] = ["RETENTION_POLICY", "3660000", "DUPLICATE_POLICY", "SUM"];
 
-/// One event; two in one millisecond are added up, since the default would refuse the second.
+/// One event.
 pub(super) fn event(template: &mut Template, time: Piece<'_>) -> Expect {
     sample(template, Piece::NextKey, time)
 }
 
 fn sample(template: &mut Template, key: Piece<'_>, time: Piece<'_>) -> Expect {
-    template.command(&[
-        &[Piece::Text("TS.ADD")],
-        &[key],
-        &[time],
-        &[Piece::Amount],
-        &[Piece::Text("RETENTION")],
-        &[Piece::Text(RETENTION_MS)],
-        &[Piece::Text("ON_DUPLICATE")],
-        &[Piece::Text("SUM")],
-    ]);
+    template.command(&[&[Piece::Text("TS.ADD")], &[key], &[time], &[Piece::Amount]]);
     Expect::kind(b":")
 }
 

@@ -74,7 +74,11 @@ fn the_module_of_time_series_is_loaded_by_their_contender_alone() {
     assert!(!plain.contains("loadmodule"), "{noted}");
     // A server has a directory of its own: the path is not relative any more.
     let module = std::env::current_dir().unwrap().join("modules/ts.so");
-    assert!(ts.ends_with(&format!("--loadmodule {} CHUNK_SIZE_BYTES 128", module.display())), "{noted}");
+    let loads = format!(
+        "--loadmodule {} CHUNK_SIZE_BYTES 128 RETENTION_POLICY 3660000 DUPLICATE_POLICY SUM",
+        module.display()
+    );
+    assert!(ts.ends_with(&loads), "{noted}");
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("; ts loads ") && table.contains("modules/ts.so CHUNK_SIZE_BYTES 128"), "{table}");
     // Null shows no modules.
