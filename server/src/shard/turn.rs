@@ -111,7 +111,9 @@ impl ShardLoop {
             return Next::Message;
         }
         if let Some(job) = &mut session.job {
-            job.time.is_alone |= core.timer.is_each_alone() || job.is_large();
+            let work = job.work();
+            job.time.is_alone |=
+                core.timer.is_each_alone() || job.is_large() || core.timer.would_be_slow(work);
             if job.time.is_alone && !core.staged.is_empty() {
                 self.run_staged();
                 return Next::Go;

@@ -37,9 +37,17 @@ impl Entry {
 
     /// How many commands it stands for.
     fn commands(&self) -> usize {
-        let more = self.words.last().and_then(|word| word.strip_prefix("... ("));
-        let more = more.and_then(|more| more.strip_suffix(" more commands)"));
-        1 + more.map_or(0, |more| more.parse().unwrap())
+        self.and_more(" more commands)")
+    }
+
+    /// How many rows of a command.
+    fn rows(&self) -> usize {
+        self.and_more(" more rows)")
+    }
+
+    fn and_more(&self, of: &str) -> usize {
+        let more = |word: &String| word.strip_prefix("... (")?.strip_suffix(of)?.parse::<usize>().ok();
+        1 + self.words.iter().find_map(more).unwrap_or(0)
     }
 }
 
@@ -191,6 +199,55 @@ fn every_slow_read_is_accounted_for_whether_it_was_timed_alone_or_with_others() 
         assert!(commands >= HEAVY.len(), "on {shards} shards: {kept:?}");
         assert!(kept.iter().all(|entry| entry.took_us >= 1_000 && entry.words[2] == "h"), "{kept:?}");
     }
+}
+
+#[test]
+fn a_command_whose_rows_are_slow_only_together_is_one_entry_and_no_other_command_is_counted_in() {
+    for shards in [1, 4] {
+        let running =
+            start_on(Config { slowlog_slower_than_us: 5_000, ..config(shards) }, Arc::new(MemDisk::new()));
+        let mut client = Client::connect(&running);
+        let features = make_heavy(&mut client);
+        client.ask("SLOWLOG RESET").assert_ok();
+        // Fewer rows than are timed on their own; in all they take a hundred times the threshold.
+        const ROWS: usize = 240;
+        let entities: String = HEAVY.iter().cycle().take(ROWS).map(|entity| format!(" {entity}")).collect();
+        assert_eq!(client.ask(&format!("WINDOW.MGET {ROWS}{entities} h{features}")).array().len(), ROWS);
+        let kept = entries(&mut client);
+        let [mget] = kept.iter().filter(|entry| entry.words[0] == "WINDOW.MGET").collect::<Vec<_>>()[..]
+        else {
+            panic!("one entry: {kept:?}")
+        };
+        assert!(mget.took_us >= 5_000 && mget.commands() == 1, "{mget:?}");
+        // It was executed in one batch, and its arguments are gone, or in several.
+        assert!(mget.rows() == ROWS || mget.words[1] == ROWS.to_string(), "{mget:?}");
+        assert!(!kept.iter().any(|entry| entry.words[0] == "WINDOW.GET"), "{kept:?}");
+    }
+}
+
+#[test]
+fn what_the_log_takes_stands_in_memory_stats_and_in_its_total() {
+    let running = start_on(keeping_all(1), Arc::new(MemDisk::new()));
+    let mut client = Client::connect(&running);
+    let stats = |client: &mut Client| {
+        let words = client.ask("MEMORY STATS").array();
+        let number = |name: &str| {
+            let at = words.iter().position(|word| *word == Reply::Bulk(name.into())).unwrap();
+            let Reply::Int(number) = words[at + 1] else { panic!("{name} is a number") };
+            number
+        };
+        (number("slowlog.bytes"), number("total.allocated"))
+    };
+    for i in 0..100 {
+        client.ask(&format!("ECHO {}", "x".repeat(i)));
+    }
+    client.ask("CONFIG SET slowlog-log-slower-than -1").assert_ok();
+    let (bytes, total) = stats(&mut client);
+    assert!(bytes > 100 * 128, "{bytes}");
+    client.ask("SLOWLOG RESET").assert_ok();
+    let (bytes_after, total_after) = stats(&mut client);
+    assert_eq!(bytes_after, 0);
+    assert!(total_after < total, "{total_after}, {total} before {bytes} went");
 }
 
 #[test]
