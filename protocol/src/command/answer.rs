@@ -7,7 +7,8 @@ use super::{
     AnyRow, COMMANDS, Category, CommandError, Keys, Row, SubcommandId, find, key_positions, lookup,
     lookup_sub,
 };
-use crate::{Proto, Request, glob, reply};
+use crate::glob::Glob;
+use crate::{Proto, Request, reply};
 
 /// `COMMAND INFO` and `COMMAND DOCS` answer for at most so many names: an answer is a hundred times as long as a name.
 pub const NAMES_MAX: usize = 1024;
@@ -37,7 +38,7 @@ pub fn answer(
             docs::write_named(out, proto, operands);
         }
         Some(SubcommandId::CommandCount) => reply::integer(out, COMMANDS.len() as i64),
-        Some(SubcommandId::CommandList) => write_list(out, Filter::parse(operands)?),
+        Some(SubcommandId::CommandList) => write_list(out, &Filter::parse(operands)?),
         Some(SubcommandId::CommandGetkeys) => write_keys(out, operands)?,
         Some(other) => unreachable!("{other:?} is no subcommand of COMMAND"),
     }
@@ -50,17 +51,16 @@ fn check_name_count(names: Request<'_>) -> Result<(), CommandError> {
 }
 
 /// `FILTERBY` of `COMMAND LIST`.
-#[derive(Clone, Copy)]
-enum Filter<'a> {
+enum Filter {
     All,
     /// There are no modules.
     Module,
     Category(Option<Category>),
-    Pattern(&'a [u8]),
+    Pattern(Glob),
 }
 
-impl<'a> Filter<'a> {
-    fn parse(operands: Request<'a>) -> Result<Self, CommandError> {
+impl Filter {
+    fn parse(operands: Request<'_>) -> Result<Self, CommandError> {
         if operands.is_empty() {
             return Ok(Self::All);
         }
@@ -73,23 +73,23 @@ impl<'a> Filter<'a> {
         } else if kind.eq_ignore_ascii_case(b"ACLCAT") {
             Ok(Self::Category(Category::from_name(value)))
         } else if kind.eq_ignore_ascii_case(b"PATTERN") {
-            Ok(Self::Pattern(value))
+            Glob::ignoring_case(value).map(Self::Pattern).map_err(CommandError::PatternTooLong)
         } else {
             Err(CommandError::Syntax)
         }
     }
 
-    fn takes<Id>(self, row: &Row<Id>) -> bool {
+    fn takes<Id>(&self, row: &Row<Id>) -> bool {
         match self {
             Self::All => true,
             Self::Module => false,
             Self::Category(category) => category.is_some_and(|category| row.categories.has(category)),
-            Self::Pattern(pattern) => glob::matches_ignoring_case(pattern, row.name.as_bytes()),
+            Self::Pattern(glob) => glob.matches(row.name.as_bytes()),
         }
     }
 }
 
-fn write_list(out: &mut Vec<u8>, filter: Filter<'_>) {
+fn write_list(out: &mut Vec<u8>, filter: &Filter) {
     let mut names = Vec::new();
     for command in &COMMANDS {
         if filter.takes(command) {

@@ -3,16 +3,17 @@
 use std::fmt;
 
 use windrow_protocol::command::KeyAccess;
-use windrow_protocol::glob;
+use windrow_protocol::glob::{self, Glob};
 use windrow_window::definition::ENTITY_BYTES_MAX;
 
 use super::rule::RuleError;
 
 /// Most patterns of a user.
 pub(super) const PATTERNS_MAX: usize = 128;
-/// Bytes of all patterns of a user together: what one key may cost is bounded by this times its own length.
-pub(super) const PATTERN_BYTES_MAX: usize = 4096;
-/// So many byte comparisons of a pattern with stars take as long as looking at a pattern.
+/// Bytes of all patterns of a user together, so that one key costs at most a step for each of its bytes and each pattern, and each 64 of
+/// these bytes.
+pub(super) const PATTERN_BYTES_MAX: usize = glob::PATTERN_BYTES_MAX;
+/// So many steps of a pattern with stars take as long as looking at a pattern.
 const STEPS_PER_PATTERN: usize = 16;
 
 /// What a pattern allows.
@@ -34,21 +35,21 @@ impl Accesses {
 }
 
 /// How a pattern is matched: most have one star, at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Shape {
     Exact,
     Prefix,
-    Glob,
+    Glob(Box<Glob>),
 }
 
 impl Shape {
-    fn of(pattern: &[u8]) -> Self {
+    fn of(pattern: &[u8]) -> Result<Self, RuleError> {
         let is_plain = |text: &[u8]| !text.iter().any(|byte| b"*?[\\".contains(byte));
-        match pattern {
+        Ok(match pattern {
             [prefix @ .., b'*'] if is_plain(prefix) => Self::Prefix,
             _ if is_plain(pattern) => Self::Exact,
-            _ => Self::Glob,
-        }
+            _ => Self::Glob(Box::new(Glob::new(pattern).map_err(|_| RuleError::TooManyPatterns)?)),
+        })
     }
 }
 
@@ -63,18 +64,18 @@ impl KeyPattern {
     #[inline]
     fn matches(&self, key: &[u8]) -> bool {
         let text = self.text.as_bytes();
-        match self.shape {
+        match &self.shape {
             Shape::Exact => key == text,
             Shape::Prefix => key.starts_with(&text[..text.len() - 1]),
-            Shape::Glob => glob::matches(text, key),
+            Shape::Glob(glob) => glob.matches(key),
         }
     }
 
     /// What matching it may cost, a pattern without stars being 1.
     fn cost(&self, key: &[u8]) -> usize {
-        match self.shape {
+        match &self.shape {
             Shape::Exact | Shape::Prefix => 1,
-            Shape::Glob => 1 + self.text.len() * key.len() / STEPS_PER_PATTERN,
+            Shape::Glob(glob) => 1 + glob.steps_max(key.len()) / STEPS_PER_PATTERN,
         }
     }
 }
@@ -124,7 +125,7 @@ impl KeyPatterns {
         if self.patterns.len() >= PATTERNS_MAX || bytes > PATTERN_BYTES_MAX {
             return Err(RuleError::TooManyPatterns);
         }
-        self.patterns.push(KeyPattern { text: text.into(), accesses, shape: Shape::of(text.as_bytes()) });
+        self.patterns.push(KeyPattern { text: text.into(), accesses, shape: Shape::of(text.as_bytes())? });
         Ok(())
     }
 
@@ -286,6 +287,28 @@ mod tests {
         assert!(matches!(long.add("y", READ), Err(RuleError::TooManyPatterns)));
     }
 
+    /// As many patterns as a user can have, none of which is quick and none of which matches.
+    #[test]
+    fn the_dearest_key_of_the_dearest_user_costs_less_than_a_turn() {
+        let key = [b'a'; ENTITY_BYTES_MAX];
+        let share = PATTERN_BYTES_MAX / PATTERNS_MAX;
+        let many: Vec<String> = (0..PATTERNS_MAX)
+            .map(|index| {
+                let end = format!("b{index}");
+                format!("{}{end}", "*a".repeat((share - end.len()) / 2))
+            })
+            .collect();
+        let one = vec!["*a".repeat(PATTERN_BYTES_MAX / 2 - 1) + "b"];
+        for texts in [many, one] {
+            let mut patterns = KeyPatterns::none();
+            texts.iter().for_each(|text| patterns.add(text, Accesses::BOTH).unwrap());
+            let mut cost = 0;
+            assert_eq!(patterns.allow(&key, KeyAccess::Read, &mut cost, usize::MAX), Some(false));
+            let steps_max = ENTITY_BYTES_MAX * (PATTERNS_MAX + PATTERN_BYTES_MAX / 64);
+            assert!(cost <= 1 + PATTERNS_MAX + steps_max / STEPS_PER_PATTERN, "{cost}");
+        }
+    }
+
     proptest! {
         /// The short ways of matching agree with the glob.
         #[test]
@@ -293,11 +316,11 @@ mod tests {
             let pattern = KeyPattern {
                 text: text.as_str().into(),
                 accesses: Accesses::BOTH,
-                shape: Shape::of(text.as_bytes()),
+                shape: Shape::of(text.as_bytes()).unwrap(),
             };
             prop_assert_eq!(
                 pattern.matches(key.as_bytes()),
-                glob::matches(text.as_bytes(), key.as_bytes()),
+                Glob::new(text.as_bytes()).unwrap().matches(key.as_bytes()),
                 "{} {}", text, key
             );
         }

@@ -1,11 +1,15 @@
 //! CONFIG GET, SET, RESETSTAT.
 
 use windrow_protocol::command::SubcommandId;
-use windrow_protocol::{glob, reply};
+use windrow_protocol::glob::{Glob, PATTERN_BYTES_MAX, PatternTooLong};
+use windrow_protocol::reply;
 
 use super::{Call, Flow, acl, is};
 use crate::config::{FIXED, SETTINGS};
 use crate::logging;
+
+/// Most patterns of a CONFIG GET.
+const PATTERNS_MAX: usize = 128;
 
 pub(super) fn config(call: &mut Call<'_>) -> Flow {
     match call.subcommand {
@@ -27,8 +31,22 @@ pub(super) fn config(call: &mut Call<'_>) -> Flow {
 fn get(call: &mut Call<'_>) -> Flow {
     let config = call.shared().config();
     let patterns = call.request.skip(2);
-    let fits =
-        |name: &str| patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()));
+    if patterns.len() > PATTERNS_MAX {
+        let count = patterns.len();
+        return call
+            .error(format_args!("ERR too many patterns: {count}, at most {PATTERNS_MAX} in one request"));
+    }
+    let bytes: usize = patterns.iter().map(<[u8]>::len).sum();
+    let globs = if bytes > PATTERN_BYTES_MAX {
+        Err(PatternTooLong { bytes })
+    } else {
+        patterns.iter().map(Glob::ignoring_case).collect::<Result<Vec<_>, _>>()
+    };
+    let globs = match globs {
+        Ok(globs) => globs,
+        Err(error) => return call.error(format_args!("ERR {error}")),
+    };
+    let fits = |name: &str| globs.iter().any(|glob| glob.matches(name.as_bytes()));
     let mut found: Vec<(&str, String)> = Vec::new();
     for setting in SETTINGS.iter().filter(|setting| fits(setting.name)) {
         // Redis' clients read sizes as plain numbers.

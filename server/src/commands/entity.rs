@@ -6,7 +6,8 @@ use std::sync::Arc;
 use windrow_engine::form::check_entity;
 use windrow_engine::op::{self, EVERY_STREAM};
 use windrow_engine::{Cursor, EntityInfo, Slice, Stream};
-use windrow_protocol::{Proto, Request, glob, reply};
+use windrow_protocol::glob::Glob;
+use windrow_protocol::{Proto, Request, reply};
 use windrow_window::ReadTime;
 use windrow_window::duration;
 use windrow_window::timestamp::parse_int;
@@ -21,8 +22,6 @@ use crate::shard::{Core, PreparedRead, StagedKind};
 const COUNT_DEFAULT: usize = 10;
 /// Records that one ENTITY.SCAN looks at, whatever COUNT says.
 const VISITED_MAX: usize = 1024;
-/// So many bytes of a pattern take as long to match as it takes to look at a record: fewer are looked at with a longer one.
-const PATTERN_BYTES: usize = 16;
 /// Slices that one ENTITY.SCAN takes.
 const SLICES_MAX: usize = 64;
 /// Records of one slice at least, while they hold still.
@@ -131,7 +130,10 @@ pub(super) fn scan(call: &mut Call<'_>) -> Flow {
     let mut options = request.skip(3).iter();
     while let Some(option) = options.next() {
         match options.next() {
-            Some(value) if is(option, "MATCH") => pattern = Some(value),
+            Some(value) if is(option, "MATCH") => match Glob::new(value) {
+                Ok(glob) => pattern = Some(glob),
+                Err(error) => return call.error(format_args!("ERR MATCH with {error}")),
+            },
             Some(value) if is(option, "COUNT") => match parse_int(value) {
                 Some(given @ 1..) => count = usize::try_from(given).unwrap_or(usize::MAX),
                 Some(_) => return call.syntax_error(),
@@ -145,10 +147,11 @@ pub(super) fn scan(call: &mut Call<'_>) -> Flow {
             "ERR invalid cursor: 0 begins a scan, and one begun before a restart with another number of shards cannot go on"
         ));
     };
-    let visited_max = (VISITED_MAX / (1 + pattern.map_or(0, <[u8]>::len) / PATTERN_BYTES)).max(1);
+    // Matching a pattern takes as many times as long.
+    let visited_max = VISITED_MAX / pattern.as_ref().map_or(1, |glob| glob.steps_max(1));
     let (place, mut found) = walk(call.core, &stream, start, count, visited_max);
     if let Some(pattern) = pattern {
-        found.retain(|entity| glob::matches(pattern, entity));
+        found.retain(|entity| pattern.matches(entity));
     }
     let cursor = place.map_or(0, |place| place.to_number(call.core.shards));
     let out = call.out();

@@ -84,6 +84,25 @@ fn config_get_takes_patterns_and_config_set_all_or_nothing() {
 }
 
 #[test]
+fn patterns_are_bounded_wherever_they_are_taken() {
+    let running = start(1);
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s WINDOWS 1h@1m AGGREGATE count").assert_ok();
+    client.ask("EVENT.ADD e s *").assert_ok();
+    let (longest, longer) = ("*".repeat(4096), "*".repeat(4097));
+    for words in ["ENTITY.SCAN s 0 MATCH ", "CONFIG GET ", "COMMAND LIST FILTERBY PATTERN "] {
+        assert!(!client.ask(&format!("{words}{longest}")).array().is_empty(), "{words}");
+        client
+            .ask(&format!("{words}{longer}"))
+            .assert_error("a pattern of 4097 bytes: it can have 4096 at most");
+    }
+    client.ask(&format!("CONFIG GET {longest} x")).assert_error("a pattern of 4097 bytes");
+    client
+        .ask(&format!("CONFIG GET{}", " x".repeat(129)))
+        .assert_error("too many patterns: 129, at most 128");
+}
+
+#[test]
 fn a_full_memory_refuses_new_entities_and_serves_the_others() {
     let running = start(2);
     let mut client = Client::connect(&running);
