@@ -10,8 +10,8 @@ use windrow_engine::backfill::{Boundary, Merged, Shadow};
 use windrow_engine::catalogue::Created;
 use windrow_engine::op::{self, AnyOp};
 use windrow_engine::slot::{hash_slot, shard_of};
-use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
-use windrow_memory::Domain;
+use windrow_engine::{Catalogue, HashKey, Hint, NoRoom, Outcome, Shard, ShardConfig, form};
+use windrow_memory::{CHUNK_BYTES, Domain};
 use windrow_window::{Definition, Query, Rows, Value};
 
 const HASH_KEY: HashKey = HashKey([5, 6]);
@@ -143,14 +143,24 @@ impl World {
         let mut bytes = Vec::new();
         let layout = catalogue.stream(stream.as_bytes()).unwrap().layout_id;
         op::encode_remove(&mut bytes, layout, entity, true);
-        let AnyOp::Remove(remove) = AnyOp::decode(&bytes).unwrap() else { panic!("it is a REMOVE") };
+        let (_, logged) = self.remove(owner, &catalogue, &bytes).unwrap();
+        logged > 0
+    }
+
+    /// Gives how many entities were removed, and how many operations logged.
+    fn remove(
+        &mut self,
+        owner: usize,
+        catalogue: &Catalogue,
+        bytes: &[u8],
+    ) -> Result<(usize, usize), NoRoom> {
+        let AnyOp::Remove(remove) = AnyOp::decode(bytes).unwrap() else { panic!("it is a REMOVE") };
         let (position, mut logged) = (self.next_position(owner), Vec::new());
-        self.shards[owner]
-            .remove_entity(&catalogue, &remove, self.now, position, |_| true, |op| logged.push(op.to_vec()))
-            .unwrap();
-        let is_removed = !logged.is_empty();
+        let log = |op: &[u8]| logged.push(op.to_vec());
+        let removed = self.shards[owner].remove_entity(catalogue, &remove, self.now, position, |_| true, log);
+        let count = logged.len();
         logged.into_iter().for_each(|op| self.log(owner, op));
-        is_removed
+        Ok((removed?, count))
     }
 
     /// A change of the catalogue that no shard has yet.
@@ -563,6 +573,41 @@ fn an_event_that_the_source_counted_late_counts_whatever_lateness_the_new_stream
     finish(&mut world);
     let features = ["count:10s".to_owned(), "count:all".to_owned()];
     assert_eq!(world.row("t", b"e", &features), [Value::Int(2), Value::Int(2)]);
+}
+
+#[test]
+fn a_removal_from_several_streams_that_lacks_memory_for_one_removes_nothing() {
+    let streams = [("a", "WINDOWS all AGGREGATE count"), ("s", "WINDOWS 1m@1s AGGREGATE count")];
+    let mut world = World::new(&streams, 1);
+    world.event("a", b"e", START_MS, &[]);
+    world.event("s", b"e", START_MS, &[]);
+    created(&mut world, "WINDOWS 5s@100ms AGGREGATE count");
+    while world.pending.is_some() {
+        world.adopt();
+    }
+    world.shards[0].set_maxmemory_bytes(CHUNK_BYTES);
+    // Until there is no slot left of the size that the stream being filled would need for its note.
+    let refused = (0..200_000).find(|filler| {
+        let name = format!("filler:{filler}").into_bytes();
+        world.event("t", &name, START_MS, &[]) == Outcome::OutOfMemory
+    });
+    assert!(refused.is_some(), "it finds room for ever");
+    let everywhere = |world: &mut World| {
+        let mut bytes = Vec::new();
+        op::encode_remove(&mut bytes, op::EVERY_STREAM, b"e", true);
+        let catalogue = Arc::clone(&world.adopted[0]);
+        world.remove(0, &catalogue, &bytes)
+    };
+    let (entities, logged) = (world.shards[0].entities(), world.logs[0][0].len());
+    assert_eq!(everywhere(&mut world), Err(NoRoom::Memory));
+    assert!(world.is_known("a", b"e") && world.is_known("s", b"e"));
+    assert_eq!((world.shards[0].entities(), world.logs[0][0].len()), (entities, logged));
+    world.shards[0].set_maxmemory_bytes(0);
+    assert_eq!(everywhere(&mut world), Ok((2, 3)));
+    finish(&mut world);
+    for stream in ["a", "s", "t"] {
+        assert!(!world.is_known(stream, b"e"), "{stream}");
+    }
 }
 
 #[test]
