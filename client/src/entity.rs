@@ -113,7 +113,8 @@ pub struct EntityScan {
 }
 
 impl EntityScan {
-    /// Only entities that match a glob pattern, such as `user:*`.
+    /// Only entities that match a glob pattern, such as `user:*`. It can have 1,024 bytes: with a longer one the server answers
+    /// [`next_page`](Self::next_page) with an error.
     pub fn matching(mut self, pattern: impl AsRef<[u8]>) -> Self {
         self.pattern = Some(Bytes::copy_from_slice(pattern.as_ref()));
         self

@@ -1,19 +1,13 @@
 //! Glob patterns as Redis has them.
 //!
-//! A pattern is a chain of one-byte elements with stars between them. All places of the chain that the text so far may have led to are
-//! kept as bits of words and moved on together, a byte of text at a time (the Shift-And method of Baeza-Yates and Gonnet, with a loop
-//! where a star stands, as in Wu and Manber's agrep). So no pattern is slow: a text takes one step for each of its bytes and each 64
-//! elements of the pattern, whatever stars there are.
+//! Where a pattern does not match, its last star takes one more byte and what is behind that star is tried again; stars before it never
+//! need to. So what stands between two stars is looked at once for each byte of text at most ([`repeated_bytes`]), and there is nothing to
+//! prepare.
 
-use std::collections::HashMap;
 use std::fmt;
 
 /// The longest pattern that is taken, in bytes.
-pub const PATTERN_BYTES_MAX: usize = 4096;
-/// Elements of the longest pattern, and the place behind them, as bits of words.
-const WORDS_MAX: usize = (PATTERN_BYTES_MAX + 1).div_ceil(64);
-/// Values of a byte.
-const BYTES: usize = 256;
+pub const PATTERN_BYTES_MAX: usize = 1024;
 
 /// A pattern is longer than [`PATTERN_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,119 +24,75 @@ impl fmt::Display for PatternTooLong {
 
 impl std::error::Error for PatternTooLong {}
 
-/// A pattern, made ready to be matched.
+/// Whether a pattern is short enough to be matched. To be asked of each that a client sends.
+///
+/// # Errors
+/// [`PatternTooLong`].
+pub fn check_length(pattern: &[u8]) -> Result<(), PatternTooLong> {
+    match pattern.len() {
+        0..=PATTERN_BYTES_MAX => Ok(()),
+        bytes => Err(PatternTooLong { bytes }),
+    }
+}
+
+/// Whether all of `text` matches `pattern`.
 ///
 /// `*` any bytes, `?` any one byte, `[abc]`, `[^abc]`, `[a-z]` one byte of (or not of) a set, `\` takes the next byte as
 /// it is; a set without its `]` ends with the pattern.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Glob {
-    /// Elements, stars not counted. Bit `i` stands for the place in front of element `i`, bit `elements` for the end.
-    elements: usize,
-    words: usize,
-    /// For each byte of text a row of `fitting`.
-    rows: Box<[u8; BYTES]>,
-    /// The elements that bytes of a row match, `words` words each.
-    fitting: Box<[u64]>,
-    /// Places with a star.
-    stars: Box<[u64]>,
+pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    run(pattern, text, |byte| byte, |_| ())
 }
 
-impl Glob {
-    /// A pattern that tells letters of either case apart.
-    ///
-    /// # Errors
-    /// [`PatternTooLong`].
-    pub fn new(pattern: &[u8]) -> Result<Self, PatternTooLong> {
-        Self::folding(pattern, |byte| byte)
-    }
+/// The same, letters of either case being the same.
+pub fn matches_ignoring_case(pattern: &[u8], text: &[u8]) -> bool {
+    run(pattern, text, |byte| byte.to_ascii_lowercase(), |_| ())
+}
 
-    /// One to which they are the same.
-    ///
-    /// # Errors
-    /// [`PatternTooLong`].
-    pub fn ignoring_case(pattern: &[u8]) -> Result<Self, PatternTooLong> {
-        Self::folding(pattern, |byte| byte.to_ascii_lowercase())
+/// Bytes of a pattern that are looked at again for each byte of text, at most: those of the longest piece behind a star. With it,
+/// matching looks at `pattern.len() + text.len() * repeated_bytes` bytes of the pattern at most.
+pub fn repeated_bytes(pattern: &[u8]) -> usize {
+    let (mut rest, mut piece, mut longest) = (pattern, None, 0);
+    while let Some((element, behind)) = Element::first(rest) {
+        piece = match element {
+            Element::Star => Some(0),
+            _ => piece.map(|bytes| bytes + rest.len() - behind.len()),
+        };
+        longest = longest.max(piece.unwrap_or(0));
+        rest = behind;
     }
+    longest
+}
 
-    /// Bytes are the same when `folded` makes the same of them.
-    fn folding(pattern: &[u8], folded: fn(u8) -> u8) -> Result<Self, PatternTooLong> {
-        if pattern.len() > PATTERN_BYTES_MAX {
-            return Err(PatternTooLong { bytes: pattern.len() });
-        }
-        let words_max = (pattern.len() + 1).div_ceil(64);
-        let (mut elements, mut stars) = (0, vec![0; words_max]);
-        let mut by_byte = vec![0; BYTES * words_max];
-        let mut rest = pattern;
-        while let Some((element, behind)) = Element::first(rest) {
-            rest = behind;
-            let (word, bit) = (elements / 64, 1 << (elements % 64));
-            match element {
-                Element::Star => {
-                    stars[word] |= bit;
+/// Bytes are the same when `folded` makes the same of them; `look` is told how many bytes of the pattern are looked at.
+#[inline]
+fn run(pattern: &[u8], text: &[u8], folded: impl Fn(u8) -> u8 + Copy, mut look: impl FnMut(usize)) -> bool {
+    let (mut rest, mut unread) = (pattern, text);
+    // What is behind the last star, and the text that it was last tried with.
+    let mut last_star = None;
+    loop {
+        let first = Element::first(rest);
+        match (first, unread) {
+            (None, []) | (Some((Element::Star, [])), _) => return true,
+            (Some((Element::Star, behind)), _) => {
+                look(1);
+                rest = behind;
+                last_star = Some((behind, unread));
+                continue;
+            }
+            // With more bytes given to the star there would be still fewer.
+            (Some(_), []) => return false,
+            (Some((element, behind)), [byte, after @ ..]) => {
+                look(rest.len() - behind.len());
+                if element.takes(folded(*byte), folded) {
+                    (rest, unread) = (behind, after);
                     continue;
                 }
-                Element::Byte(byte) if folded(byte) == byte && !byte.is_ascii_alphabetic() => {
-                    by_byte[usize::from(byte) * words_max + word] |= bit;
-                }
-                element => {
-                    for byte in (0..=u8::MAX).filter(|&byte| element.takes(folded(byte), folded)) {
-                        by_byte[usize::from(byte) * words_max + word] |= bit;
-                    }
-                }
             }
-            elements += 1;
+            (None, _) => {}
         }
-        let words = (elements + 1).div_ceil(64);
-        stars.truncate(words);
-        // Most bytes match the same elements: they share a row.
-        let (mut rows, mut fitting) = (Box::new([0; BYTES]), Vec::new());
-        let mut known: HashMap<&[u64], u8> = HashMap::new();
-        for (byte, of_byte) in by_byte.chunks_exact(words_max).enumerate() {
-            let next = known.len() as u8;
-            rows[byte] = *known.entry(&of_byte[..words]).or_insert_with(|| {
-                fitting.extend_from_slice(&of_byte[..words]);
-                next
-            });
-        }
-        Ok(Self { elements, words, rows, fitting: fitting.into(), stars: stars.into() })
-    }
-
-    /// Whether all of `text` matches.
-    pub fn matches(&self, text: &[u8]) -> bool {
-        self.run(text, || {})
-    }
-
-    /// Steps that a text may take: one for each of its bytes and each 64 elements of the pattern.
-    pub fn steps_max(&self, text_bytes: usize) -> usize {
-        self.words * text_bytes
-    }
-
-    fn run(&self, text: &[u8], mut step: impl FnMut()) -> bool {
-        let mut places = [0u64; WORDS_MAX];
-        let places = &mut places[..self.words];
-        places[0] = 1;
-        for &byte in text {
-            let row = usize::from(self.rows[usize::from(byte)]) * self.words;
-            let fitting = &self.fitting[row..row + self.words];
-            let (mut carry, mut any) = (0, 0);
-            for ((place, fitting), stars) in places.iter_mut().zip(fitting).zip(&self.stars) {
-                step();
-                let moved = *place & fitting;
-                *place = moved << 1 | carry | *place & stars;
-                carry = moved >> 63;
-                any |= *place;
-            }
-            if any == 0 {
-                return false;
-            }
-        }
-        places[self.elements / 64] >> (self.elements % 64) & 1 == 1
-    }
-}
-
-impl fmt::Debug for Glob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Glob").field("elements", &self.elements).finish_non_exhaustive()
+        let Some((behind, [_, given @ ..])) = last_star else { return false };
+        (rest, unread) = (behind, given);
+        last_star = Some((behind, given));
     }
 }
 
@@ -184,7 +134,7 @@ impl<'a> Element<'a> {
     }
 
     /// Whether it takes a byte, which is folded.
-    fn takes(self, byte: u8, folded: fn(u8) -> u8) -> bool {
+    fn takes(self, byte: u8, folded: impl Fn(u8) -> u8) -> bool {
         match self {
             Self::Star | Self::Any => true,
             Self::Byte(own) => folded(own) == byte,
@@ -226,10 +176,6 @@ mod tests {
 
     use super::*;
 
-    fn matches(pattern: &[u8], text: &[u8]) -> bool {
-        Glob::ignoring_case(pattern).unwrap().matches(text)
-    }
-
     #[test]
     fn patterns_match_as_in_redis() {
         for (pattern, text) in [
@@ -252,7 +198,7 @@ mod tests {
             ("[^", "x"),
             ("*|*", "client|id"),
         ] {
-            assert!(matches(pattern.as_bytes(), text.as_bytes()), "{pattern:?} {text:?}");
+            assert!(matches_ignoring_case(pattern.as_bytes(), text.as_bytes()), "{pattern:?} {text:?}");
         }
         for (pattern, text) in [
             ("", "a"),
@@ -265,46 +211,55 @@ mod tests {
             ("\\*", "a"),
             ("[", "a"),
         ] {
-            assert!(!matches(pattern.as_bytes(), text.as_bytes()), "{pattern:?} {text:?}");
+            assert!(!matches_ignoring_case(pattern.as_bytes(), text.as_bytes()), "{pattern:?} {text:?}");
         }
     }
 
     #[test]
     fn case_matters_where_it_is_asked_to() {
-        let matches = |pattern: &[u8], text| Glob::new(pattern).unwrap().matches(text);
         assert!(matches(b"user:[a-c]*", b"user:b7") && matches(b"A\\?", b"A?"));
         for text in [&b"User:b7"[..], b"user:B7"] {
             assert!(!matches(b"user:[a-c]*", text));
         }
     }
 
+    /// Bytes of the pattern that are looked at, and at most.
+    fn looked_at(pattern: &[u8], text: &[u8]) -> (usize, usize) {
+        let mut bytes = 0;
+        run(pattern, text, |byte| byte, |looked_at| bytes += looked_at);
+        (bytes, pattern.len() + text.len() * repeated_bytes(pattern))
+    }
+
     #[test]
-    fn a_text_takes_one_step_a_byte_and_word_of_the_pattern_whatever_stars_there_are() {
+    fn no_more_of_a_pattern_is_looked_at_than_its_longest_piece_for_each_byte_of_text_whatever_stars_there_are()
+     {
         let text = [b'a'; 1024];
-        for (pattern, expected) in [
-            (b"*a".repeat(2048), 1024 * 33),
-            ([b"*a".repeat(500), b"b".to_vec()].concat(), 1024 * 8),
-            (b"a*a*a*a*b".to_vec(), 1024),
-            (b"*?a?a?a?a?a?a?b".to_vec(), 1024),
-            ([vec![b'?'; 2000], b"*".to_vec(), vec![b'?'; 2000]].concat(), 1024 * 63),
-            (b"[^b]*[a-z]*b".to_vec(), 1024),
+        let piece = 512;
+        for (pattern, repeated) in [
+            (b"*a".repeat(512), 1),
+            ([b"*a".repeat(500), b"b".to_vec()].concat(), 2),
+            (b"a*a*a*a*b".to_vec(), 1),
+            (b"*?a?a?a?a?a?a?b".to_vec(), 14),
+            ([vec![b'?'; 500], b"*".to_vec(), vec![b'?'; 500]].concat(), 500),
+            (b"[^b]*[a-z]*b".to_vec(), 5),
+            ([&b"*"[..], &vec![b'a'; piece], b"b"].concat(), piece + 1),
+            ([&b"*["[..], &vec![b'b'; 1000], b"]*"].concat(), 1002),
+            (b"user:*".to_vec(), 0),
         ] {
-            let (glob, mut steps) = (Glob::new(&pattern).unwrap(), 0);
-            assert!(!glob.run(&text, || steps += 1));
-            assert_eq!((steps, glob.steps_max(text.len())), (expected, expected));
+            let (bytes, bytes_max) = looked_at(&pattern, &text);
+            assert_eq!(repeated_bytes(&pattern), repeated);
+            assert!(bytes <= bytes_max, "{bytes}, at most {bytes_max}");
         }
-        let mut steps = 0;
-        assert!(!Glob::new(b"b*a*a*a").unwrap().run(&text, || steps += 1));
-        assert_eq!(steps, 1, "it ends where nothing can come of it");
+        assert_eq!(looked_at(b"b*a*a*a", &text).0, 1, "it ends where nothing can come of it");
+        assert_eq!(looked_at(b"*aaab*a", b"aaa").0, 4, "or no text is left");
     }
 
     #[test]
     fn a_pattern_is_bounded() {
-        let longest = vec![b'*'; PATTERN_BYTES_MAX];
-        assert!(Glob::new(&longest).unwrap().matches(b"x"));
-        let error = Glob::new(&[b'?'; PATTERN_BYTES_MAX + 1]).unwrap_err();
-        assert_eq!(error, PatternTooLong { bytes: 4097 });
-        assert_eq!(error.to_string(), "a pattern of 4097 bytes: it can have 4096 at most");
+        check_length(&[b'*'; PATTERN_BYTES_MAX]).unwrap();
+        let error = check_length(&[b'?'; PATTERN_BYTES_MAX + 1]).unwrap_err();
+        assert_eq!(error, PatternTooLong { bytes: 1025 });
+        assert_eq!(error.to_string(), "a pattern of 1025 bytes: it can have 1024 at most");
     }
 
     /// What a pattern means, without any thought for time.
@@ -325,19 +280,22 @@ mod tests {
             pattern in "[ab*?\\[\\]\\\\^-]{0,10}",
             text in "[ab*?\\]-]{0,10}",
         ) {
-            let matches = Glob::new(pattern.as_bytes()).unwrap().matches(text.as_bytes());
-            prop_assert_eq!(matches, means(pattern.as_bytes(), text.as_bytes()), "{} {}", pattern, text);
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(matches(pattern, text), means(pattern, text));
+            let (bytes, bytes_max) = looked_at(pattern, text);
+            prop_assert!(bytes <= bytes_max, "{}, at most {}", bytes, bytes_max);
         }
 
-        /// Patterns of more than a word.
         #[test]
         fn so_it_is_with_long_patterns(
             pieces in proptest::collection::vec("a{0,3}|\\*|\\?{1,3}|[^b]|b\\*", 20..60),
             text in "a{20,60}b?a{20,60}",
         ) {
             let pattern = pieces.concat();
-            let matches = Glob::new(pattern.as_bytes()).unwrap().matches(text.as_bytes());
-            prop_assert_eq!(matches, by_rows(pattern.as_bytes(), text.as_bytes()), "{} {}", pattern, text);
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(matches(pattern, text), by_rows(pattern, text));
+            let (bytes, bytes_max) = looked_at(pattern, text);
+            prop_assert!(bytes <= bytes_max, "{}, at most {}", bytes, bytes_max);
         }
     }
 

@@ -7,8 +7,7 @@ use super::{
     AnyRow, COMMANDS, Category, CommandError, Keys, Row, SubcommandId, find, key_positions, lookup,
     lookup_sub,
 };
-use crate::glob::Glob;
-use crate::{Proto, Request, reply};
+use crate::{Proto, Request, glob, reply};
 
 /// `COMMAND INFO` and `COMMAND DOCS` answer for at most so many names: an answer is a hundred times as long as a name.
 pub const NAMES_MAX: usize = 1024;
@@ -38,7 +37,7 @@ pub fn answer(
             docs::write_named(out, proto, operands);
         }
         Some(SubcommandId::CommandCount) => reply::integer(out, COMMANDS.len() as i64),
-        Some(SubcommandId::CommandList) => write_list(out, &Filter::parse(operands)?),
+        Some(SubcommandId::CommandList) => write_list(out, Filter::parse(operands)?),
         Some(SubcommandId::CommandGetkeys) => write_keys(out, operands)?,
         Some(other) => unreachable!("{other:?} is no subcommand of COMMAND"),
     }
@@ -51,16 +50,17 @@ fn check_name_count(names: Request<'_>) -> Result<(), CommandError> {
 }
 
 /// `FILTERBY` of `COMMAND LIST`.
-enum Filter {
+#[derive(Clone, Copy)]
+enum Filter<'a> {
     All,
     /// There are no modules.
     Module,
     Category(Option<Category>),
-    Pattern(Glob),
+    Pattern(&'a [u8]),
 }
 
-impl Filter {
-    fn parse(operands: Request<'_>) -> Result<Self, CommandError> {
+impl<'a> Filter<'a> {
+    fn parse(operands: Request<'a>) -> Result<Self, CommandError> {
         if operands.is_empty() {
             return Ok(Self::All);
         }
@@ -73,23 +73,24 @@ impl Filter {
         } else if kind.eq_ignore_ascii_case(b"ACLCAT") {
             Ok(Self::Category(Category::from_name(value)))
         } else if kind.eq_ignore_ascii_case(b"PATTERN") {
-            Glob::ignoring_case(value).map(Self::Pattern).map_err(CommandError::PatternTooLong)
+            glob::check_length(value).map_err(CommandError::PatternTooLong)?;
+            Ok(Self::Pattern(value))
         } else {
             Err(CommandError::Syntax)
         }
     }
 
-    fn takes<Id>(&self, row: &Row<Id>) -> bool {
+    fn takes<Id>(self, row: &Row<Id>) -> bool {
         match self {
             Self::All => true,
             Self::Module => false,
             Self::Category(category) => category.is_some_and(|category| row.categories.has(category)),
-            Self::Pattern(glob) => glob.matches(row.name.as_bytes()),
+            Self::Pattern(pattern) => glob::matches_ignoring_case(pattern, row.name.as_bytes()),
         }
     }
 }
 
-fn write_list(out: &mut Vec<u8>, filter: &Filter) {
+fn write_list(out: &mut Vec<u8>, filter: Filter<'_>) {
     let mut names = Vec::new();
     for command in &COMMANDS {
         if filter.takes(command) {

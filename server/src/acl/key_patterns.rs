@@ -3,18 +3,17 @@
 use std::fmt;
 
 use windrow_protocol::command::KeyAccess;
-use windrow_protocol::glob::{self, Glob};
+use windrow_protocol::glob;
 use windrow_window::definition::ENTITY_BYTES_MAX;
 
 use super::rule::RuleError;
 
 /// Most patterns of a user.
 pub(super) const PATTERNS_MAX: usize = 128;
-/// Bytes of all patterns of a user together, so that one key costs at most a step for each of its bytes and each pattern, and each 64 of
-/// these bytes.
-pub(super) const PATTERN_BYTES_MAX: usize = glob::PATTERN_BYTES_MAX;
-/// So many steps of a pattern with stars take as long as looking at a pattern.
-const STEPS_PER_PATTERN: usize = 16;
+/// Bytes of all patterns of a user together: what one key may cost is bounded by this times its own length.
+pub(super) const PATTERN_BYTES_MAX: usize = 4096;
+/// Looking at so many bytes of a pattern with stars takes as long as looking at a pattern.
+const BYTES_PER_PATTERN: usize = 16;
 
 /// What a pattern allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,21 +34,24 @@ impl Accesses {
 }
 
 /// How a pattern is matched: most have one star, at the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Exact,
     Prefix,
-    Glob(Box<Glob>),
+    /// With what [`glob::repeated_bytes`] says of it.
+    Glob {
+        repeated_bytes: usize,
+    },
 }
 
 impl Shape {
-    fn of(pattern: &[u8]) -> Result<Self, RuleError> {
+    fn of(pattern: &[u8]) -> Self {
         let is_plain = |text: &[u8]| !text.iter().any(|byte| b"*?[\\".contains(byte));
-        Ok(match pattern {
+        match pattern {
             [prefix @ .., b'*'] if is_plain(prefix) => Self::Prefix,
             _ if is_plain(pattern) => Self::Exact,
-            _ => Self::Glob(Box::new(Glob::new(pattern).map_err(|_| RuleError::TooManyPatterns)?)),
-        })
+            _ => Self::Glob { repeated_bytes: glob::repeated_bytes(pattern) },
+        }
     }
 }
 
@@ -64,18 +66,20 @@ impl KeyPattern {
     #[inline]
     fn matches(&self, key: &[u8]) -> bool {
         let text = self.text.as_bytes();
-        match &self.shape {
+        match self.shape {
             Shape::Exact => key == text,
             Shape::Prefix => key.starts_with(&text[..text.len() - 1]),
-            Shape::Glob(glob) => glob.matches(key),
+            Shape::Glob { .. } => glob::matches(text, key),
         }
     }
 
     /// What matching it may cost, a pattern without stars being 1.
     fn cost(&self, key: &[u8]) -> usize {
-        match &self.shape {
+        match self.shape {
             Shape::Exact | Shape::Prefix => 1,
-            Shape::Glob(glob) => 1 + glob.steps_max(key.len()) / STEPS_PER_PATTERN,
+            Shape::Glob { repeated_bytes } => {
+                1 + (self.text.len() + repeated_bytes * key.len()) / BYTES_PER_PATTERN
+            }
         }
     }
 }
@@ -125,7 +129,7 @@ impl KeyPatterns {
         if self.patterns.len() >= PATTERNS_MAX || bytes > PATTERN_BYTES_MAX {
             return Err(RuleError::TooManyPatterns);
         }
-        self.patterns.push(KeyPattern { text: text.into(), accesses, shape: Shape::of(text.as_bytes())? });
+        self.patterns.push(KeyPattern { text: text.into(), accesses, shape: Shape::of(text.as_bytes()) });
         Ok(())
     }
 
@@ -287,25 +291,24 @@ mod tests {
         assert!(matches!(long.add("y", READ), Err(RuleError::TooManyPatterns)));
     }
 
-    /// As many patterns as a user can have, none of which is quick and none of which matches.
+    /// As many patterns as a user can have, or as long ones, none of which is quick and none of which matches.
     #[test]
-    fn the_dearest_key_of_the_dearest_user_costs_less_than_a_turn() {
+    fn what_the_dearest_user_costs_is_counted() {
         let key = [b'a'; ENTITY_BYTES_MAX];
         let share = PATTERN_BYTES_MAX / PATTERNS_MAX;
-        let many: Vec<String> = (0..PATTERNS_MAX)
-            .map(|index| {
-                let end = format!("b{index}");
-                format!("{}{end}", "*a".repeat((share - end.len()) / 2))
-            })
-            .collect();
-        let one = vec!["*a".repeat(PATTERN_BYTES_MAX / 2 - 1) + "b"];
-        for texts in [many, one] {
+        let many = (0..PATTERNS_MAX).map(|index| {
+            let end = format!("b{index}");
+            format!("*{}{end}", "a".repeat(share - 1 - end.len()))
+        });
+        let long = ["*[".to_owned() + &"b".repeat(PATTERN_BYTES_MAX - 3) + "]"];
+        for (texts, count) in [(many.collect::<Vec<_>>(), PATTERNS_MAX), (long.into(), 1)] {
             let mut patterns = KeyPatterns::none();
             texts.iter().for_each(|text| patterns.add(text, Accesses::BOTH).unwrap());
             let mut cost = 0;
             assert_eq!(patterns.allow(&key, KeyAccess::Read, &mut cost, usize::MAX), Some(false));
-            let steps_max = ENTITY_BYTES_MAX * (PATTERNS_MAX + PATTERN_BYTES_MAX / 64);
-            assert!(cost <= 1 + PATTERNS_MAX + steps_max / STEPS_PER_PATTERN, "{cost}");
+            let least = ENTITY_BYTES_MAX * (PATTERN_BYTES_MAX - count) / BYTES_PER_PATTERN;
+            let most = 1 + count + (ENTITY_BYTES_MAX + 1) * PATTERN_BYTES_MAX / BYTES_PER_PATTERN;
+            assert!((least..=most).contains(&cost), "{cost}, from {least} to {most}");
         }
     }
 
@@ -316,11 +319,11 @@ mod tests {
             let pattern = KeyPattern {
                 text: text.as_str().into(),
                 accesses: Accesses::BOTH,
-                shape: Shape::of(text.as_bytes()).unwrap(),
+                shape: Shape::of(text.as_bytes()),
             };
             prop_assert_eq!(
                 pattern.matches(key.as_bytes()),
-                Glob::new(text.as_bytes()).unwrap().matches(key.as_bytes()),
+                glob::matches(text.as_bytes(), key.as_bytes()),
                 "{} {}", text, key
             );
         }

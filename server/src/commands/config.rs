@@ -1,7 +1,7 @@
 //! CONFIG GET, SET, RESETSTAT.
 
 use windrow_protocol::command::SubcommandId;
-use windrow_protocol::glob::{Glob, PATTERN_BYTES_MAX, PatternTooLong};
+use windrow_protocol::glob::{self, PATTERN_BYTES_MAX, PatternTooLong};
 use windrow_protocol::reply;
 
 use super::{Call, Flow, acl, is};
@@ -37,16 +37,12 @@ fn get(call: &mut Call<'_>) -> Flow {
             .error(format_args!("ERR too many patterns: {count}, at most {PATTERNS_MAX} in one request"));
     }
     let bytes: usize = patterns.iter().map(<[u8]>::len).sum();
-    let globs = if bytes > PATTERN_BYTES_MAX {
-        Err(PatternTooLong { bytes })
-    } else {
-        patterns.iter().map(Glob::ignoring_case).collect::<Result<Vec<_>, _>>()
-    };
-    let globs = match globs {
-        Ok(globs) => globs,
-        Err(error) => return call.error(format_args!("ERR {error}")),
-    };
-    let fits = |name: &str| globs.iter().any(|glob| glob.matches(name.as_bytes()));
+    // Together: each is matched with each name.
+    if bytes > PATTERN_BYTES_MAX {
+        return call.error(format_args!("ERR {}", PatternTooLong { bytes }));
+    }
+    let fits =
+        |name: &str| patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()));
     let mut found: Vec<(&str, String)> = Vec::new();
     for setting in SETTINGS.iter().filter(|setting| fits(setting.name)) {
         // Redis' clients read sizes as plain numbers.

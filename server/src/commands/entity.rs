@@ -6,8 +6,7 @@ use std::sync::Arc;
 use windrow_engine::form::check_entity;
 use windrow_engine::op::{self, EVERY_STREAM};
 use windrow_engine::{Cursor, EntityInfo, Slice, Stream};
-use windrow_protocol::glob::Glob;
-use windrow_protocol::{Proto, Request, reply};
+use windrow_protocol::{Proto, Request, glob, reply};
 use windrow_window::ReadTime;
 use windrow_window::duration;
 use windrow_window::timestamp::parse_int;
@@ -130,10 +129,7 @@ pub(super) fn scan(call: &mut Call<'_>) -> Flow {
     let mut options = request.skip(3).iter();
     while let Some(option) = options.next() {
         match options.next() {
-            Some(value) if is(option, "MATCH") => match Glob::new(value) {
-                Ok(glob) => pattern = Some(glob),
-                Err(error) => return call.error(format_args!("ERR MATCH with {error}")),
-            },
+            Some(value) if is(option, "MATCH") => pattern = Some(value),
             Some(value) if is(option, "COUNT") => match parse_int(value) {
                 Some(given @ 1..) => count = usize::try_from(given).unwrap_or(usize::MAX),
                 Some(_) => return call.syntax_error(),
@@ -142,16 +138,21 @@ pub(super) fn scan(call: &mut Call<'_>) -> Flow {
             _ => return call.syntax_error(),
         }
     }
+    if let Some(pattern) = pattern
+        && let Err(error) = glob::check_length(pattern)
+    {
+        return call.error(format_args!("ERR MATCH with {error}"));
+    }
     let Some(start) = Place::of(request.at(2), call.core.shards) else {
         return call.error(format_args!(
             "ERR invalid cursor: 0 begins a scan, and one begun before a restart with another number of shards cannot go on"
         ));
     };
-    // Matching a pattern takes as many times as long.
-    let visited_max = VISITED_MAX / pattern.as_ref().map_or(1, |glob| glob.steps_max(1));
+    // An entity takes as many times as long to match.
+    let visited_max = VISITED_MAX / pattern.map_or(1, |pattern| glob::repeated_bytes(pattern).max(1));
     let (place, mut found) = walk(call.core, &stream, start, count, visited_max);
     if let Some(pattern) = pattern {
-        found.retain(|entity| pattern.matches(entity));
+        found.retain(|entity| glob::matches(pattern, entity));
     }
     let cursor = place.map_or(0, |place| place.to_number(call.core.shards));
     let out = call.out();
