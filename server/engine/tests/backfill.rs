@@ -607,6 +607,22 @@ fn what_the_source_counted_further_ahead_than_the_new_stream_allows_takes_no_buc
 }
 
 #[test]
+fn a_source_that_once_allowed_a_longer_skew_makes_no_entity_look_dead_by_it() {
+    let mut world = World::new(&[("s", "WINDOWS 1h@1m AGGREGATE count CLOCK EVENT SKEW 1h REJECT")], 1);
+    world.event("s", b"e", START_MS, &[]);
+    assert_eq!(world.event("s", b"ahead", START_MS + 3_000_000, &[]), Outcome::Ok);
+    world.now += 1_000;
+    assert_eq!(world.event("s", b"e", world.now, &[]), Outcome::Ok);
+    altered(&mut world, "SET SKEW 1s REJECT");
+    while world.pending.is_some() {
+        world.adopt();
+    }
+    created(&mut world, "WINDOWS 5m@5s AGGREGATE count CLOCK EVENT SKEW 1m REJECT");
+    finish(&mut world);
+    assert_eq!(world.row("t", b"e", &["count:5m".to_owned()]), [Value::Int(2)]);
+}
+
+#[test]
 fn a_source_whose_clock_is_ahead_of_the_servers_takes_no_sketch_of_the_present() {
     let source = "FIELDS s STRING WINDOWS 1m@1s AGGREGATE count CLOCK EVENT";
     let mut world = World::new(&[("s", source)], 1);

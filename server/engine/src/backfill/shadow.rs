@@ -214,11 +214,12 @@ impl Shadow {
                 let clock_ms = match (target.layout.clock, self.source.layout.clock) {
                     (ClockMode::Wall, _) => now_ms,
                     (ClockMode::Event, ClockMode::Event)
-                        if self.source.layout.skew_ms <= target.layout.skew_ms =>
+                        if self.source.layout.skew_most_ms() <= target.layout.skew_ms =>
                     {
                         op.clock_ms
                     }
-                    // The source's clock may be ahead by events that the target does not take: its own is at least this.
+                    // The source's clock may be ahead by events that the target does not take: its own is at least this. So an entity that
+                    // died may be taken for alive, and what `all` counts go on; the other way, what is alive would be lost.
                     (ClockMode::Event, _) => ts,
                 };
                 body::is_dead(&target.layout, body::newest_ms(words.as_slice()), clock_ms)
