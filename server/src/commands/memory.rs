@@ -205,3 +205,20 @@ pub(super) fn write_stats(
 fn percentage(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_has_all_of_what_clients_and_the_slowlog_hold() {
+        let total = |client_bytes, slowlog_bytes| {
+            let records = MemoryNumbersNow { buffer_bytes: 1, ..MemoryNumbersNow::default() };
+            let report =
+                MemoryReport { records, startup_bytes: 10, client_bytes, slowlog_bytes, entities: 5 };
+            (report.total_bytes(), report.overhead_bytes(1))
+        };
+        assert_eq!(total(0, 0), (11, 10));
+        assert_eq!(total(100, 1_000), (1_111, 1_110));
+    }
+}

