@@ -269,7 +269,7 @@ impl Shadow {
     /// than its SKEW allows, as it would have itself. `None`: not at all. Its rings have no room for what is further ahead: that would
     /// take the place of buckets of the present.
     fn counted_at(&self, op: &Op<'_>, now_ms: i64) -> Option<i64> {
-        if self.backfill.source.is_none() {
+        if self.backfill.source.is_none() || is_planted(Mistake::AheadBackfilled) {
             return Some(op.ts);
         }
         let received_ms = match self.source.layout.clock {
