@@ -1,4 +1,11 @@
-//! Streams: defining, listing, describing.
+//! Streams: defining, altering, listing, describing.
+
+mod alteration;
+mod info;
+
+pub use alteration::StreamAlteration;
+pub(crate) use info::Map;
+pub use info::{Backfill, StreamCounters, StreamInfo, Tier};
 
 use crate::client::Client;
 use crate::codec::Command;
@@ -25,6 +32,15 @@ pub enum SkewPolicy {
     Clamp,
     /// Do not count it.
     Reject,
+}
+
+impl SkewPolicy {
+    fn keyword(self) -> &'static str {
+        match self {
+            SkewPolicy::Clamp => "CLAMP",
+            SkewPolicy::Reject => "REJECT",
+        }
+    }
 }
 
 /// What "now" is for a stream.
@@ -58,6 +74,7 @@ pub struct StreamDefinition {
     dedup: Option<Duration>,
     retain: Vec<String>,
     ttl: Option<Duration>,
+    backfill_from: Option<String>,
 }
 
 impl StreamDefinition {
@@ -74,6 +91,7 @@ impl StreamDefinition {
             dedup: None,
             retain: Vec::new(),
             ttl: None,
+            backfill_from: None,
         }
     }
 
@@ -140,19 +158,18 @@ impl StreamDefinition {
         self
     }
 
+    /// Fills the new stream with the events that another one counted until now, as far as the server's log holds them. That goes on in
+    /// the background: see [`StreamInfo::backfill`].
+    #[must_use]
+    pub fn backfill_from(mut self, stream: impl Into<String>) -> Self {
+        self.backfill_from = Some(stream.into());
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new("STREAM.CREATE");
         command.arg(&self.name);
-        if !self.fields.is_empty() {
-            command.arg("FIELDS");
-            for (name, field_type) in &self.fields {
-                command.arg(name).arg(match field_type {
-                    FieldType::Float => "FLOAT",
-                    FieldType::Int => "INT",
-                    FieldType::String => "STRING",
-                });
-            }
-        }
+        fields(&mut command, &self.fields);
         words(&mut command, "WINDOWS", &self.windows);
         words(&mut command, "AGGREGATE", &self.aggregates);
         if let Some(clock) = self.clock {
@@ -165,10 +182,7 @@ impl StreamDefinition {
             command.arg("LATENESS").arg(duration(lateness));
         }
         if let Some((skew, policy)) = self.skew {
-            command.arg("SKEW").arg(duration(skew)).arg(match policy {
-                SkewPolicy::Clamp => "CLAMP",
-                SkewPolicy::Reject => "REJECT",
-            });
+            command.arg("SKEW").arg(duration(skew)).arg(policy.keyword());
         }
         if let Some(dedup) = self.dedup {
             command.arg("DEDUP").arg(duration(dedup));
@@ -177,7 +191,23 @@ impl StreamDefinition {
         if let Some(ttl) = self.ttl {
             command.arg("TTL").arg(duration(ttl));
         }
+        if let Some(source) = &self.backfill_from {
+            command.arg("BACKFILL").arg("FROM").arg(source);
+        }
         command
+    }
+}
+
+fn fields(command: &mut Command, fields: &[(String, FieldType)]) {
+    if !fields.is_empty() {
+        command.arg("FIELDS");
+        for (name, field_type) in fields {
+            command.arg(name).arg(match field_type {
+                FieldType::Float => "FLOAT",
+                FieldType::Int => "INT",
+                FieldType::String => "STRING",
+            });
+        }
     }
 }
 
@@ -187,29 +217,6 @@ fn words(command: &mut Command, keyword: &str, words: &[String]) {
         for word in words {
             command.arg(word);
         }
-    }
-}
-
-/// What `STREAM.INFO` says: a map that grows with the server's versions, so it is kept as sent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StreamInfo {
-    entries: Value,
-}
-
-impl StreamInfo {
-    /// An entry by name.
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries.get(name)
-    }
-
-    /// An integer entry by name, such as `entities`.
-    pub fn int(&self, name: &str) -> Option<i64> {
-        self.get(name)?.as_i64()
-    }
-
-    /// All entries, in order.
-    pub fn entries(&self) -> &Value {
-        &self.entries
     }
 }
 
@@ -244,16 +251,16 @@ impl Client {
         names.into_iter().map(Value::into_text).collect()
     }
 
-    /// Definition, counters and clock of a stream.
+    /// Definition, counters, clock and backfill of a stream.
     ///
     /// # Errors
     ///
-    /// [`Error::Server`] when there is none.
+    /// [`Error::Server`] when there is none; [`Error::UnexpectedReply`] from a server that leaves entries out.
     pub async fn stream_info(&self, name: &str) -> Result<StreamInfo, Error> {
         let mut command = Command::new("STREAM.INFO");
         command.arg(name);
         let pairs = self.read(command).await?.into_pairs()?;
-        Ok(StreamInfo { entries: Value::Map(pairs) })
+        StreamInfo::from_value(Value::Map(pairs))
     }
 }
 
@@ -277,7 +284,8 @@ mod tests {
             .skew(Duration::from_secs(60), SkewPolicy::Reject)
             .dedup(Duration::from_secs(600))
             .retain("1d@1m")
-            .ttl(Duration::from_secs(7200));
+            .ttl(Duration::from_secs(7200))
+            .backfill_from("swipes");
         let bytes = definition.command().finish().unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let words: Vec<_> = text.split("\r\n").skip(2).step_by(2).collect();
@@ -285,7 +293,7 @@ mod tests {
             words.join(" ").trim_end(),
             "STREAM.CREATE buys FIELDS amount FLOAT shop STRING WINDOWS 5m@1m 1h AGGREGATE count \
              distinct(shop):1h CLOCK EVENT LATENESS 30000ms SKEW 60000ms REJECT DEDUP 600000ms RETAIN 1d@1m \
-             TTL 7200000ms"
+             TTL 7200000ms BACKFILL FROM swipes"
         );
     }
 }

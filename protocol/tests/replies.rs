@@ -21,7 +21,8 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[ -~]{0,20}",
         2 => "[\r\n\\PC]{0,20}",
-        1 => "[aé漢]{1000,1030}",
+        // Longer than a buffer is at first. Made of few parts: each part costs as much as a whole value.
+        1 => ("[aé漢]{1,3}", 350..400usize).prop_map(|(piece, times)| piece.repeat(times)),
     ]
 }
 
@@ -39,7 +40,7 @@ fn value() -> impl Strategy<Value = Value> {
         vec(any::<u8>(), 0..40).prop_map(Value::Verbatim),
         btree_set(any::<i64>(), 0..12).prop_map(|set| Value::Set(set.into_iter().collect())),
     ];
-    leaf.prop_recursive(4, 60, 12, |inner| {
+    leaf.prop_recursive(4, 30, 12, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..12).prop_map(Value::Array),
             btree_map(vec(any::<u8>(), 0..8), inner, 0..12).prop_map(Value::Map),

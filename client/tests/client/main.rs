@@ -4,4 +4,5 @@ mod batching;
 mod connection;
 mod pipelining;
 mod scripted;
+mod streams;
 mod typed;

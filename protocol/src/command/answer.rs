@@ -73,6 +73,7 @@ impl<'a> Filter<'a> {
         } else if kind.eq_ignore_ascii_case(b"ACLCAT") {
             Ok(Self::Category(Category::from_name(value)))
         } else if kind.eq_ignore_ascii_case(b"PATTERN") {
+            glob::check_length(value).map_err(CommandError::PatternTooLong)?;
             Ok(Self::Pattern(value))
         } else {
             Err(CommandError::Syntax)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::NAMES_MAX;
 use crate::Request;
+use crate::glob::PatternTooLong;
 
 /// So many bytes of a client's own text are repeated in an error.
 const ECHOED_BYTES_MAX: usize = 128;
@@ -46,6 +47,8 @@ pub enum CommandError {
         /// How many there were.
         count: usize,
     },
+    /// `COMMAND LIST FILTERBY PATTERN` with one that is too long.
+    PatternTooLong(PatternTooLong),
     /// An option that is not one.
     Syntax,
 }
@@ -97,6 +100,7 @@ impl fmt::Display for CommandError {
             Self::TooManyNames { count } => {
                 write!(f, "too many command names: {count}, at most {NAMES_MAX} in one request")
             }
+            Self::PatternTooLong(error) => error.fmt(f),
             Self::Syntax => f.write_str("syntax error"),
         }
     }

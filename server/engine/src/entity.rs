@@ -6,7 +6,7 @@ use windrow_window::range::{RangePlan, evaluate_range};
 use windrow_window::window::answer;
 use windrow_window::{Query, ReadTime, Rows};
 
-use crate::catalogue::{Catalogue, LayoutId, Stream};
+use crate::catalogue::{Catalogue, LayoutId, Stream, StreamId};
 use crate::op::{self, EVERY_STREAM, Remove};
 use crate::reader::{AskOwner, Hashed, ShardReader};
 use crate::record::Body;
@@ -21,7 +21,7 @@ pub struct Superseded;
 pub enum NoRoom {
     /// In the log; nothing was removed.
     Log,
-    /// In memory, for the note that a backfill must not bring the entity back; it is there still.
+    /// In memory, for the note that a backfill must not bring the entity back; nothing was removed.
     Memory,
 }
 
@@ -134,9 +134,9 @@ impl Shard {
         }
     }
 
-    /// Removes an entity's record of the stream that the REMOVE names, or those of all streams. Gives how many entities went that were
-    /// not dead. `admit` is asked once whether the log has room for so many bytes; `log` takes the operation of each removal, the first
-    /// of which will be at the packed `position`.
+    /// Removes an entity's record of the stream that the REMOVE names, or those of all streams: all of them, or on an error none. Gives how
+    /// many entities went that were not dead. `admit` is asked once whether the log has room for so many bytes; `log` takes the operation
+    /// of each removal, the first of which will be at the packed `position`.
     ///
     /// # Errors
     /// [`NoRoom::Log`] when `admit` refuses; [`NoRoom::Memory`].
@@ -174,13 +174,28 @@ impl Shard {
         if !found.is_empty() && !admit(ops.len()) {
             return Err(NoRoom::Log);
         }
+        // What needs memory comes first, and is undone where there is too little: behind it, nothing can fail.
+        let mut dug: Vec<(StreamId, Handle)> = Vec::new();
+        for (stream, place, _) in &mut found {
+            if place.is_some() || !stream.keeps_the_dead() {
+                continue;
+            }
+            match self.dig(stream, &self.hash_key.key(stream.id, remove.entity)) {
+                Ok(made) => {
+                    dug.push((stream.id, made));
+                    *place = Some(made);
+                }
+                Err(_) => {
+                    dug.into_iter().for_each(|(stream, made)| self.remove_counted(stream, made));
+                    self.eviction.is_starved = true;
+                    return Err(NoRoom::Memory);
+                }
+            }
+        }
         let mut removed = 0;
         for ((op, &(stream, place, is_alive)), position) in op::iter(&ops).zip(&found).zip(position..) {
             match place {
-                place if stream.keeps_the_dead() => {
-                    let key = self.hash_key.key(stream.id, remove.entity);
-                    self.bury(stream, &key, place, position).map_err(|_| NoRoom::Memory)?;
-                }
+                Some(place) if stream.keeps_the_dead() => self.bury(stream, place, position),
                 Some(place) => self.remove_counted(stream.id, place),
                 None => {}
             }

@@ -31,4 +31,6 @@ pub enum Mistake {
     DeletionNotBackfilled,
     /// A backfill takes no notice of log that is missing.
     GapNotBackfilled,
+    /// A backfill takes a source's events however far ahead they were.
+    AheadBackfilled,
 }

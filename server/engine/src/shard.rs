@@ -239,36 +239,30 @@ impl Shard {
         self.store.remove(place);
     }
 
-    /// Leaves a record without events in place of an entity: what a backfill finds of it must not bring it back.
-    pub(crate) fn bury(
-        &mut self,
-        stream: &Stream,
-        key: &Key<'_>,
-        place: Option<Handle>,
-        position: u64,
-    ) -> Result<(), MemoryError> {
-        match place {
-            Some(place) if stream.has(LayoutId(self.store.record(place).layout())) => {
-                let mut edit = self.store.edit(place);
-                body::init(&stream.layout, &mut BodyMut(&mut edit));
-                edit.set_layout(stream.layout_id.0);
-                edit.set_position(position);
-            }
-            place => {
-                debug_assert!(place.is_none(), "a stream that is filled from another one has one layout");
-                self.eviction.wanted_words = key.record_words(stream.layout.words_min());
-                let words = stream.layout.words_min();
-                let made = self.store.insert(key, stream.layout_id.0, words, |edit| {
-                    body::init(&stream.layout, &mut BodyMut(edit));
-                    edit.set_position(position);
-                })?;
-                let bytes = self.store.record(made).slot_bytes() as u64;
-                let stats = self.stats.of(stream.id);
-                stats.entities += 1;
-                stats.bytes += bytes;
-            }
-        }
-        Ok(())
+    /// Leaves a record without events in place of an entity: what a backfill finds of it must not bring it back. Needs no memory.
+    pub(crate) fn bury(&mut self, stream: &Stream, place: Handle, position: u64) {
+        let layout = LayoutId(self.store.record(place).layout());
+        assert!(stream.has(layout), "a stream that is filled from another one has one layout");
+        let mut edit = self.store.edit(place);
+        body::init(&stream.layout, &mut BodyMut(&mut edit));
+        edit.set_layout(stream.layout_id.0);
+        edit.set_position(position);
+    }
+
+    /// A record without events for an entity that has none, to [bury](Self::bury) it in: until then it has no position, so that no image
+    /// takes it, and nobody sees it.
+    pub(crate) fn dig(&mut self, stream: &Stream, key: &Key<'_>) -> Result<Handle, MemoryError> {
+        let words = stream.layout.words_min();
+        self.eviction.wanted_words = key.record_words(words);
+        let made = self.store.insert(key, stream.layout_id.0, words, |edit| {
+            body::init(&stream.layout, &mut BodyMut(edit));
+            edit.set_position(0);
+        })?;
+        let bytes = self.store.record(made).slot_bytes() as u64;
+        let stats = self.stats.of(stream.id);
+        stats.entities += 1;
+        stats.bytes += bytes;
+        Ok(made)
     }
 
     fn change(&mut self, stream: &Stream, op: &Op<'_>, hint: Hint, mode: Mode) -> Result<Outcome, OpError> {

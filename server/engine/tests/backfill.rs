@@ -10,8 +10,8 @@ use windrow_engine::backfill::{Boundary, Merged, Shadow};
 use windrow_engine::catalogue::Created;
 use windrow_engine::op::{self, AnyOp};
 use windrow_engine::slot::{hash_slot, shard_of};
-use windrow_engine::{Catalogue, HashKey, Hint, Outcome, Shard, ShardConfig, form};
-use windrow_memory::Domain;
+use windrow_engine::{Catalogue, HashKey, Hint, NoRoom, Outcome, Shard, ShardConfig, form};
+use windrow_memory::{CHUNK_BYTES, Domain};
 use windrow_window::{Definition, Query, Rows, Value};
 
 const HASH_KEY: HashKey = HashKey([5, 6]);
@@ -143,14 +143,24 @@ impl World {
         let mut bytes = Vec::new();
         let layout = catalogue.stream(stream.as_bytes()).unwrap().layout_id;
         op::encode_remove(&mut bytes, layout, entity, true);
-        let AnyOp::Remove(remove) = AnyOp::decode(&bytes).unwrap() else { panic!("it is a REMOVE") };
+        let (_, logged) = self.remove(owner, &catalogue, &bytes).unwrap();
+        logged > 0
+    }
+
+    /// Gives how many entities were removed, and how many operations logged.
+    fn remove(
+        &mut self,
+        owner: usize,
+        catalogue: &Catalogue,
+        bytes: &[u8],
+    ) -> Result<(usize, usize), NoRoom> {
+        let AnyOp::Remove(remove) = AnyOp::decode(bytes).unwrap() else { panic!("it is a REMOVE") };
         let (position, mut logged) = (self.next_position(owner), Vec::new());
-        self.shards[owner]
-            .remove_entity(&catalogue, &remove, self.now, position, |_| true, |op| logged.push(op.to_vec()))
-            .unwrap();
-        let is_removed = !logged.is_empty();
+        let log = |op: &[u8]| logged.push(op.to_vec());
+        let removed = self.shards[owner].remove_entity(catalogue, &remove, self.now, position, |_| true, log);
+        let count = logged.len();
         logged.into_iter().for_each(|op| self.log(owner, op));
-        is_removed
+        Ok((removed?, count))
     }
 
     /// A change of the catalogue that no shard has yet.
@@ -360,7 +370,7 @@ fn values() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let offset = prop_oneof![6 => -300i64..=0, 3 => -12_000i64..1];
+    let offset = prop_oneof![6 => -300i64..=0, 3 => -12_000i64..1, 1 => 1i64..40_000];
     let event = (0..ENTITIES, offset, values(), any::<bool>());
     prop_oneof![
         4 => prop_oneof![8 => 0i64..400, 2 => 0i64..6_000, 1 => 0i64..60_000].prop_map(Step::Advance),
@@ -383,9 +393,11 @@ fn run(world: &mut World, step: &Step, stream: &str, oracle: Option<&str>) {
         Step::Advance(ms) => world.now += ms,
         Step::Event { entity, offset, values, .. } => {
             let (name, ts) = (entity_name(*entity), world.now + offset);
-            if world.event(stream, &name, ts, values).counted()
-                && let Some(oracle) = oracle
+            let outcome = world.event(stream, &name, ts, values);
+            if let Some(oracle) = oracle
+                && outcome.counted()
             {
+                let ts = if outcome == Outcome::Clamped { world.now } else { ts };
                 world.event(oracle, &name, ts, values);
             }
         }
@@ -432,6 +444,13 @@ const CREATED: [&str; 3] = [
 ];
 
 const CLOCKS: [&str; 2] = ["", " CLOCK EVENT"];
+/// Of a source and of what is filled from it.
+const SKEWS: [(&str, &str); 4] = [
+    ("", ""),
+    (" SKEW 30s REJECT", " SKEW 1s REJECT"),
+    (" SKEW 30s REJECT", " SKEW 700ms CLAMP"),
+    (" SKEW 1s REJECT", " SKEW 20s REJECT"),
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 2_000, ..ProptestConfig::default() })]
@@ -463,11 +482,15 @@ proptest! {
     #[test]
     fn a_stream_made_from_another_one_is_as_if_it_had_had_its_events(
         before in steps(), after in steps(), which in 0..CREATED.len(), clocks in 0..4usize, shards in 1usize..4,
-        is_of_before in any::<bool>(),
+        is_of_before in any::<bool>(), skews in 0..SKEWS.len(),
     ) {
-        let source = format!("FIELDS n INT x FLOAT s STRING WINDOWS 1m@500ms AGGREGATE count sum(n){}", CLOCKS[clocks % 2]);
+        let (source_skew, skew) = SKEWS[skews];
+        let source = format!(
+            "FIELDS n INT x FLOAT s STRING WINDOWS 1m@500ms AGGREGATE count sum(n){}{source_skew}", CLOCKS[clocks % 2]
+        );
         // The times of a stream by the wall clock are not those of one by events, nor is what is dead by them.
-        let text = format!("{}{}", CREATED[which], CLOCKS[clocks / 2]);
+        let skew = if clocks / 2 == 1 { skew.replace("CLAMP", "REJECT") } else { skew.to_owned() };
+        let text = format!("{}{}{skew}", CREATED[which], CLOCKS[clocks / 2]);
         let mut world = World::begun(&[("s", &source), ("o", &text)], is_of_before, shards);
         before.iter().for_each(|step| run(&mut world, step, "s", Some("o")));
         let created = world.catalogue.created_from(definition("t", &text), b"s", world.now);
@@ -563,6 +586,87 @@ fn an_event_that_the_source_counted_late_counts_whatever_lateness_the_new_stream
     finish(&mut world);
     let features = ["count:10s".to_owned(), "count:all".to_owned()];
     assert_eq!(world.row("t", b"e", &features), [Value::Int(2), Value::Int(2)]);
+}
+
+#[test]
+fn what_the_source_counted_further_ahead_than_the_new_stream_allows_takes_no_bucket_of_the_present() {
+    for (skew, expected) in [("SKEW 1s REJECT", 2), ("SKEW 1s CLAMP", 3), ("SKEW 1h REJECT", 2)] {
+        let mut world = World::new(&[("s", "WINDOWS 1h@1m AGGREGATE count SKEW 1h REJECT")], 1);
+        world.event("s", b"e", START_MS, &[]);
+        assert_eq!(world.event("s", b"e", START_MS + 1_800_000, &[]), Outcome::Ok);
+        assert_eq!(world.event("s", b"e", START_MS, &[]), Outcome::Ok);
+        created(&mut world, &format!("WINDOWS 5s@100ms AGGREGATE count {skew}"));
+        while world.pending.is_some() {
+            world.adopt();
+        }
+        // What the new stream counts itself is not pushed out either.
+        assert_eq!(world.event("t", b"e", START_MS, &[]), Outcome::Ok);
+        finish(&mut world);
+        assert_eq!(world.row("t", b"e", &["count:5s".to_owned()]), [Value::Int(expected + 1)], "{skew}");
+    }
+}
+
+#[test]
+fn a_source_that_once_allowed_a_longer_skew_makes_no_entity_look_dead_by_it() {
+    let mut world = World::new(&[("s", "WINDOWS 1h@1m AGGREGATE count CLOCK EVENT SKEW 1h REJECT")], 1);
+    world.event("s", b"e", START_MS, &[]);
+    assert_eq!(world.event("s", b"ahead", START_MS + 3_000_000, &[]), Outcome::Ok);
+    world.now += 1_000;
+    assert_eq!(world.event("s", b"e", world.now, &[]), Outcome::Ok);
+    altered(&mut world, "SET SKEW 1s REJECT");
+    while world.pending.is_some() {
+        world.adopt();
+    }
+    created(&mut world, "WINDOWS 5m@5s AGGREGATE count CLOCK EVENT SKEW 1m REJECT");
+    finish(&mut world);
+    assert_eq!(world.row("t", b"e", &["count:5m".to_owned()]), [Value::Int(2)]);
+}
+
+#[test]
+fn a_source_whose_clock_is_ahead_of_the_servers_takes_no_sketch_of_the_present() {
+    let source = "FIELDS s STRING WINDOWS 1m@1s AGGREGATE count CLOCK EVENT";
+    let mut world = World::new(&[("s", source)], 1);
+    let value = |s: &str| ["s".to_owned(), s.to_owned()];
+    world.event("s", b"e", START_MS - 1, &value("now"));
+    assert_eq!(world.event("s", b"e", START_MS + 20_000, &value("ahead")), Outcome::Ok);
+    created(&mut world, "FIELDS s STRING WINDOWS 2s@100ms AGGREGATE distinct(s) lastk(s,3)");
+    finish(&mut world);
+    assert_eq!(world.row("t", b"e", &["distinct(s):2s".to_owned()]), [Value::Int(1)]);
+}
+
+#[test]
+fn a_removal_from_several_streams_that_lacks_memory_for_one_removes_nothing() {
+    let streams = [("a", "WINDOWS all AGGREGATE count"), ("s", "WINDOWS 1m@1s AGGREGATE count")];
+    let mut world = World::new(&streams, 1);
+    world.event("a", b"e", START_MS, &[]);
+    world.event("s", b"e", START_MS, &[]);
+    created(&mut world, "WINDOWS 5s@100ms AGGREGATE count");
+    while world.pending.is_some() {
+        world.adopt();
+    }
+    world.shards[0].set_maxmemory_bytes(CHUNK_BYTES);
+    // Until there is no slot left of the size that the stream being filled would need for its note.
+    let refused = (0..200_000).find(|filler| {
+        let name = format!("filler:{filler}").into_bytes();
+        world.event("t", &name, START_MS, &[]) == Outcome::OutOfMemory
+    });
+    assert!(refused.is_some(), "it finds room for ever");
+    let everywhere = |world: &mut World| {
+        let mut bytes = Vec::new();
+        op::encode_remove(&mut bytes, op::EVERY_STREAM, b"e", true);
+        let catalogue = Arc::clone(&world.adopted[0]);
+        world.remove(0, &catalogue, &bytes)
+    };
+    let (entities, logged) = (world.shards[0].entities(), world.logs[0][0].len());
+    assert_eq!(everywhere(&mut world), Err(NoRoom::Memory));
+    assert!(world.is_known("a", b"e") && world.is_known("s", b"e"));
+    assert_eq!((world.shards[0].entities(), world.logs[0][0].len()), (entities, logged));
+    world.shards[0].set_maxmemory_bytes(0);
+    assert_eq!(everywhere(&mut world), Ok((2, 3)));
+    finish(&mut world);
+    for stream in ["a", "s", "t"] {
+        assert!(!world.is_known(stream, b"e"), "{stream}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::rule::RuleError;
 pub(super) const PATTERNS_MAX: usize = 128;
 /// Bytes of all patterns of a user together: what one key may cost is bounded by this times its own length.
 pub(super) const PATTERN_BYTES_MAX: usize = 4096;
-/// So many byte comparisons of a pattern with stars take as long as looking at a pattern.
-const STEPS_PER_PATTERN: usize = 16;
+/// Looking at so many bytes of a pattern with stars takes as long as looking at a pattern.
+const BYTES_PER_PATTERN: usize = 16;
 
 /// What a pattern allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,10 @@ impl Accesses {
 enum Shape {
     Exact,
     Prefix,
-    Glob,
+    /// With what [`glob::repeated_bytes`] says of it.
+    Glob {
+        repeated_bytes: usize,
+    },
 }
 
 impl Shape {
@@ -47,7 +50,7 @@ impl Shape {
         match pattern {
             [prefix @ .., b'*'] if is_plain(prefix) => Self::Prefix,
             _ if is_plain(pattern) => Self::Exact,
-            _ => Self::Glob,
+            _ => Self::Glob { repeated_bytes: glob::repeated_bytes(pattern) },
         }
     }
 }
@@ -66,7 +69,7 @@ impl KeyPattern {
         match self.shape {
             Shape::Exact => key == text,
             Shape::Prefix => key.starts_with(&text[..text.len() - 1]),
-            Shape::Glob => glob::matches(text, key),
+            Shape::Glob { .. } => glob::matches(text, key),
         }
     }
 
@@ -74,7 +77,9 @@ impl KeyPattern {
     fn cost(&self, key: &[u8]) -> usize {
         match self.shape {
             Shape::Exact | Shape::Prefix => 1,
-            Shape::Glob => 1 + self.text.len() * key.len() / STEPS_PER_PATTERN,
+            Shape::Glob { repeated_bytes } => {
+                1 + (self.text.len() + repeated_bytes * key.len()) / BYTES_PER_PATTERN
+            }
         }
     }
 }
@@ -284,6 +289,27 @@ mod tests {
         let mut long = KeyPatterns::none();
         long.add(&"x".repeat(PATTERN_BYTES_MAX), READ).unwrap();
         assert!(matches!(long.add("y", READ), Err(RuleError::TooManyPatterns)));
+    }
+
+    /// As many patterns as a user can have, or as long ones, none of which is quick and none of which matches.
+    #[test]
+    fn what_the_dearest_user_costs_is_counted() {
+        let key = [b'a'; ENTITY_BYTES_MAX];
+        let share = PATTERN_BYTES_MAX / PATTERNS_MAX;
+        let many = (0..PATTERNS_MAX).map(|index| {
+            let end = format!("b{index}");
+            format!("*{}{end}", "a".repeat(share - 1 - end.len()))
+        });
+        let long = ["*[".to_owned() + &"b".repeat(PATTERN_BYTES_MAX - 3) + "]"];
+        for (texts, count) in [(many.collect::<Vec<_>>(), PATTERNS_MAX), (long.into(), 1)] {
+            let mut patterns = KeyPatterns::none();
+            texts.iter().for_each(|text| patterns.add(text, Accesses::BOTH).unwrap());
+            let mut cost = 0;
+            assert_eq!(patterns.allow(&key, KeyAccess::Read, &mut cost, usize::MAX), Some(false));
+            let least = ENTITY_BYTES_MAX * (PATTERN_BYTES_MAX - count) / BYTES_PER_PATTERN;
+            let most = 1 + count + (ENTITY_BYTES_MAX + 1) * PATTERN_BYTES_MAX / BYTES_PER_PATTERN;
+            assert!((least..=most).contains(&cost), "{cost}, from {least} to {most}");
+        }
     }
 
     proptest! {

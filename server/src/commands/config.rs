@@ -1,11 +1,15 @@
 //! CONFIG GET, SET, RESETSTAT.
 
 use windrow_protocol::command::SubcommandId;
-use windrow_protocol::{glob, reply};
+use windrow_protocol::glob::{self, PATTERN_BYTES_MAX, PatternTooLong};
+use windrow_protocol::reply;
 
 use super::{Call, Flow, acl, is};
 use crate::config::{FIXED, SETTINGS};
 use crate::logging;
+
+/// Most patterns of a CONFIG GET.
+const PATTERNS_MAX: usize = 128;
 
 pub(super) fn config(call: &mut Call<'_>) -> Flow {
     match call.subcommand {
@@ -27,6 +31,16 @@ pub(super) fn config(call: &mut Call<'_>) -> Flow {
 fn get(call: &mut Call<'_>) -> Flow {
     let config = call.shared().config();
     let patterns = call.request.skip(2);
+    if patterns.len() > PATTERNS_MAX {
+        let count = patterns.len();
+        return call
+            .error(format_args!("ERR too many patterns: {count}, at most {PATTERNS_MAX} in one request"));
+    }
+    let bytes: usize = patterns.iter().map(<[u8]>::len).sum();
+    // Together: each is matched with each name.
+    if bytes > PATTERN_BYTES_MAX {
+        return call.error(format_args!("ERR {}", PatternTooLong { bytes }));
+    }
     let fits =
         |name: &str| patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()));
     let mut found: Vec<(&str, String)> = Vec::new();

@@ -21,8 +21,6 @@ use crate::shard::{Core, PreparedRead, StagedKind};
 const COUNT_DEFAULT: usize = 10;
 /// Records that one ENTITY.SCAN looks at, whatever COUNT says.
 const VISITED_MAX: usize = 1024;
-/// So many bytes of a pattern take as long to match as it takes to look at a record: fewer are looked at with a longer one.
-const PATTERN_BYTES: usize = 16;
 /// Slices that one ENTITY.SCAN takes.
 const SLICES_MAX: usize = 64;
 /// Records of one slice at least, while they hold still.
@@ -140,12 +138,18 @@ pub(super) fn scan(call: &mut Call<'_>) -> Flow {
             _ => return call.syntax_error(),
         }
     }
+    if let Some(pattern) = pattern
+        && let Err(error) = glob::check_length(pattern)
+    {
+        return call.error(format_args!("ERR MATCH with {error}"));
+    }
     let Some(start) = Place::of(request.at(2), call.core.shards) else {
         return call.error(format_args!(
             "ERR invalid cursor: 0 begins a scan, and one begun before a restart with another number of shards cannot go on"
         ));
     };
-    let visited_max = (VISITED_MAX / (1 + pattern.map_or(0, <[u8]>::len) / PATTERN_BYTES)).max(1);
+    // An entity takes as many times as long to match.
+    let visited_max = VISITED_MAX / pattern.map_or(1, |pattern| glob::repeated_bytes(pattern).max(1));
     let (place, mut found) = walk(call.core, &stream, start, count, visited_max);
     if let Some(pattern) = pattern {
         found.retain(|entity| glob::matches(pattern, entity));

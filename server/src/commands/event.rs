@@ -147,7 +147,7 @@ pub(super) fn madd_row(
         let encoded = header.encode_row(core.staged.payload(), stream, &args, row, now_ms, &key);
         if encoded.is_ok() {
             let hash = core.hash(stream.id, entity);
-            core.staged.push(session.id.index, reply_to, StagedKind::Add, hash);
+            core.staged.push_row(session.id.index, reply_to, StagedKind::Add, hash);
         }
         encoded
     } else if core.links.has_credit(owner) {
@@ -182,7 +182,7 @@ fn refuse_row(
     }
     core.counters.errors += 1;
     reply::error_display(core.staged.payload(), format_args!("ERR {error}"));
-    core.staged.push_literal(session.id.index, reply_to);
+    core.staged.push_row(session.id.index, reply_to, StagedKind::Literal, 0);
 }
 
 /// A request as the engine reads arguments.

@@ -69,6 +69,8 @@ pub(crate) struct MemoryReport {
     pub(crate) startup_bytes: u64,
     /// Buffers of clients.
     pub(crate) client_bytes: u64,
+    /// What SLOWLOG keeps.
+    pub(crate) slowlog_bytes: u64,
     /// Records.
     pub(crate) entities: u64,
 }
@@ -106,6 +108,7 @@ impl MemoryReport {
             },
             startup_bytes: shared.startup_bytes.load(Relaxed),
             client_bytes: shared.clients.snapshot().iter().map(|client| client.memory_bytes() as u64).sum(),
+            slowlog_bytes: shared.slowlog.held_bytes() as u64,
             entities: shared.shards.iter().map(|shard| shard.numbers.entities.load(Relaxed)).sum(),
         };
         shared.peak_bytes.fetch_max(report.total_bytes(), Relaxed);
@@ -116,7 +119,7 @@ impl MemoryReport {
     pub(crate) fn total_bytes(&self) -> u64 {
         let records = &self.records;
         let data_bytes = records.committed_bytes + records.dedup_bytes;
-        self.startup_bytes + self.client_bytes + data_bytes + records.buffer_bytes
+        self.startup_bytes + self.client_bytes + self.slowlog_bytes + data_bytes + records.buffer_bytes
     }
 
     /// What is not the dataset.
@@ -153,6 +156,7 @@ pub(super) fn write_stats(
         ("startup.allocated", report.startup_bytes),
         ("clients.normal", report.client_bytes),
         ("buffers", records.buffer_bytes),
+        ("slowlog.bytes", report.slowlog_bytes),
         ("overhead.total", report.overhead_bytes(dataset_bytes)),
         ("keys.count", report.entities),
         ("keys.bytes-per-key", records.taken_bytes.checked_div(report.entities).unwrap_or(0)),
@@ -200,4 +204,21 @@ pub(super) fn write_stats(
 
 fn percentage(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_has_all_of_what_clients_and_the_slowlog_hold() {
+        let total = |client_bytes, slowlog_bytes| {
+            let records = MemoryNumbersNow { buffer_bytes: 1, ..MemoryNumbersNow::default() };
+            let report =
+                MemoryReport { records, startup_bytes: 10, client_bytes, slowlog_bytes, entities: 5 };
+            (report.total_bytes(), report.overhead_bytes(1))
+        };
+        assert_eq!(total(0, 0), (11, 10));
+        assert_eq!(total(100, 1_000), (1_111, 1_110));
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) use table::ConnectionTable;
 
 use crate::commands::{Gathering, TopQuestion};
 use crate::config::Config;
-use crate::shard::Job;
+use crate::shard::{Job, JobReply};
 use crate::timing::TimedElsewhere;
 
 /// Names a connection of one shard; a later user of the same place has another generation.
@@ -33,6 +33,13 @@ use crate::timing::TimedElsewhere;
 pub(crate) struct ConnectionId {
     pub(crate) index: u32,
     pub(crate) generation: u32,
+}
+
+impl ConnectionId {
+    /// As a number that no other connection of its shard ever has.
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
 }
 
 /// A connection.
@@ -174,6 +181,14 @@ impl Session {
         !self.timed.is_empty() || self.job.as_ref().is_some_and(|job| job.time.is_alone)
     }
 
+    /// Whether what replies there is timed on its own, other shards' part of it too.
+    pub(crate) fn is_timed(&self, reply_to: ReplyTo) -> bool {
+        let (ReplyTo::Slot(slot) | ReplyTo::Row { slot, .. }) = reply_to else { return false };
+        let job = self.job.as_ref().filter(|job| job.time.is_alone);
+        job.is_some_and(|job| job.reply == JobReply::Slot(slot))
+            || self.timed.iter().any(|waiting| waiting.slot == slot)
+    }
+
     #[inline]
     pub(crate) fn count_command(&mut self) {
         self.commands += 1;
@@ -227,6 +242,8 @@ impl Connection {
             + self.args.allocated_bytes()
             + self.session.output.allocated_bytes()
             + self.session.slots.gathered_bytes()
+            + self.session.timed.iter().map(|waiting| waiting.timed.arguments.held_bytes()).sum::<usize>()
+            + self.session.timed.capacity() * size_of::<TimedElsewhere>()
     }
 
     /// Bytes that wait for the client to read them, those still being gathered included.

@@ -3,5 +3,5 @@
 mod batch;
 mod links;
 
-pub(crate) use batch::{Answerer, Batch, Question, ReadWhat};
+pub(crate) use batch::{Answerer, Batch, Item as QuestionItem, Question, ReadWhat};
 pub(crate) use links::Links;

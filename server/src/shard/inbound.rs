@@ -68,6 +68,10 @@ impl ShardLoop {
                 any = true;
                 let Self { core, connections, touched, .. } = self;
                 core.settle(batch.took, batch.len());
+                // Before its answers count for the commands that are timed on their own.
+                if core.timer.is_slow(batch.took) && !core.timer.is_each_alone() {
+                    core.note_batch(connections, &batch);
+                }
                 for (index, (item, reply)) in batch.replies().enumerate() {
                     let Some(connection) = connections.get(item.connection) else { continue };
                     connection.session.remote_writes -= u32::from(item.is_write());
@@ -85,9 +89,6 @@ impl ShardLoop {
                         ReplyTo::Nowhere => {}
                         ReplyTo::Output => unreachable!("another shard's answer has a slot"),
                     }
-                }
-                if core.timer.is_slow(batch.took) && !core.timer.is_each_alone() {
-                    core.note_batch(connections, &batch);
                 }
                 core.links.recycle(batch);
             }

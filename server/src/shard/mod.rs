@@ -15,10 +15,11 @@
 //! | `row` | what reads reply |
 //! | `top` | the scan of WINDOW.TOP, a slice a tick |
 //! | `pace` | how much work a tick takes on, and how often upkeep gets how long |
-//! | `timed` | commands whose time is known |
+//! | `timed`, `by_command` | commands whose time is known; which of a slow batch they are |
 //! | `tick_time` | the longest tick, and where it was spent |
 
 mod accept;
+mod by_command;
 mod core;
 mod flush;
 mod handle;

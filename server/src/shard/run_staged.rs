@@ -26,7 +26,8 @@ impl ShardLoop {
     /// Executes what is staged.
     pub(super) fn run_staged(&mut self) {
         if !self.core.staged.is_empty() {
-            self.run_batch(Some(Stretches::begin(&self.core.timer)));
+            let stretches = Stretches::begin(&mut self.core.timer);
+            self.run_batch(Some(stretches));
         }
     }
 
@@ -48,7 +49,7 @@ impl ShardLoop {
             if let Some(stretches) = &mut stretches
                 && stretches.end_before(index)
             {
-                stretches.pass(index, &core.timer);
+                stretches.pass(index);
             }
             if index.is_multiple_of(GROUP) {
                 items.iter().skip(index + 2 * GROUP).take(GROUP).for_each(|item| core.prefetch_index(item));
@@ -81,12 +82,13 @@ impl ShardLoop {
             }
         }
         if let Some(mut stretches) = stretches {
-            stretches.pass(items.len(), &core.timer);
-            let (took, slow) = stretches.end();
+            stretches.pass(items.len());
+            let (took, stretches) = stretches.end();
             core.settle(took, items.len());
-            for stretch in slow {
-                core.note_stretch(connections, (items, payload), stretch);
+            if core.timer.is_slow(took) {
+                core.note_stretches(connections, (items, payload), &stretches);
             }
+            core.timer.recycle(stretches);
         }
         staged.clear();
         self.core.staged = staged;

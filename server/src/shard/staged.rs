@@ -29,6 +29,8 @@ pub(crate) struct Item {
     pub(super) hint: Hint,
     /// Whether the record has more to be asked for once its cells are there.
     pub(super) has_blocks: bool,
+    /// Whether it is a row of a command over rows, as the connection's item before it may be.
+    pub(super) is_row: bool,
     /// Its bytes in the payload.
     payload_start: u32,
     payload_end: u32,
@@ -94,9 +96,19 @@ impl Staged {
             kind,
             hint: Hint::of(hash),
             has_blocks: false,
+            is_row: false,
             payload_start,
             payload_end,
         });
+    }
+
+    /// The same for a row of a command over rows.
+    #[inline]
+    pub(crate) fn push_row(&mut self, connection: u32, reply_to: ReplyTo, kind: ItemKind, hash: u64) {
+        self.push(connection, reply_to, kind, hash);
+        if let Some(item) = self.items.last_mut() {
+            item.is_row = true;
+        }
     }
 
     /// Adds what is no question to a record: the payload is replied as it is.

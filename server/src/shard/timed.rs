@@ -7,12 +7,13 @@ use windrow_engine::{Catalogue, Stream};
 use windrow_protocol::Request;
 use windrow_protocol::command::{CommandId, Flag, SubcommandId};
 
+use super::by_command::{Numbering, Part, Share, slow_shares};
 use super::core::Core;
 use super::job::{Job, JobReply};
 use super::staged::{Item, ItemKind};
 use super::tick::ShardLoop;
 use crate::connection::{Client, ConnectionTable, ReplyTo, Session};
-use crate::route::{Batch, Question, ReadWhat};
+use crate::route::{Batch, Question, QuestionItem, ReadWhat};
 use crate::timing::{
     Arguments, CommandTimes, LatencyEvent, SlowCommand, Stretch, Timed, TimedElsewhere, row_of,
 };
@@ -124,61 +125,77 @@ impl Core {
         self.timer.settle(&self.shared.shards[self.id].numbers.command_times, row_ns);
     }
 
-    /// A stretch of the staged batch took too long. Which of its commands did is not known: the one that asks for most is
-    /// kept, and how many others there are.
+    /// The staged batch took so long that a command of it may have taken too long: those that did are kept.
     #[cold]
-    pub(super) fn note_stretch(
+    pub(super) fn note_stretches(
         &mut self,
         connections: &mut ConnectionTable,
         (items, payload): (&[Item], &[u8]),
-        stretch: Stretch,
+        stretches: &[Stretch],
     ) {
-        let asked = |at: &usize| match &items[*at].kind {
-            ItemKind::Literal => 0,
-            ItemKind::Add => 1,
-            ItemKind::Read { read, .. } => 1 + read.what.values(),
+        let mut commands = Numbering::default();
+        let part = |item: &Item| {
+            // A header begins another command; an error took as long as the thread was held up.
+            let command = commands.next(u64::from(item.connection), item.reply_to, item.is_row);
+            let asked = match &item.kind {
+                ItemKind::Literal => return None,
+                ItemKind::Add => 1,
+                ItemKind::Read { read, .. } => 1 + read.what.values(),
+            };
+            Some(Part { command, asked })
         };
-        let Some(at) = (stretch.from..stretch.to).max_by_key(asked) else { return };
-        let bytes = items[at].bytes(payload);
-        let described = match &items[at].kind {
-            ItemKind::Add => describe_write(&self.catalogue, bytes),
-            ItemKind::Read { read, .. } => describe_read(&read.stream, &read.what, bytes),
-            // Errors alone: they took as long as the thread was held up.
-            ItemKind::Literal => return,
-        };
-        let commands = stretch.to - stretch.from;
-        if let Some(connection) = connections.at(items[at].connection) {
-            self.note_described(&connection.session.client, described, stretch.took, commands);
+        let parts: Vec<Option<Part>> = items.iter().map(part).collect();
+        for share in slow_shares(stretches, &parts, |took| self.timer.is_slow(took)) {
+            let item = &items[share.item];
+            let bytes = item.bytes(payload);
+            let described = match &item.kind {
+                ItemKind::Add => describe_write(&self.catalogue, bytes, item.is_row),
+                ItemKind::Read { read, .. } => describe_read(&read.stream, &read.what, bytes, item.is_row),
+                ItemKind::Literal => unreachable!("nothing was executed for it"),
+            };
+            if let Some(connection) = connections.at(item.connection) {
+                self.note_described(&connection.session.client, described, &share);
+            }
+            self.timer.note_group(share.took, 1 + share.others);
         }
-        self.timer.note_group(stretch.took, commands);
     }
 
-    /// Another shard took too long for a batch: what it says of each item is kept, or else the one that asks for most, and
-    /// how many others there are.
+    /// Another shard took too long for a batch. What it says of each item tells which commands did; else it is one stretch. Commands that
+    /// are timed on their own have the time of its answers already.
     #[cold]
     pub(super) fn note_batch(&mut self, connections: &mut ConnectionTable, batch: &Batch) {
-        let describe = |question: &Question<'_>| match question {
-            Question::Write(op) => describe_write(&self.catalogue, op),
-            Question::Read { read, entity, .. } => describe_read(&read.stream, &read.what, entity),
-        };
-        if batch.took_each.is_empty() {
-            let asked = |(_, question): &(_, Question<'_>)| match question {
-                Question::Write(_) => 0,
-                Question::Read { read, .. } => read.what.values(),
+        let mut commands = Numbering::default();
+        let is_row = |item: &QuestionItem| matches!(item.reply_to, ReplyTo::Row { .. });
+        let part = |(item, question): (&QuestionItem, Question<'_>)| {
+            let command = commands.next(item.connection.to_u64(), item.reply_to, is_row(item));
+            let connection = connections.get(item.connection)?;
+            let is_timed = connection.session.is_timed(item.reply_to);
+            let asked = match question {
+                Question::Write(_) => 1,
+                Question::Read { read, .. } => 1 + read.what.values(),
             };
-            if let Some((item, question)) = batch.questions().max_by_key(asked)
-                && let Some(connection) = connections.get(item.connection)
-            {
-                self.note_described(&connection.session.client, describe(&question), batch.took, batch.len());
+            (!is_timed).then_some(Part { command, asked })
+        };
+        let parts: Vec<Option<Part>> = batch.questions().map(part).collect();
+        let stretches: Vec<Stretch> = if batch.took_each.is_empty() {
+            vec![Stretch { from: 0, to: parts.len(), took: batch.took }]
+        } else {
+            let each = batch.took_each.iter().enumerate();
+            each.map(|(item, &took)| Stretch { from: item, to: item + 1, took }).collect()
+        };
+        let shares = slow_shares(&stretches, &parts, |took| self.timer.is_slow(took));
+        for share in &shares {
+            let (item, question) = batch.questions().nth(share.item).expect("an item of the batch");
+            let described = match question {
+                Question::Write(op) => describe_write(&self.catalogue, op, is_row(item)),
+                Question::Read { read, entity, .. } => {
+                    describe_read(&read.stream, &read.what, entity, is_row(item))
+                }
+            };
+            if let Some(connection) = connections.get(item.connection) {
+                self.note_described(&connection.session.client, described, share);
             }
-            return self.timer.note_group(batch.took, batch.len());
-        }
-        for ((item, question), took) in batch.questions().zip(&batch.took_each) {
-            if self.timer.is_slow(*took)
-                && let Some(connection) = connections.get(item.connection)
-            {
-                self.note_described(&connection.session.client, describe(&question), *took, 1);
-            }
+            self.timer.note_group(share.took, 1 + share.others);
         }
     }
 
@@ -187,13 +204,15 @@ impl Core {
         &self,
         client: &Client,
         (command, mut arguments): (CommandId, Arguments),
-        took: Duration,
-        commands: usize,
+        share: &Share,
     ) {
-        if commands > 1 {
-            arguments.push(format!("... ({} more commands)", commands - 1).as_bytes());
+        if share.rows > 1 {
+            arguments.push(format!("... ({} more rows)", share.rows - 1).as_bytes());
         }
-        self.note_slow(client, command.row().flags.has(Flag::Fast), took, arguments);
+        if share.others > 0 {
+            arguments.push(format!("... ({} more commands)", share.others).as_bytes());
+        }
+        self.note_slow(client, command.row().flags.has(Flag::Fast), share.took, arguments);
     }
 }
 
@@ -238,7 +257,7 @@ impl ShardLoop {
 }
 
 /// An operation as the command that asked it, as far as the operation tells.
-fn describe_write(catalogue: &Catalogue, op: &[u8]) -> (CommandId, Arguments) {
+fn describe_write(catalogue: &Catalogue, op: &[u8], is_row: bool) -> (CommandId, Arguments) {
     let stream = op::layout(op).and_then(|id| catalogue.by_layout(id));
     let stream = stream.map_or("", |stream| &*stream.definition.name);
     match AnyOp::decode(op) {
@@ -248,17 +267,23 @@ fn describe_write(catalogue: &Catalogue, op: &[u8]) -> (CommandId, Arguments) {
             (CommandId::EntityDel, collect(words))
         }
         Ok(AnyOp::Event(event)) => {
-            let ts = event.ts.to_string();
-            let words = [b"EVENT.ADD", event.entity, stream.as_bytes(), ts.as_bytes()];
-            (CommandId::EventAdd, collect(words))
+            let (ts, stream) = (event.ts.to_string(), stream.as_bytes());
+            if is_row {
+                let words = [b"EVENT.MADD", stream, event.entity, ts.as_bytes()];
+                (CommandId::EventMadd, collect(words))
+            } else {
+                let words = [b"EVENT.ADD", event.entity, stream, ts.as_bytes()];
+                (CommandId::EventAdd, collect(words))
+            }
         }
         Ok(AnyOp::Merge(_)) | Err(_) => (CommandId::EventAdd, collect([&b"EVENT.ADD"[..]])),
     }
 }
 
-/// A read as the command that asked it, without its options.
-fn describe_read(stream: &Stream, what: &ReadWhat, entity: &[u8]) -> (CommandId, Arguments) {
+/// A read as the command that asked it, without its options. A row of a WINDOW.JOIN looks like one of a WINDOW.MGET.
+fn describe_read(stream: &Stream, what: &ReadWhat, entity: &[u8], is_row: bool) -> (CommandId, Arguments) {
     let command = match what {
+        ReadWhat::Row(_) if is_row => CommandId::WindowMget,
         ReadWhat::Row(_) => CommandId::WindowGet,
         ReadWhat::Pairs { .. } => CommandId::WindowRange,
         ReadWhat::Entity => CommandId::EntityInfo,
@@ -268,7 +293,7 @@ fn describe_read(stream: &Stream, what: &ReadWhat, entity: &[u8]) -> (CommandId,
     if let ReadWhat::Row(query) = what
         && query.named
     {
-        // One place is left for how many more commands there are.
+        // Two places are left for how many more rows and commands there are.
         for feature in query.features.iter().take(FEATURES_SHOWN) {
             arguments.push(feature.name.as_bytes());
         }
@@ -276,7 +301,7 @@ fn describe_read(stream: &Stream, what: &ReadWhat, entity: &[u8]) -> (CommandId,
     (command, arguments)
 }
 
-/// Features of a read that an entry of several commands names.
+/// Features of a read that an entry told from an item names.
 const FEATURES_SHOWN: usize = 16;
 
 fn collect<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Arguments {

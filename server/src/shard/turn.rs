@@ -110,12 +110,9 @@ impl ShardLoop {
             connection.is_held_by_output = true;
             return Next::Message;
         }
-        if let Some(job) = &mut session.job {
-            job.time.is_alone |= core.timer.is_each_alone() || job.is_large();
-            if job.time.is_alone && !core.staged.is_empty() {
-                self.run_staged();
-                return Next::Go;
-            }
+        if session.job.as_ref().is_some_and(|job| job.time.is_alone) && !core.staged.is_empty() {
+            self.run_staged();
+            return Next::Go;
         }
         if let Some(mut job) = session.job.take() {
             let request = connection.args.bind(connection.input.bytes());
@@ -196,6 +193,10 @@ impl ShardLoop {
         match flow {
             Flow::Done => {}
             Flow::Job => {
+                // For good: of what was not timed from the start, other shards' answers could not be told.
+                if let Some(job) = &mut session.job {
+                    job.time.is_alone = core.timer.is_each_alone() || job.is_large();
+                }
                 connection.args = std::mem::replace(args, spare_args.pop().unwrap_or_default());
                 session.count_command();
                 core.counters.commands += 1;

@@ -16,3 +16,4 @@ mod reads;
 mod redis;
 mod slowlog;
 mod top;
+mod typed_client;

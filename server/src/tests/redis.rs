@@ -84,6 +84,28 @@ fn config_get_takes_patterns_and_config_set_all_or_nothing() {
 }
 
 #[test]
+fn patterns_are_bounded_wherever_they_are_taken() {
+    let running = start(1);
+    let mut client = Client::connect(&running);
+    client.ask("STREAM.CREATE s WINDOWS 1h@1m AGGREGATE count").assert_ok();
+    client.ask("EVENT.ADD e s *").assert_ok();
+    let (longest, longer) = ("*".repeat(1024), "*".repeat(1025));
+    for words in ["ENTITY.SCAN s 0 MATCH ", "CONFIG GET ", "COMMAND LIST FILTERBY PATTERN "] {
+        assert!(!client.ask(&format!("{words}{longest}")).array().is_empty(), "{words}");
+        client
+            .ask(&format!("{words}{longer}"))
+            .assert_error("a pattern of 1025 bytes: it can have 1024 at most");
+    }
+    client.ask(&format!("CONFIG GET {longest} x")).assert_error("a pattern of 1025 bytes");
+    // The last MATCH is the one that counts.
+    let scanned = client.ask(&format!("ENTITY.SCAN s 0 MATCH {longer} MATCH e")).array();
+    assert_eq!(scanned[1].clone().array().len(), 1);
+    client
+        .ask(&format!("CONFIG GET{}", " x".repeat(129)))
+        .assert_error("too many patterns: 129, at most 128");
+}
+
+#[test]
 fn a_full_memory_refuses_new_entities_and_serves_the_others() {
     let running = start(2);
     let mut client = Client::connect(&running);

@@ -37,9 +37,17 @@ impl Entry {
 
     /// How many commands it stands for.
     fn commands(&self) -> usize {
-        let more = self.words.last().and_then(|word| word.strip_prefix("... ("));
-        let more = more.and_then(|more| more.strip_suffix(" more commands)"));
-        1 + more.map_or(0, |more| more.parse().unwrap())
+        self.and_more(" more commands)")
+    }
+
+    /// How many rows of a command.
+    fn rows(&self) -> usize {
+        self.and_more(" more rows)")
+    }
+
+    fn and_more(&self, of: &str) -> usize {
+        let more = |word: &String| word.strip_prefix("... (")?.strip_suffix(of)?.parse::<usize>().ok();
+        1 + self.words.iter().find_map(more).unwrap_or(0)
     }
 }
 
@@ -191,6 +199,48 @@ fn every_slow_read_is_accounted_for_whether_it_was_timed_alone_or_with_others() 
         assert!(commands >= HEAVY.len(), "on {shards} shards: {kept:?}");
         assert!(kept.iter().all(|entry| entry.took_us >= 1_000 && entry.words[2] == "h"), "{kept:?}");
     }
+}
+
+#[test]
+fn slow_rows_of_a_command_are_one_entry_a_batch_and_no_other_command_is_counted_in() {
+    for shards in [1, 4] {
+        let running =
+            start_on(Config { slowlog_slower_than_us: 5_000, ..config(shards) }, Arc::new(MemDisk::new()));
+        let mut client = Client::connect(&running);
+        let features = make_heavy(&mut client);
+        client.ask("SLOWLOG RESET").assert_ok();
+        // Fewer rows than are timed on their own; in all they take a hundred times the threshold.
+        const ROWS: usize = 240;
+        let entities: String = HEAVY.iter().cycle().take(ROWS).map(|entity| format!(" {entity}")).collect();
+        assert_eq!(client.ask(&format!("WINDOW.MGET {ROWS}{entities} h{features}")).array().len(), ROWS);
+        let kept = entries(&mut client);
+        let mgets: Vec<&Entry> = kept.iter().filter(|entry| entry.words[0] == "WINDOW.MGET").collect();
+        assert!(mgets.iter().all(|mget| mget.took_us >= 5_000 && mget.commands() == 1), "{kept:?}");
+        // A row takes a part of the threshold: a batch of more than some is slow.
+        let rows: usize = mgets.iter().map(|mget| mget.rows()).sum();
+        assert!(rows > ROWS / 2 && rows <= ROWS && mgets.len() < ROWS / 8, "{rows}: {kept:?}");
+        assert!(!kept.iter().any(|entry| entry.words[0] == "WINDOW.GET"), "{kept:?}");
+    }
+}
+
+#[test]
+fn what_the_log_takes_stands_in_memory_stats() {
+    let running = start_on(keeping_all(1), Arc::new(MemDisk::new()));
+    let mut client = Client::connect(&running);
+    let held = |client: &mut Client| {
+        let words = client.ask("MEMORY STATS").array();
+        let at = words.iter().position(|word| *word == Reply::Bulk("slowlog.bytes".into())).unwrap();
+        let Reply::Int(bytes) = words[at + 1] else { panic!("it is a number") };
+        bytes
+    };
+    for i in 0..100 {
+        client.ask(&format!("ECHO {}", "x".repeat(i)));
+    }
+    client.ask("CONFIG SET slowlog-log-slower-than -1").assert_ok();
+    let bytes = held(&mut client);
+    assert!(bytes > 100 * 128, "{bytes}");
+    client.ask("SLOWLOG RESET").assert_ok();
+    assert_eq!(held(&mut client), 0);
 }
 
 #[test]

@@ -47,10 +47,17 @@ impl Arguments {
         self.0.iter().map(AsRef::as_ref)
     }
 
-    /// Bytes of memory held.
-    pub(crate) fn allocated_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Box<[u8]>>() + self.0.iter().map(|arg| arg.len()).sum::<usize>()
+    /// Bytes of memory held, the allocator's part included.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let list = allocation_bytes(self.0.capacity() * size_of::<Box<[u8]>>());
+        list + self.0.iter().map(|arg| allocation_bytes(arg.len())).sum::<usize>()
     }
+}
+
+/// What an allocation of so many bytes takes: common allocators put a word in front of it, and give out multiples of 16 bytes, 32 at
+/// least.
+pub(super) fn allocation_bytes(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { (bytes + size_of::<usize>()).next_multiple_of(16).max(32) }
 }
 
 /// Which arguments of a command are secret. Rather one too many than one too few: a command that is ill-formed is kept too.

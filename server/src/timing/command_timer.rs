@@ -43,6 +43,8 @@ pub(crate) struct CommandTimer {
     last_staged: Option<CommandId>,
     /// By command: those that were issued since the last batch was timed.
     issued: [Issued; CommandId::COUNT],
+    /// The list of the last batch's stretches, to be used again.
+    spare: Vec<Stretch>,
 }
 
 /// Calls of a command, and their rows.
@@ -61,6 +63,7 @@ impl CommandTimer {
             each_until: None,
             last_staged: None,
             issued: [Issued::default(); CommandId::COUNT],
+            spare: Vec::new(),
         };
         timer.configure(config);
         timer
@@ -144,6 +147,13 @@ impl CommandTimer {
         issued.rows += rows as u64;
     }
 
+    /// Takes the list of a batch's stretches back.
+    #[inline]
+    pub(crate) fn recycle(&mut self, mut stretches: Vec<Stretch>) {
+        stretches.clear();
+        self.spare = stretches;
+    }
+
     /// The command that is to be timed on its own, if one was put into the batch.
     pub(crate) fn take_staged(&mut self) -> Option<CommandId> {
         self.last_staged.take()
@@ -173,7 +183,7 @@ pub(crate) struct Stretches {
     /// The stretch being executed.
     from: usize,
     to: usize,
-    slow: Vec<Stretch>,
+    done: Vec<Stretch>,
 }
 
 /// Some items that were executed one after the other.
@@ -186,10 +196,10 @@ pub(crate) struct Stretch {
 
 impl Stretches {
     /// Begins to time a batch.
-    pub(crate) fn begin(timer: &CommandTimer) -> Self {
+    pub(crate) fn begin(timer: &mut CommandTimer) -> Self {
         let now = Instant::now();
         let items = if timer.is_each_timed() { 1 } else { STRETCH_ITEMS };
-        Stretches { items, began: now, last: now, from: 0, to: items, slow: Vec::new() }
+        Stretches { items, began: now, last: now, from: 0, to: items, done: std::mem::take(&mut timer.spare) }
     }
 
     /// Whether a stretch ends in front of this item.
@@ -200,21 +210,18 @@ impl Stretches {
 
     /// The items in front of `to` are done.
     #[inline]
-    pub(crate) fn pass(&mut self, to: usize, timer: &CommandTimer) {
-        self.pass_at(to, Instant::now(), timer);
+    pub(crate) fn pass(&mut self, to: usize) {
+        self.pass_at(to, Instant::now());
     }
 
-    fn pass_at(&mut self, to: usize, now: Instant, timer: &CommandTimer) {
-        let took = now.duration_since(self.last);
-        if timer.is_slow(took) {
-            self.slow.push(Stretch { from: self.from, to, took });
-        }
+    fn pass_at(&mut self, to: usize, now: Instant) {
+        self.done.push(Stretch { from: self.from, to, took: now.duration_since(self.last) });
         (self.last, self.from, self.to) = (now, to, to + self.items);
     }
 
-    /// What all of it took up to the last [`Stretches::pass`], and the stretches that took too long.
+    /// What all of it took up to the last [`Stretches::pass`], and its stretches, for [`CommandTimer::recycle`].
     pub(crate) fn end(self) -> (Duration, Vec<Stretch>) {
-        (self.last.duration_since(self.began), self.slow)
+        (self.last.duration_since(self.began), self.done)
     }
 }
 
@@ -257,7 +264,7 @@ mod tests {
         timer.note_group(Duration::from_millis(1), 2);
         timer.begin_tick(Instant::now());
         assert!(timer.is_each_timed() && !timer.is_each_alone());
-        assert_eq!(Stretches::begin(&timer).to, 1);
+        assert_eq!(Stretches::begin(&mut timer).to, 1);
         timer.begin_tick(Instant::now() + EACH_AFTER_SLOW);
         assert!(!timer.is_each_timed());
     }
@@ -282,17 +289,22 @@ mod tests {
     }
 
     #[test]
-    fn stretches_that_took_too_long_are_found() {
-        let timer = timer(50_000, 0);
-        let mut stretches = Stretches::begin(&timer);
+    fn a_batch_knows_what_each_of_its_stretches_took() {
+        let mut timer = timer(50_000, 0);
+        let mut stretches = Stretches::begin(&mut timer);
         let began = stretches.began;
         for (to, at_ms) in [(16, 5), (32, 90), (48, 100), (50, 150)] {
             assert!(to == 50 || stretches.end_before(to));
-            stretches.pass_at(to, began + Duration::from_millis(at_ms), &timer);
+            stretches.pass_at(to, began + Duration::from_millis(at_ms));
         }
-        let (all, slow) = stretches.end();
+        let (all, stretches) = stretches.end();
         assert_eq!(all, Duration::from_millis(150));
         let stretch = |from, to, ms| Stretch { from, to, took: Duration::from_millis(ms) };
-        assert_eq!(slow, [stretch(16, 32, 85), stretch(48, 50, 50)]);
+        assert_eq!(
+            stretches,
+            [stretch(0, 16, 5), stretch(16, 32, 85), stretch(32, 48, 10), stretch(48, 50, 50)]
+        );
+        timer.recycle(stretches);
+        assert!(Stretches::begin(&mut timer).done.is_empty());
     }
 }

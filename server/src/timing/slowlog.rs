@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Arguments;
+use super::arguments::allocation_bytes;
 
 /// Whatever `slowlog-max-len` says, entries take no more memory than this; the oldest go.
 const BYTES_MAX: usize = 16 << 20;
+/// The list of entries is cut when it has more than so many places for each.
+const LIST_SPARSE: usize = 4;
 
 /// A command that took long.
 #[derive(Debug)]
@@ -21,8 +24,11 @@ pub(crate) struct SlowCommand {
 }
 
 impl SlowCommand {
-    fn allocated_bytes(&self) -> usize {
-        size_of::<SlowEntry>() + self.arguments.allocated_bytes() + self.client_name.capacity()
+    /// All that its entry takes, but for its place in the list.
+    fn held_bytes(&self) -> usize {
+        // Beside the entry itself the two counts of its `Arc`.
+        let entry = allocation_bytes(size_of::<SlowEntry>() + 2 * size_of::<usize>());
+        entry + self.arguments.held_bytes() + allocation_bytes(self.client_name.capacity())
     }
 }
 
@@ -40,21 +46,33 @@ pub(crate) struct Slowlog(Mutex<Entries>);
 #[derive(Debug, Default)]
 struct Entries {
     entries: VecDeque<Arc<SlowEntry>>,
-    bytes: usize,
+    /// Of the entries, without the list.
+    entry_bytes: usize,
     next_id: u64,
+}
+
+impl Entries {
+    fn held_bytes(&self) -> usize {
+        self.entry_bytes + allocation_bytes(self.entries.capacity() * size_of::<Arc<SlowEntry>>())
+    }
 }
 
 impl Slowlog {
     /// Adds a command; the oldest entries beyond `len_max` go.
     pub(crate) fn add(&self, command: SlowCommand, len_max: usize) {
         let mut log = self.lock();
-        log.bytes += command.allocated_bytes();
+        log.entry_bytes += command.held_bytes();
         let id = log.next_id;
         log.next_id += 1;
         log.entries.push_back(Arc::new(SlowEntry { id, command }));
-        while log.entries.len() > len_max || log.bytes > BYTES_MAX {
+        while log.entries.len() > len_max || log.held_bytes() > BYTES_MAX {
             let Some(oldest) = log.entries.pop_front() else { break };
-            log.bytes -= oldest.command.allocated_bytes();
+            log.entry_bytes -= oldest.command.held_bytes();
+            // A list that was much longer gives its places back; rarely, since each time at least half of them go.
+            if log.entries.len() < log.entries.capacity() / LIST_SPARSE {
+                let places = 2 * log.entries.len();
+                log.entries.shrink_to(places);
+            }
         }
     }
 
@@ -67,11 +85,16 @@ impl Slowlog {
         self.lock().entries.len()
     }
 
+    /// Bytes of memory held, all of them.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.lock().held_bytes()
+    }
+
     /// Forgets all entries.
     pub(crate) fn reset(&self) {
         let mut log = self.lock();
         log.entries = VecDeque::new();
-        log.bytes = 0;
+        log.entry_bytes = 0;
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -119,12 +142,31 @@ mod tests {
         for _ in 0..10_000 {
             log.add(command(32 * 128), usize::MAX);
         }
-        let (len, bytes) = (log.len(), log.lock().bytes);
+        let (len, bytes) = (log.len(), log.held_bytes());
         assert!(
             (1_000..10_000).contains(&len) && bytes <= BYTES_MAX && bytes > BYTES_MAX / 2,
             "{len} {bytes}"
         );
-        let held: usize = log.newest(len).iter().map(|entry| entry.command.allocated_bytes()).sum();
-        assert_eq!(held, bytes);
+        let held: usize = log.newest(len).iter().map(|entry| entry.command.held_bytes()).sum();
+        assert_eq!(held, log.lock().entry_bytes);
+    }
+
+    #[test]
+    fn all_that_the_log_allocates_is_counted() {
+        // Small arguments: what is around them is most of it.
+        let log = Slowlog::default();
+        for _ in 0..1_000 {
+            let mut arguments = Arguments::default();
+            (0..8).for_each(|_| arguments.push(b"x"));
+            log.add(SlowCommand { arguments, client_name: "me".into(), ..command(0) }, usize::MAX);
+        }
+        // An entry: itself with its counts, a list of 8 arguments, 8 arguments and a name of 32 bytes each, a place in the list.
+        let of_entry = size_of::<SlowEntry>() + 16 + 8 * size_of::<Box<[u8]>>() + 9 * 32 + 8;
+        assert!(log.held_bytes() >= 1_000 * of_entry, "{} bytes", log.held_bytes());
+        log.add(command(10), 1);
+        let one = log.held_bytes();
+        assert!(one < 10_000, "{one} bytes for one entry: the list of a thousand is gone, too");
+        log.reset();
+        assert_eq!(log.held_bytes(), 0);
     }
 }

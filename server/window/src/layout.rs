@@ -265,6 +265,11 @@ impl Layout {
         })
     }
 
+    /// The most that SKEW ever was: events that were counted earlier may be so far ahead.
+    pub fn skew_most_ms(&self) -> i64 {
+        self.ring_skew_ms
+    }
+
     /// Whether a ring's sums are narrower than [wide](Sums::Wide) ones: servers that know no others cannot read such records.
     pub fn narrows_sums(&self) -> bool {
         self.tiers.iter().any(|tier| tier.shapes.narrow_sums())

@@ -458,9 +458,7 @@ fn fill(dice: &mut Dice, (stream, kind): (&'static str, usize)) -> Option<Change
         return KINDS[kind].may_be_altered.then_some(Change::Fill(stream, aggregate));
     }
     let into = dice.index(KINDS.len());
-    // Events further ahead than the target keeps buckets for would take those of the present.
-    (KINDS[kind].skew.ms() <= KINDS[into].skew.ms())
-        .then(|| Change::CreateFrom(dice.pick(&STREAMS), into, stream))
+    Some(Change::CreateFrom(dice.pick(&STREAMS), into, stream))
 }
 
 /// A range to look at; now and then one that is not kept, or buckets that there are none for.

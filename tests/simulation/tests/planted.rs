@@ -56,6 +56,7 @@ is_found! {
     a_backfill_that_a_record_takes_twice_is_found: windrow_engine MergedAgain;
     a_backfill_that_brings_back_the_deleted_is_found: windrow_engine DeletionNotBackfilled;
     a_backfill_that_does_not_see_a_gap_is_found: windrow_engine GapNotBackfilled;
+    a_backfill_of_what_is_too_far_ahead_is_found: windrow_engine AheadBackfilled;
     a_range_of_what_is_gone_is_found: windrow_window RangeOfWhatIsGone;
     an_event_after_a_past_t_is_found: windrow_window PastEdgeAsPresent;
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use windrow_memory::CHUNK_BYTES;
-use windrow_window::ClockMode;
 use windrow_window::body::{self, Event, Fit, Placements};
 use windrow_window::definition::FIELDS_MAX;
+use windrow_window::{ClockMode, SkewAction};
 
 use super::Backfill;
 use crate::catalogue::{Catalogue, LayoutId, Stream};
@@ -194,16 +194,17 @@ impl Shadow {
                 own_present |= 1 << own;
             }
         }
+        let Some(ts) = self.counted_at(op, now_ms) else { return Ok(()) };
         let target = Arc::clone(&self.target);
         let earlier = target.earlier.as_ref().expect("looked at when it was made");
-        // Whether its bucket is still kept is for later; the source has counted it. But one that is ahead of its clock must not make
-        // what is kept by that clock look old: a body that grows forgets sketches by it.
-        let clock = op.ts.min(op.clock_ms);
+        // Whether its bucket is still kept is for later; the source has counted it. But one that is ahead of its clock, or by whose clock
+        // its source was ahead of the server's, must not make what is kept look old: a body that grows forgets sketches by it.
+        let clock = ts.min(op.clock_ms).min(now_ms);
         let bytes = op.value_bytes();
-        let event = Event { ts: op.ts, clock, present: own_present, values: &own_words, bytes };
+        let event = Event { ts, clock, present: own_present, values: &own_words, bytes };
         self.events += 1;
-        if self.backfill.source.is_some() && self.newest.as_ref().is_none_or(|newest| newest.ts < op.ts) {
-            self.newest = Some(Newest { ts: op.ts, entity: op.entity.into() });
+        if self.backfill.source.is_some() && self.newest.as_ref().is_none_or(|newest| newest.ts < ts) {
+            self.newest = Some(Newest { ts, entity: op.entity.into() });
         }
         let known = self.entities.get(&slot).and_then(|entities| entities.get(op.entity));
         let starts_anew = match (known, self.backfill.source) {
@@ -212,8 +213,14 @@ impl Shadow {
             (Some(words), Some(_)) => {
                 let clock_ms = match (target.layout.clock, self.source.layout.clock) {
                     (ClockMode::Wall, _) => now_ms,
-                    (ClockMode::Event, ClockMode::Event) => op.clock_ms,
-                    (ClockMode::Event, ClockMode::Wall) => op.ts,
+                    (ClockMode::Event, ClockMode::Event)
+                        if self.source.layout.skew_most_ms() <= target.layout.skew_ms =>
+                    {
+                        op.clock_ms
+                    }
+                    // The source's clock may be ahead by events that the target does not take: its own is at least this. So an entity that
+                    // died may be taken for alive, and what `all` counts go on; the other way, what is alive would be lost.
+                    (ClockMode::Event, _) => ts,
                 };
                 body::is_dead(&target.layout, body::newest_ms(words.as_slice()), clock_ms)
             }
@@ -256,6 +263,27 @@ impl Shadow {
             self.leave_half();
         }
         Ok(())
+    }
+
+    /// When the target counts an event that its source counted: at its own time, or, where that was further ahead of the server's clock
+    /// than its SKEW allows, as it would have itself. `None`: not at all. Its rings have no room for what is further ahead: that would
+    /// take the place of buckets of the present.
+    fn counted_at(&self, op: &Op<'_>, now_ms: i64) -> Option<i64> {
+        if self.backfill.source.is_none() || is_planted(Mistake::AheadBackfilled) {
+            return Some(op.ts);
+        }
+        let received_ms = match self.source.layout.clock {
+            ClockMode::Wall => op.clock_ms,
+            ClockMode::Event => now_ms,
+        };
+        let layout = &self.target.layout;
+        if op.ts <= received_ms.saturating_add(layout.skew_ms) {
+            return Some(op.ts);
+        }
+        match layout.skew_action {
+            SkewAction::Clamp => Some(received_ms),
+            SkewAction::Reject => None,
+        }
     }
 
     fn forget(&mut self, slot: u16, entity: &[u8]) {

@@ -69,8 +69,9 @@ impl Shard {
         if stream.keeps_the_dead() && remove.is_asked {
             if place.is_none_or(|place| self.store.record(place).position() < position) {
                 self.store.set_bytes_max(usize::MAX);
-                self.bury(stream, &key, place, position)
-                    .expect("the system has memory for what the log holds");
+                let place = place.map_or_else(|| self.dig(stream, &key), Ok);
+                let place = place.expect("the system has memory for what the log holds");
+                self.bury(stream, place, position);
                 self.set_maxmemory_bytes(self.maxmemory_bytes);
             }
             return;

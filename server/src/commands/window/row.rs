@@ -177,9 +177,14 @@ fn stage(
     reply_to: Option<ReplyTo>,
 ) {
     core.staged.payload().extend_from_slice(entity);
-    let reply_to = reply_to.unwrap_or_else(|| session.local_reply());
     let hash = core.hash(read.stream.id, entity);
     session.staged_elsewhere += u32::from(owner != core.id);
     let kind = StagedKind::Read { read: Rc::clone(read), proto: session.proto, time, owner };
-    core.staged.push(session.id.index, reply_to, kind, hash);
+    match reply_to {
+        Some(reply_to) => core.staged.push_row(session.id.index, reply_to, kind, hash),
+        None => {
+            let reply_to = session.local_reply();
+            core.staged.push(session.id.index, reply_to, kind, hash);
+        }
+    }
 }

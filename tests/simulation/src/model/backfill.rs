@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use windrow_engine::Outcome;
 use windrow_engine::backfill::Boundary;
 use windrow_engine::slot::{hash_slot, shard_of};
 
 use super::history::{History, LogId, Place};
+use super::judge::skewed;
 use super::page::{Decision, EntityPage, Event};
 use super::stream::{Clock, StreamModel};
 use crate::world::entity_name;
@@ -100,18 +102,24 @@ fn feed_source(
 ) {
     match decision {
         Decision::Count { entity, event, stamp_ms, source_clock, .. } => {
+            // What its source took from further ahead than the target would have, the target treats as it would.
+            let received_ms = if *source_clock == Clock::Wall { *stamp_ms } else { now_ms };
+            let (ts, outcome) = skewed(target, event.ts, received_ms);
+            if outcome == Outcome::Skewed {
+                return;
+            }
             let events = found.entry(*entity).or_default();
             let clock_ms = match (target.kind.clock, source_clock) {
                 (Clock::Wall, _) => now_ms,
                 (Clock::Event, Clock::Event) => *stamp_ms,
-                (Clock::Event, Clock::Wall) => event.ts,
+                (Clock::Event, Clock::Wall) => ts,
             };
             let newest_ms = events.iter().map(|event| event.ts).max();
             if newest_ms.zip(target.kind.life_ms()).is_some_and(|(newest, life)| newest < clock_ms - life) {
                 events.clear();
             }
             // It goes to the bucket of its own time.
-            events.push(Event { clock_ms: event.ts, newest_ms: None, generation: 0, ..event.clone() });
+            events.push(Event { ts, clock_ms: ts, newest_ms: None, generation: 0, ..event.clone() });
         }
         Decision::Remove { entity, .. } => {
             found.remove(entity);
