@@ -1,13 +1,43 @@
-//! Ctrl-C, a terminal that is closed, a panic: the servers that were started end with this program, and their directories go.
+//! Ctrl-C, a terminal that is closed, a panic: the servers that were started end, their directories go, and what was measured before is
+//! written.
 
 use crate::error::BenchError;
 use crate::progress::say;
 use crate::server_process;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::{fs, panic};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+use std::{fs, panic, thread};
 
-/// From now on, SIGINT, SIGTERM and SIGHUP end this program's servers before they end it, and so does a panic.
+/// Longest wait for what was measured to be written; a second signal ends it sooner.
+const WRITING_MAX: Duration = Duration::from_secs(10);
+
+/// What programs that a signal has ended give for their exit code, less the signal's number.
+const SIGNALLED: i32 = 128;
+
+/// The first signal that came; 0: none.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// The exit code of a program that was interrupted, if this one was.
+pub fn exit_code() -> Option<u8> {
+    match SIGNAL.load(Ordering::SeqCst) {
+        0 => None,
+        signal => u8::try_from(SIGNALLED + signal).ok(),
+    }
+}
+
+/// Whatever waits for a server asks this now and then.
+///
+/// # Errors
+///
+/// This program was interrupted: its servers are gone.
+pub fn check() -> Result<(), BenchError> {
+    exit_code().map_or(Ok(()), |_| Err(BenchError::Interrupted))
+}
+
+/// From now on, SIGINT, SIGTERM and SIGHUP end this program's servers, whereupon what is being measured fails and what was measured
+/// before is written; a panic ends them, too.
 ///
 /// # Errors
 ///
@@ -24,11 +54,21 @@ pub fn end_servers_on_signals() -> Result<(), BenchError> {
         handled.push(SIGHUP);
     }
     let mut signals = Signals::new(handled).map_err(BenchError::io("handle signals"))?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _until_the_end = server_process::kill_all();
-            say("windrow-bench: interrupted; the servers that it started are ended");
-            std::process::exit(128 + signal);
+    thread::spawn(move || {
+        let mut signals = signals.forever();
+        let Some(signal) = signals.next() else { return };
+        SIGNAL.store(signal, Ordering::SeqCst);
+        say(
+            "windrow-bench: interrupted; the servers that it started are ended, and what was measured is written (again: at once)",
+        );
+        server_process::kill_all();
+        let end = move || std::process::exit(SIGNALLED + signal);
+        thread::spawn(move || {
+            thread::sleep(WRITING_MAX);
+            end()
+        });
+        if signals.next().is_some() {
+            end();
         }
     });
     Ok(())

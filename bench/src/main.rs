@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use serde::Serialize;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use windrow_bench::cli::{
@@ -53,6 +54,9 @@ fn main() -> ExitCode {
         Command::Scenario(args) => run_scenario(&args),
         Command::Null(args) => answer_nothing(&args),
     };
+    if let Some(code) = interrupt::exit_code() {
+        return ExitCode::from(code);
+    }
     match outcome {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => {
@@ -113,8 +117,9 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
         counted(load.entities, "entity", "entities"),
         load.distribution
     );
-    write_json(json.as_ref(), &summary)?;
-    printed.and_then(|()| print(&report::summary(&title, &summary)))?;
+    let written = write_json(json.as_ref(), &summary);
+    let printed = printed.and_then(|()| print(&report::summary(&title, &summary)));
+    ended(Ok(()), written, printed)?;
     Ok(Verdict::of(summary.is_clean(), summary.overload.is_none()))
 }
 
@@ -128,9 +133,10 @@ fn run_file(args: &RunArgs, file: &WorkloadFile, json: Option<&OutFile>) -> Resu
     let scale = args.scale.map_or_else(String::new, |scale| format!(", rates times {scale}"));
     let mut verdicts = acceptance::judge(file, &summary);
     verdicts.extend(memory);
-    write_json(json, &summary)?;
-    print(&report::summary(&format!("{} on {}{scale}", file.title, server.addr), &summary))?;
-    print(&acceptance::lines(&verdicts))?;
+    let written = write_json(json, &summary);
+    let title = format!("{} on {}{scale}", file.title, server.addr);
+    let printed = print(&(report::summary(&title, &summary) + &acceptance::lines(&verdicts)));
+    ended(Ok(()), written, printed)?;
     Ok(Verdict::of(summary.is_clean(), summary.overload.is_none() && acceptance::all_kept(&verdicts)))
 }
 
@@ -145,16 +151,14 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
         compared?;
         return Ok(Verdict::Good);
     }
-    write_json(json.as_ref(), &lines)?;
-    print(&format!("{}\n\n{}\n", setup.trim_end(), report::side_by_side(&lines)))?;
-    print(&report::table(&lines))?;
-    print(&report::overloads(&lines))?;
+    let written = write_json(json.as_ref(), &lines);
+    let side_by_side = format!("{}\n\n{}\n", setup.trim_end(), report::side_by_side(&lines));
+    let printed = print(&(side_by_side + &report::table(&lines) + &report::overloads(&lines)));
     let complaints = report::complaints(&lines);
     if !complaints.is_empty() {
         say(complaints.trim_end());
     }
-    // The lines before a failure are measured all the same.
-    compared?;
+    ended(compared, written, printed)?;
     Ok(Verdict::of(complaints.is_empty(), true))
 }
 
@@ -173,16 +177,14 @@ fn run_rows(plan: &targets::Plan, json: Option<&OutFile>) -> Result<targets::Out
         measured?;
         return Ok(outcome);
     }
-    write_json(json, &outcome)?;
-    print(&format!("{}\n\n{}", setup.trim_end(), targets::table(&outcome.findings)))?;
-    if let Some(servers) = report::servers(outcome.identities.iter().map(|name| Some(name.as_str()))) {
-        print(&format!("{servers}\n"))?;
-    }
+    let written = write_json(json, &outcome);
+    let servers = report::servers(outcome.identities.iter().map(|name| Some(name.as_str())));
+    let servers = servers.map_or_else(String::new, |servers| format!("{servers}\n"));
+    let printed = print(&format!("{}\n\n{}{servers}", setup.trim_end(), targets::table(&outcome.findings)));
     for complaint in &outcome.complaints {
         say(&format!("WRONG: {complaint}"));
     }
-    // The rows before a failure are measured all the same.
-    measured?;
+    ended(measured, written, printed)?;
     Ok(outcome)
 }
 
@@ -202,21 +204,26 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
         swept?;
         return Ok(Verdict::Good);
     }
-    write_json(json.as_ref(), &outcome)?;
-    csv.write(&sweep::csv(&outcome)?)?;
-    html.write(&sweep::html(&outcome)?)?;
-    let mut written = format!("{}\n{}\n", csv.named().display(), html.named().display());
-    if let Some(folder) = &args.pictures {
-        for (name, svg) in sweep::pictures(&outcome)? {
-            let picture = OutFile::check(&folder.join(name))?;
-            picture.write(&svg)?;
-            written.push_str(&format!("{}\n", picture.named().display()));
-        }
-    }
-    print(&written)?;
-    // The points before a failure are measured all the same.
-    swept?;
+    // Each is written whatever becomes of the others.
+    let written = [
+        write_json(json.as_ref(), &outcome),
+        sweep::csv(&outcome).and_then(|text| csv.write(&text)),
+        sweep::html(&outcome).and_then(|text| html.write(&text)),
+        args.pictures.as_deref().map_or(Ok(()), |folder| write_pictures(folder, &outcome)),
+    ];
+    let written = written.into_iter().collect::<Result<(), _>>();
+    let named = [Some(csv.named()), Some(html.named()), args.pictures.as_deref()];
+    let lines: String = named.into_iter().flatten().map(|path| format!("{}\n", path.display())).collect();
+    let printed = if written.is_ok() { print(&lines) } else { Ok(()) };
+    ended(swept, written, printed)?;
     Ok(Verdict::of(outcome.is_clean(), true))
+}
+
+fn write_pictures(folder: &Path, outcome: &sweep::Outcome) -> Result<(), BenchError> {
+    for (name, svg) in sweep::pictures(outcome)? {
+        OutFile::check(&folder.join(name))?.write(&svg)?;
+    }
+    Ok(())
 }
 
 fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
@@ -237,11 +244,23 @@ fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
         attempted?;
         return Ok(Verdict::Good);
     }
-    write_json(json.as_ref(), &outcome)?;
-    print(&scenario::text(&outcome))?;
-    // The attempts before a failure are measured all the same.
-    attempted?;
+    let written = write_json(json.as_ref(), &outcome);
+    let printed = print(&scenario::text(&outcome));
+    ended(attempted, written, printed)?;
     Ok(Verdict::of(outcome.is_clean(), outcome.is_kept()))
+}
+
+/// How a run ended whose results were written and printed all the same: as it was measured, as the files were written, or as the results
+/// were printed, the first of these that failed.
+fn ended(
+    measured: Result<(), BenchError>,
+    written: Result<(), BenchError>,
+    printed: Result<(), BenchError>,
+) -> Result<(), BenchError> {
+    if let (Err(_), Err(error)) = (&measured, &written) {
+        say(&format!("windrow-bench: {error}"));
+    }
+    measured.and(written).and(printed)
 }
 
 fn write_json(file: Option<&OutFile>, value: &impl Serialize) -> Result<(), BenchError> {

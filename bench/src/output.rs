@@ -93,7 +93,7 @@ impl OutFile {
     ///
     /// # Errors
     ///
-    /// It can no longer be written.
+    /// It can no longer be written; or it is standard output, and nobody reads that any more ([`BenchError::ReaderGone`]).
     pub fn write(&self, text: &str) -> Result<(), BenchError> {
         let written = match &self.target {
             Target::Stream(stream) => {
@@ -104,7 +104,12 @@ impl OutFile {
                 replace(path, unfinished, text).inspect_err(|_| drop(fs::remove_file(unfinished)))
             }
         };
-        written.map_err(BenchError::io(format!("write {}", self.named.display())))
+        written.map_err(|error| match (&self.target, error.kind()) {
+            (Target::Stream(stream), io::ErrorKind::BrokenPipe) if is_standard_output(stream) => {
+                BenchError::ReaderGone
+            }
+            _ => BenchError::io(format!("write {}", self.named.display()))(error),
+        })
     }
 
     /// Its name, as it was given.
@@ -143,6 +148,13 @@ fn opened_already(path: &Path) -> io::Result<Option<File>> {
         "2" => File::from(io::stderr().as_fd().try_clone_to_owned()?),
         _ => OpenOptions::new().append(true).open(path)?,
     }))
+}
+
+/// Whether two names lead to the same pipe.
+fn is_standard_output(stream: &File) -> bool {
+    let place =
+        |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    place(stream.as_fd()).is_some_and(|of| place(io::stdout().as_fd()) == Some(of))
 }
 
 /// Where a path leads that may be a link to what is not there.

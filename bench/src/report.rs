@@ -1,5 +1,6 @@
 //! Results as text: for a terminal, and as a table for a README.
 
+use crate::advice;
 use crate::compare::{ContenderResult, Line};
 use crate::measure::{Figures, Latency, Overload, Summary};
 use crate::replies::Outcomes;
@@ -90,6 +91,9 @@ pub fn summary(title: &str, summary: &Summary) -> String {
         let _ = writeln!(text, "  WRONG       {wrong}, {} missing", grouped(summary.lost as f64));
         if let Some(error) = &summary.first_error {
             let _ = writeln!(text, "  the first   {error}");
+            if let Some(remedy) = advice::of_reply(error) {
+                let _ = writeln!(text, "              {remedy}");
+            }
         }
     }
     text

@@ -3,10 +3,12 @@
 use crate::control::{Greeting, wait_until_ready};
 use crate::cpu;
 use crate::error::BenchError;
+use crate::interrupt;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -32,12 +34,11 @@ fn live() -> MutexGuard<'static, Vec<(u32, PathBuf)>> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills the servers that are there and removes their directories, for a program that is about to end. The list
-/// stays locked until then: no further server starts.
-pub(crate) fn kill_all() -> impl Sized {
-    let live = live();
+/// Kills the servers that are there and removes their directories, for a program that was interrupted: no further server starts.
+pub(crate) fn kill_all() {
+    let mut live = live();
     kill(&live);
-    live
+    live.clear();
 }
 
 /// The same for a program that panics: where a panic aborts, nothing is dropped. If the list is locked, who holds it may be what
@@ -80,6 +81,40 @@ struct Launch {
     program: PathBuf,
     args: Vec<String>,
     core: Option<usize>,
+    /// What to do if there is no such program.
+    remedy: &'static str,
+}
+
+/// How to name the program of a server.
+fn remedy(name: &str) -> &'static str {
+    match name {
+        "windrow" => "--windrow-bin",
+        valkey if valkey.starts_with("valkey") => {
+            "--valkey-bin, or leave those that need it out of --contenders"
+        }
+        _ => "--redis-bin, or leave those that need it out (--contenders, or --rows of the targets)",
+    }
+}
+
+fn not_there(program: &Path, remedy: &str) -> String {
+    format!(
+        "cannot start {}: there is no such program, here or on the PATH; name it with {remedy}",
+        program.display()
+    )
+}
+
+/// Refuses the program of a server that is not there, before anything else takes its time.
+///
+/// # Errors
+///
+/// It is neither where it is said to be, nor on the PATH if it is a bare name.
+pub fn find(name: &str, program: &Path) -> Result<(), BenchError> {
+    let is_there = match program.components().nth(1) {
+        Some(_) => program.is_file(),
+        None => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .any(|folder| folder.join(program).is_file()),
+    };
+    if is_there { Ok(()) } else { Err(BenchError::Server(not_there(program, remedy(name)))) }
 }
 
 impl Launch {
@@ -90,8 +125,11 @@ impl Launch {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(directory);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // What the terminal sends to this program is for this program to pass on: else its servers would end before it knows why.
+        command.process_group(0);
         // Held from before there is a process until it is known: a signal in between would leave it running.
         let mut live = live();
+        interrupt::check()?;
         let spawned = match self.core {
             Some(core) => spawn_on(core, command),
             None => command.spawn().map_err(BenchError::io("start")),
@@ -99,10 +137,9 @@ impl Launch {
         let child = spawned.map_err(|error| {
             let program = self.program.display();
             BenchError::Server(match error {
-                BenchError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => format!(
-                    "cannot start {program}: there is no such program, here or on the PATH; name it with --windrow-bin, --redis-bin or \
-                     --valkey-bin, or leave those that need it out of --contenders"
-                ),
+                BenchError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    not_there(&self.program, self.remedy)
+                }
                 error => format!("cannot start {program}: {error}"),
             })
         })?;
@@ -135,7 +172,7 @@ impl ServerProcess {
             std::env::temp_dir().join(format!("windrow-bench-{}-{name}-{port}", std::process::id()));
         fs::create_dir(&directory).map_err(BenchError::io(format!("create {}", directory.display())))?;
         let args = args(port, &directory);
-        let launch = Launch { program: program.to_path_buf(), args, core };
+        let launch = Launch { program: program.to_path_buf(), args, core, remedy: remedy(name) };
         let child = launch.spawn(&directory).inspect_err(|_| {
             let _ = fs::remove_dir_all(&directory);
         })?;
@@ -186,7 +223,10 @@ impl ServerProcess {
     /// It ended, or does not answer in time.
     pub fn wait_until_ready(&mut self) -> Result<(), BenchError> {
         let child = &mut self.child;
-        let gone = || child.try_wait().ok().flatten().map(|status| format!("it ended with {status}"));
+        let gone = || match interrupt::check() {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => child.try_wait().ok().flatten().map(|status| format!("it ended with {status}")),
+        };
         wait_until_ready(&self.addr, &Greeting::default(), READY_TIMEOUT, gone).map_err(|error| {
             let log = fs::read_to_string(self.directory.join("output.log")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();

@@ -110,7 +110,7 @@ impl LoadArgs {
 
 /// A time of the command line.
 pub(super) fn seconds(name: &str, seconds: f64) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(seconds).map_err(|error| format!("--{name} {seconds}: {error}"))
+    Duration::try_from_secs_f64(seconds).map_err(|error| format!("--{name} {seconds:?}: {error}"))
 }
 
 fn background(text: &str) -> Result<(Mode, f64), String> {

@@ -128,8 +128,8 @@ impl Load {
                 self.ramp
             ));
         }
-        if self.duration.is_zero() && self.requests.is_none() {
-            return complain("a run of no duration measures nothing".to_owned());
+        if self.requests.map_or(self.duration.is_zero(), |requests| requests == 0) {
+            return complain("a run of no duration, or of no requests, measures nothing".to_owned());
         }
         KeyFormat::new(&self.key_prefix, self.key_bytes, self.entities).ok_or_else(|| {
             BenchError::Settings(format!(

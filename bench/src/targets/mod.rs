@@ -28,6 +28,7 @@ use crate::compare::place;
 use crate::contender::{Contender, Programs};
 use crate::error::BenchError;
 use crate::run::Load;
+use crate::server_process;
 use crate::workload::{FILL_BUCKETS, STREAM_DEFINITION};
 use serde::Serialize;
 use session::{Member, Session};
@@ -133,6 +134,8 @@ impl Plan {
 /// A server does not start, or a run fails. Wrong replies are in the outcome.
 pub fn run(plan: &Plan, outcome: &mut Outcome) -> Result<(), BenchError> {
     plan.check()?;
+    // Others are started and filled before it, for minutes.
+    server_process::find("windrow", &plan.programs.windrow_bin)?;
     let mut session = Session::new(plan)?;
     let measured = measure(plan, &mut session);
     session.findings.sort_by_key(|finding| finding.row);

@@ -61,7 +61,11 @@ impl Connection {
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(BenchError::io("write to the server")(error)),
+                Err(error) => {
+                    return Err(BenchError::io(
+                        "write to the server, whose log may say why it takes no more",
+                    )(error));
+                }
             }
         }
         self.out.clear();
