@@ -287,7 +287,7 @@ fn an_interrupted_scenario_ends_its_server_and_writes_nothing_of_what_it_has_not
 fn who_has_no_windrow_is_told_so_before_anything_else_is_started() {
     let folder = tempfile::tempdir().unwrap();
     for line in [
-        "targets",
+        "targets --rows C2",
         "scenario trending",
         "sweep --contenders windrow,null",
         "compare --contenders windrow,null",

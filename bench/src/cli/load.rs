@@ -13,8 +13,8 @@ use std::time::Duration;
 pub(super) const OPEN_LOOP_PIPELINE: usize = 64;
 
 /// Keys, unless said otherwise.
-pub(super) const KEY_PREFIX: &str = "user:";
-pub(super) const KEY_BYTES: usize = 12;
+const KEY_PREFIX: &str = "user:";
+const KEY_BYTES: usize = 12;
 
 /// Times in seconds and the seed, unless said otherwise.
 const WARMUP_S: f64 = 2.0;

@@ -51,6 +51,29 @@ pub struct Load {
     pub seed: u64,
 }
 
+impl Default for Load {
+    /// A closed loop: one request at a time on one connection, for a second, over a thousand entities. Nothing comes before it.
+    fn default() -> Self {
+        Self {
+            connections: 1,
+            pipeline: 1,
+            threads: 1,
+            entities: 1_000,
+            distribution: Distribution::Uniform,
+            key_prefix: "user:".to_owned(),
+            key_bytes: 12,
+            rate: None,
+            background: None,
+            warmup: Duration::ZERO,
+            ramp: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            drain: Duration::from_secs(20),
+            requests: None,
+            seed: 1,
+        }
+    }
+}
+
 /// Requests beside those that are measured, evenly spaced.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Background {

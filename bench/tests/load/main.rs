@@ -5,6 +5,7 @@ mod binary;
 mod counting;
 mod endings;
 mod many_connections;
+mod messages;
 mod misbehaving;
 mod outside_the_clock;
 mod overload;
