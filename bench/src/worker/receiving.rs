@@ -153,7 +153,7 @@ impl Worker<'_> {
     }
 
     /// A connection that broke: of one that was reset it is known who did it.
-    fn broken(&self, what: &str, error: io::Error) -> BenchError {
+    pub(super) fn broken(&self, what: &str, error: io::Error) -> BenchError {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => self.closed(),
             _ => BenchError::io(format!("{what} {}", self.job.addr))(error),
