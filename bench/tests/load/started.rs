@@ -3,21 +3,27 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Started {
     child: Child,
-    said: Option<BufReader<ChildStderr>>,
+    /// Lines of its standard error, which a thread reads: a generator that does not end fails its test, and does not hold it up.
+    said: Receiver<String>,
 }
 
 impl Started {
     pub fn new(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = child.stderr.take().map(BufReader::new);
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, said) = channel();
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
         Self { child, said }
     }
 
@@ -25,17 +31,25 @@ impl Started {
         self.child.id()
     }
 
+    /// Its next line; none: it says no more, since it has ended.
+    fn line(&self, deadline: Instant) -> Option<String> {
+        match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("it neither says more nor ends"),
+        }
+    }
+
     /// Waits until it says a line that begins so.
-    pub fn wait_for_line(&mut self, beginning: &str) {
-        let mut all = String::new();
-        loop {
-            let before = all.len();
-            let count = self.said.as_mut().unwrap().read_line(&mut all).unwrap();
-            assert!(count > 0, "it never said {beginning:?}: {all}");
-            if all[before..].starts_with(beginning) {
+    pub fn wait_for_line(&self, beginning: &str) {
+        let (mut all, deadline) = (String::new(), Instant::now() + PATIENCE);
+        while let Some(line) = self.line(deadline) {
+            if line.starts_with(beginning) {
                 return;
             }
+            all += &(line + "\n");
         }
+        panic!("it never said {beginning:?}: {all}");
     }
 
     /// Process ids of its servers, once there are so many of them.
@@ -57,17 +71,26 @@ impl Started {
 
     /// Its exit code, and what else it says.
     pub fn end(mut self) -> (Option<i32>, String) {
-        let mut said = String::new();
-        while self.said.as_mut().unwrap().read_line(&mut said).unwrap() > 0 {}
+        let (mut said, deadline) = (String::new(), Instant::now() + PATIENCE);
+        while let Some(line) = self.line(deadline) {
+            said += &(line + "\n");
+        }
         (self.child.wait().unwrap().code(), said)
     }
 }
 
 impl Drop for Started {
+    /// One that does not end when it is asked to is what a test is there to find: it is not waited for.
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            for server in children(self.id()) {
+                let _ = kill_process(Pid::from_raw(server.cast_signed()).unwrap(), Signal::KILL);
+            }
+            let _ = self.child.kill();
             let _ = self.child.wait();
+            for directory in directories(self.id()) {
+                let _ = std::fs::remove_dir_all(directory);
+            }
         }
     }
 }
