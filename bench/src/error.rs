@@ -46,8 +46,8 @@ pub enum BenchError {
     #[error("{0} more bytes came than replies were asked for")]
     Unasked(usize),
     /// Ctrl-C, or the like.
-    #[error("interrupted")]
-    Interrupted,
+    #[error("interrupted by {0}")]
+    Interrupted(&'static str),
     /// Nobody reads standard output any more; nobody is told.
     #[error("nobody reads standard output any more")]
     ReaderGone,

@@ -6,6 +6,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The file that is being written and is not whole yet.
+static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Removes a file that is not whole, for a program that ends amid writing it. As long as what this gives is held, no other is begun.
+pub(crate) fn remove_unfinished() -> Option<MutexGuard<'static, Option<PathBuf>>> {
+    // Locked: it is just being made, which may take for ever.
+    let mut unfinished = UNFINISHED.try_lock().ok()?;
+    if let Some(path) = unfinished.take() {
+        let _ = fs::remove_file(path);
+    }
+    Some(unfinished)
+}
 
 /// Prints on standard output.
 ///
@@ -120,7 +134,11 @@ impl OutFile {
 
 /// Writes a file that takes the place of another, with its permissions, once it is whole and on the disk.
 fn replace(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::create(unfinished)?;
+    let mut file = {
+        let mut noted = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(unfinished.to_path_buf());
+        File::create(unfinished)?
+    };
     match fs::metadata(path) {
         Ok(older) => file.set_permissions(older.permissions())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -49,6 +49,12 @@ pub fn servers<'i>(identities: impl Iterator<Item = Option<&'i str>>) -> Option<
     (!names.is_empty()).then(|| format!("Servers, by what they say of themselves: {}.", names.join(", ")))
 }
 
+/// The last line of results that are not all there, with what ended them; empty if they are.
+pub fn incomplete(ended_by: Option<&str>) -> String {
+    ended_by
+        .map_or_else(String::new, |why| format!("INCOMPLETE: {why}; what is above was measured before.\n"))
+}
+
 /// One run for a terminal.
 pub fn summary(title: &str, summary: &Summary) -> String {
     let mut text = String::new();

@@ -4,13 +4,14 @@ use crate::control::{Greeting, wait_until_ready};
 use crate::cpu;
 use crate::error::BenchError;
 use crate::interrupt;
+use crate::progress::say;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{self, Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between looks at a server that is ending.
 const STOP_PAUSE: Duration = Duration::from_millis(20);
 
-/// Lines of a server's output shown when it does not start.
+/// Lines of a server's output shown when it does not start, or ends by itself.
 const LOG_LINES_SHOWN: usize = 20;
 
 /// Process ids and directories of the servers that are there.
@@ -54,13 +55,19 @@ pub(crate) fn kill_all_in_panic() {
 }
 
 fn kill(live: &[(u32, PathBuf)]) {
-    for (pid, directory) in live {
-        let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
+    let mut killed = Vec::with_capacity(live.len());
+    for pid in live.iter().filter_map(|(pid, _)| Pid::from_raw(i32::try_from(*pid).ok()?)) {
         // Still our child, and running: else its id could be another's by now.
         if matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
             let _ = kill_process(pid, Signal::KILL);
-            let _ = waitpid(Some(pid), WaitOptions::empty());
+            killed.push(pid);
         }
+    }
+    // All are killed before one is waited for, which may take its time to die.
+    for pid in killed {
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+    }
+    for (_, directory) in live {
         let _ = fs::remove_dir_all(directory);
     }
 }
@@ -73,6 +80,8 @@ pub struct ServerProcess {
     addr: String,
     directory: PathBuf,
     launch: Launch,
+    /// An error has the end of its output already.
+    is_output_shown: bool,
 }
 
 /// How a process was started, to start it again.
@@ -177,7 +186,8 @@ impl ServerProcess {
             let _ = fs::remove_dir_all(&directory);
         })?;
         let addr = format!("{}:{port}", Ipv4Addr::LOCALHOST);
-        let mut process = Self { name: name.to_owned(), child, addr, directory, launch };
+        let mut process =
+            Self { name: name.to_owned(), child, addr, directory, launch, is_output_shown: false };
         process.wait_until_ready()?;
         Ok(process)
     }
@@ -228,16 +238,24 @@ impl ServerProcess {
             Ok(()) => child.try_wait().ok().flatten().map(|status| format!("it ended with {status}")),
         };
         wait_until_ready(&self.addr, &Greeting::default(), READY_TIMEOUT, gone).map_err(|error| {
-            let log = fs::read_to_string(self.directory.join("output.log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let shown = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
-            BenchError::Server(format!("{} did not start: {error}\n{shown}", self.name))
+            self.is_output_shown = true;
+            BenchError::Server(format!("{} did not start: {error}\n{}", self.name, self.last_words()))
         })
     }
 
-    fn stop(&mut self) {
+    /// The end of its output.
+    fn last_words(&self) -> String {
+        let log = fs::read(self.directory.join("output.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+
+    /// Ends it, and tells how it ended if that was before it was asked to, or otherwise than it was asked to.
+    fn stop(&mut self) -> Option<ExitStatus> {
         // Only asked to end if it has not: its id could be another's by now.
-        if let Ok(None) = self.child.try_wait() {
+        let ended = self.child.try_wait();
+        if let Ok(None) = ended {
             if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::TERM);
             }
@@ -246,14 +264,25 @@ impl ServerProcess {
                 std::thread::sleep(STOP_PAUSE);
             }
             let _ = self.child.kill();
-            let _ = self.child.wait();
+            let status = self.child.wait().ok();
+            return status.filter(|of| !of.success() && of.signal() != Some(Signal::TERM.as_raw()));
         }
+        ended.ok().flatten()
     }
 }
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        self.stop();
+        let ended = self.stop();
+        // Its log goes with its directory.
+        if let Some(status) = ended.filter(|_| !self.is_output_shown && interrupt::check().is_ok()) {
+            say(&format!(
+                "{} at {} ended with {status}; its last words:\n{}",
+                self.name,
+                self.addr,
+                self.last_words()
+            ));
+        }
         // Held until the directory is gone: who handles a signal meanwhile waits for it, and does not end the program before.
         let mut live = live();
         let _ = fs::remove_dir_all(&self.directory);

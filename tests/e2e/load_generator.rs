@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -140,25 +142,42 @@ fn capacity_is_accepted_when_all_its_targets_are_reached() {
     }
 }
 
-/// A generator that runs, and is ended when a test fails.
-struct Started(Child, BufReader<ChildStderr>);
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A generator that runs, and is ended when a test fails; lines that it says, which a thread reads: one that does not end fails its test,
+/// and does not hold it up.
+struct Started(Child, Receiver<String>);
 
 impl Started {
     fn new(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = BufReader::new(child.stderr.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, said) = channel();
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
         Self(child, said)
     }
 
-    fn wait_for(&mut self, part: &str) {
-        let mut all = String::new();
-        loop {
-            let before = all.len();
-            assert!(self.1.read_line(&mut all).unwrap() > 0, "it never said {part:?}: {all}");
-            if all[before..].contains(part) {
+    /// Its next line; none: it says no more, since it has ended.
+    fn line(&self, deadline: Instant) -> Option<String> {
+        match self.1.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("it neither says more nor ends"),
+        }
+    }
+
+    fn wait_for(&self, part: &str) {
+        let (mut all, deadline) = (String::new(), Instant::now() + PATIENCE);
+        while let Some(line) = self.line(deadline) {
+            if line.contains(part) {
                 return;
             }
+            all += &(line + "\n");
         }
+        panic!("it never said {part:?}: {all}");
     }
 
     /// Process ids of the Windrow servers that it has started.
@@ -174,17 +193,26 @@ impl Started {
     }
 
     fn end(mut self) -> (Option<i32>, String) {
-        let mut said = String::new();
-        while self.1.read_line(&mut said).unwrap() > 0 {}
+        let (mut said, deadline) = (String::new(), Instant::now() + PATIENCE);
+        while let Some(line) = self.line(deadline) {
+            said += &(line + "\n");
+        }
         (self.0.wait().unwrap().code(), said)
     }
 }
 
 impl Drop for Started {
+    /// One that does not end when it is asked to is what a test is there to find: it is not waited for.
     fn drop(&mut self) {
         if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+            for server in self.servers() {
+                let _ = kill_process(Pid::from_raw(server).unwrap(), Signal::KILL);
+            }
+            let _ = self.0.kill();
             let _ = self.0.wait();
+            for directory in directories(self.0.id()) {
+                let _ = std::fs::remove_dir_all(directory);
+            }
         }
     }
 }
@@ -215,7 +243,7 @@ fn rows(folder: &Path) -> Vec<String> {
 /// Runs the rows, and does something to the generator and its servers as soon as C10 is under way.
 fn amid_the_targets(act: impl FnOnce(&Started, &[i32])) -> (Option<i32>, String, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
-    let mut generator = Started::new(starting(folder.path(), &format!("{ROWS} --rounds 3")));
+    let generator = Started::new(starting(folder.path(), &format!("{ROWS} --rounds 3")));
     generator.wait_for("] C10 ");
     let (id, servers) = (generator.0.id(), generator.servers());
     assert!(!servers.is_empty(), "no server runs");
@@ -223,6 +251,7 @@ fn amid_the_targets(act: impl FnOnce(&Started, &[i32])) -> (Option<i32>, String,
     let (code, said) = generator.end();
     assert!(!servers.iter().any(|server| is_windrow(*server)), "a server still runs");
     assert_eq!(directories(id), Vec::<PathBuf>::new());
+    assert!(json(folder.path(), "results.json")["ended_by"].is_string(), "{said}");
     (code, said, rows(folder.path()))
 }
 
@@ -271,7 +300,7 @@ fn targets_succeed_whether_they_are_reached_or_not_and_end_quietly_when_nobody_r
 #[test]
 fn an_interrupted_scenario_ends_its_server_and_writes_nothing_of_what_it_has_not_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let mut generator = Started::new(starting(folder.path(), "scenario trending --json results.json"));
+    let generator = Started::new(starting(folder.path(), "scenario trending --json results.json"));
     generator.wait_for("trending: fill");
     let (id, servers) = (generator.0.id(), generator.servers());
     assert_eq!(servers.len(), 1);

@@ -63,6 +63,8 @@ pub struct Outcome {
     pub setup: String,
     /// Which products and versions the servers said they are; one that was started again is there again.
     pub identities: Vec<String>,
+    /// What ended it before all was measured, if anything did.
+    pub ended_by: Option<String>,
     /// By row.
     pub findings: Vec<Finding>,
     /// Wrong replies: figures that do not count.
@@ -72,7 +74,13 @@ pub struct Outcome {
 impl Outcome {
     /// Nothing yet.
     pub fn of(plan: &Plan) -> Self {
-        Self { setup: plan.describe(), identities: Vec::new(), findings: Vec::new(), complaints: Vec::new() }
+        Self {
+            setup: plan.describe(),
+            identities: Vec::new(),
+            ended_by: None,
+            findings: Vec::new(),
+            complaints: Vec::new(),
+        }
     }
 
     /// Every reply came and was right.
@@ -244,7 +252,7 @@ mod tests {
         ] {
             let findings = vec![finding(Some(1.0), Some(Bound::AtLeast(1.0))), finding(measured, bound)];
             let (setup, identities) = (String::new(), Vec::new());
-            let outcome = Outcome { setup, identities, findings, complaints: Vec::new() };
+            let outcome = Outcome { setup, identities, ended_by: None, findings, complaints: Vec::new() };
             assert_eq!(outcome.is_reached(), expected, "{measured:?} against {bound:?}");
         }
     }

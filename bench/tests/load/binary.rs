@@ -135,9 +135,10 @@ fn a_comparison_starts_its_servers_and_stops_them() {
         table.contains("| null /s | null /s | ratio |") && table.contains("| madd:8, pipeline 4 |"),
         "{table}"
     );
-    let lines: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     std::fs::remove_file(&json).unwrap();
-    let rounds = lines[1]["results"][1]["rounds"].as_array().unwrap();
+    assert!(results["ended_by"].is_null() && !table.contains("INCOMPLETE"), "{table}");
+    let rounds = results["lines"][1]["results"][1]["rounds"].as_array().unwrap();
     assert_eq!(
         rounds.iter().map(|round| round["operations"].as_u64().unwrap()).collect::<Vec<_>>(),
         [1600, 1600]
@@ -198,6 +199,8 @@ fn a_server_is_found_by_a_path_from_here() {
 #[test]
 fn an_interrupted_comparison_ends_its_servers_and_leaves_nothing_behind() {
     interrupted(Signal::INT, 130);
+    interrupted(Signal::TERM, 143);
+    interrupted(Signal::QUIT, 131);
 }
 
 #[test]
@@ -213,7 +216,10 @@ fn interrupted(signal: Signal, exit_code: i32) {
     let generator = Started::new(&mut command);
     let (id, servers) = (generator.id(), generator.servers(2));
     generator.signal(signal);
-    assert_eq!(generator.end().0, Some(exit_code));
+    let (code, said) = generator.end();
+    assert_eq!(code, Some(exit_code), "{said}");
+    // It has noticed, and was not ended by who waits for that.
+    assert!(said.contains("windrow-bench: interrupted by SIG"), "{said}");
     assert_gone(id, &servers);
 }
 

@@ -3,7 +3,10 @@
 use crate::stand_in::StandIn;
 use crate::started::{Started, assert_gone, directories};
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 /// Five points of events, each of three seconds: time enough to do something amid them. A point is announced when it begins.
 const LONG: &str = "sweep --axes pipeline -m events --rounds 1 -c 1 -e 100 -d 3 --warmup 0 --drain 1 --csv points.csv --html report.html \
@@ -23,36 +26,72 @@ fn points(stand_in: &StandIn) -> usize {
 
 #[test]
 fn an_interrupted_sweep_ends_its_servers_and_keeps_its_points() {
-    for (signal, exit_code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    // A terminal that is closed may send its signal more than once, as may who runs the generator: it is one interruption.
+    for (signals, exit_code, why) in [
+        (&[Signal::INT][..], 130, "interrupted by SIGINT"),
+        (&[Signal::HUP, Signal::HUP, Signal::HUP], 129, "interrupted by SIGHUP"),
+    ] {
         let stand_in = StandIn::new(&format!("interrupted-{exit_code}"), "");
-        let mut generator = Started::new(&mut stand_in.windrow_bench(&format!("{LONG} null,plain")));
+        let generator = Started::new(&mut stand_in.windrow_bench(&format!("{LONG} null,plain")));
         generator.wait_for_line("pipeline 4: ");
         let (id, servers) = (generator.id(), generator.servers(2));
-        generator.signal(signal);
+        for &signal in signals {
+            generator.signal(signal);
+            // Two that come at the same time would be one.
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let (code, said) = generator.end();
         assert_eq!(code, Some(exit_code), "{said}");
-        assert!(said.contains("interrupted") && !said.contains("closed a connection"), "{said}");
+        assert!(said.contains(why) && !said.contains("closed a connection"), "{said}");
         assert_gone(id, &servers);
         let points = points(&stand_in);
         assert!(
             (2..10).contains(&points) && points.is_multiple_of(2),
             "{points} points of two contenders: {said}"
         );
+        assert_eq!(stand_in.json("points.json")["ended_by"], why);
+        assert!(stand_in.text("report.html").contains(&format!("Incomplete: {why}")));
     }
 }
 
 #[test]
+fn ctrl_c_again_ends_a_generator_whose_results_nobody_takes() {
+    let stand_in = StandIn::new("again", "");
+    let pipe = stand_in.path("points.json");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut reader =
+        std::fs::OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(&pipe).unwrap();
+    // It is full, and nothing more goes in.
+    while reader.write(&[0; 4096]).is_ok() {}
+    let generator = Started::new(&mut stand_in.windrow_bench(&format!("{SHORT} null -m events")));
+    generator.wait_for_line("pipeline 4: ");
+    let id = generator.id();
+    generator.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(1500));
+    generator.signal(Signal::INT);
+    let (code, said) = generator.end();
+    assert_eq!(code, Some(130), "{said}");
+    // And not since it had waited for long enough.
+    assert!(said.contains("ended at once"), "{said}");
+    assert_gone(id, &[]);
+}
+
+#[test]
 fn a_server_that_dies_amid_a_sweep_is_an_error_and_the_points_before_are_kept() {
-    let stand_in = StandIn::new("died", "");
-    let mut generator = Started::new(&mut stand_in.windrow_bench(&format!("{LONG} plain")));
+    let stand_in = StandIn::new("died", "echo there is no memory left");
+    let generator = Started::new(&mut stand_in.windrow_bench(&format!("{LONG} plain")));
     generator.wait_for_line("pipeline 4: ");
     let (id, servers) = (generator.id(), generator.servers(1));
     kill_process(Pid::from_raw(servers[0].cast_signed()).unwrap(), Signal::KILL).unwrap();
     let (code, said) = generator.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("127.0.0.1:") && said.contains("its log says why"), "{said}");
+    // The log goes with the server's directory.
+    assert!(said.contains("there is no memory left"), "{said}");
     assert_gone(id, &servers);
     assert!((1..5).contains(&points(&stand_in)), "{said}");
+    assert!(stand_in.json("points.json")["ended_by"].as_str().unwrap().contains("closed a connection"));
 }
 
 #[test]
@@ -79,8 +118,8 @@ fn a_sweep_of_nothing_makes_no_sense_and_writes_nothing() {
 
 #[test]
 fn a_reader_that_leaves_ends_a_sweep_quietly_and_its_files_are_written() {
-    for json in ["points.json", "/dev/stdout"] {
-        let stand_in = StandIn::new(&format!("reader-{}", json.len()), "");
+    for (name, json) in [("reader-of-text", "points.json"), ("reader-of-json", "/dev/stdout")] {
+        let stand_in = StandIn::new(name, "");
         let line = format!("{SHORT} null -m events").replace("points.json", json);
         let mut child =
             stand_in.windrow_bench(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -96,13 +135,30 @@ fn a_reader_that_leaves_ends_a_sweep_quietly_and_its_files_are_written() {
     }
 }
 
+#[test]
+fn a_reader_that_leaves_hides_no_file_that_could_not_be_written() {
+    let stand_in = StandIn::new("full", "");
+    let line = format!("{SHORT} null -m events").replace("points.json", "/dev/stdout");
+    let line = line.replace("points.csv", "/dev/full").replace("report.html", "/dev/full");
+    let mut child =
+        stand_in.windrow_bench(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(
+        (status.code(), said.matches("windrow-bench: write /dev/full").count()),
+        (Some(1), 2),
+        "{said}"
+    );
+}
+
 /// What the terminal sends on Ctrl-C goes to every process of the group: servers must not end before the generator knows why.
 #[test]
 fn a_signal_to_the_whole_group_is_an_interruption_and_no_dead_server() {
     use std::os::unix::process::CommandExt;
     let stand_in = StandIn::new("group", "");
     let mut command = stand_in.windrow_bench(&format!("{LONG} plain"));
-    let mut generator = Started::new(command.process_group(0));
+    let generator = Started::new(command.process_group(0));
     generator.wait_for_line("pipeline 4: ");
     let (id, servers) = (generator.id(), generator.servers(1));
     let group = Pid::from_raw(id.cast_signed()).unwrap();

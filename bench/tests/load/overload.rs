@@ -90,12 +90,12 @@ fn an_overloaded_peer_of_a_comparison_is_named_with_the_rate_it_reached() {
     let stand_in = StandIn::slow("overload", "", 2_000);
     let line = format!("compare --contenders null,plain -m events --rounds 2 {ASKED} --json results.json");
     let output = stand_in.windrow_bench(&line).output().unwrap();
-    let lines = stand_in.json("results.json");
+    let results = stand_in.json("results.json");
     let text = text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("| Redis SET/GET (overloaded) |") && !text.contains("WRONG"), "{text}");
     assert_eq!(text.matches("OVERLOADED: set on Redis SET/GET, round").count(), 2, "{text}");
-    for round in lines[0]["results"][1]["rounds"].as_array().unwrap() {
+    for round in results["lines"][0]["results"][1]["rounds"].as_array().unwrap() {
         let overload = &round["overload"];
         let number = |name: &str| overload[name].as_f64().unwrap();
         assert_eq!(number("asked_per_s"), 5_000.0, "{overload}");
