@@ -75,6 +75,15 @@ pub(crate) fn place(server_core: Option<usize>) -> String {
     )
 }
 
+/// All lines.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Outcome {
+    /// What ended it before all was measured, if anything did.
+    pub ended_by: Option<String>,
+    /// In the order of measuring.
+    pub lines: Vec<Line>,
+}
+
 /// One line of the result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {

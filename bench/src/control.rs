@@ -1,5 +1,6 @@
 //! A blocking connection for the few commands around a run: create the stream, wait for the server.
 
+use crate::advice;
 use crate::error::BenchError;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,6 +12,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pause between looks at a server that is starting.
 const READY_PAUSE: Duration = Duration::from_millis(20);
+
+/// So much of a command is shown in an error.
+const NAMED_CHARS_MAX: usize = 100;
 
 /// How connections introduce themselves.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +44,7 @@ impl Control {
             let hint = match error.kind() {
                 ErrorKind::ConnectionRefused => " (does a server run there? --addr names another)",
                 ErrorKind::InvalidInput => " (an address is host:port, such as 127.0.0.1:7379)",
+                _ if addr.contains("://") => " (an address is host:port, such as 127.0.0.1:7379)",
                 ErrorKind::AddrNotAvailable => {
                     " (the system has no port left for it; see ip_local_port_range)"
                 }
@@ -76,7 +81,8 @@ impl Control {
     pub fn expect(&mut self, args: &[&str]) -> Result<String, BenchError> {
         let reply = self.command(args)?;
         if reply.starts_with(['-', '!']) {
-            return Err(BenchError::Server(format!("{}: {}", args.join(" "), reply.trim_end())));
+            let remedy = advice::of_reply(&reply).map_or_else(String::new, |remedy| format!("\n{remedy}"));
+            return Err(BenchError::Server(format!("{}: {}{remedy}", named(args), reply.trim_end())));
         }
         Ok(reply)
     }
@@ -99,13 +105,26 @@ impl Control {
                 self.stream.read(&mut chunk).map_err(BenchError::io(format!("wait for {}", args[0])))?;
             if count == 0 {
                 return Err(BenchError::Server(format!(
-                    "the connection closed instead of a reply to {}",
+                    "the connection closed instead of a reply to {}; does the server speak Redis' protocol there, without TLS?",
                     args[0]
                 )));
             }
             reply.extend_from_slice(&chunk[..count]);
         }
         Ok(String::from_utf8_lossy(&reply).into_owned())
+    }
+}
+
+/// A command in an error: without passwords, and without more than the beginning of a script.
+fn named(args: &[&str]) -> String {
+    match args[0] {
+        "AUTH" | "HELLO" => args[0].to_owned(),
+        _ => {
+            let text = args.join(" ");
+            let line = text.lines().next().unwrap_or_default();
+            let shown: String = line.chars().take(NAMED_CHARS_MAX).collect();
+            if shown.len() < text.len() { format!("{shown} …") } else { shown }
+        }
     }
 }
 

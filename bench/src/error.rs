@@ -18,7 +18,9 @@ pub enum BenchError {
         source: io::Error,
     },
     /// The server closed a connection.
-    #[error("{addr} closed a connection with {in_flight} requests under way")]
+    #[error(
+        "{addr} closed a connection with {in_flight} requests under way: it ended, or refused what it was sent; its log says why"
+    )]
     Closed {
         /// The server.
         addr: String,
@@ -38,11 +40,14 @@ pub enum BenchError {
         in_flight: usize,
     },
     /// What came back is no RESP.
-    #[error("the reply is no RESP: {0}")]
+    #[error("the reply is no RESP: {0}; does the server speak Redis' protocol there, without TLS?")]
     Protocol(#[from] windrow_client::scan::ScanError),
     /// A reply nobody asked for.
     #[error("{0} more bytes came than replies were asked for")]
     Unasked(usize),
+    /// Ctrl-C, or the like.
+    #[error("interrupted by {0}")]
+    Interrupted(&'static str),
     /// Nobody reads standard output any more; nobody is told.
     #[error("nobody reads standard output any more")]
     ReaderGone,

@@ -5,6 +5,7 @@
 //! bytes before anything is parsed, and nothing is allocated per request.
 
 pub mod acceptance;
+mod advice;
 pub mod arrivals;
 pub mod cli;
 pub mod compare;

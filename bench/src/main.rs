@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use serde::Serialize;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use windrow_bench::cli::{
@@ -53,6 +54,18 @@ fn main() -> ExitCode {
         Command::Scenario(args) => run_scenario(&args),
         Command::Null(args) => answer_nothing(&args),
     };
+    let code = exit_code(&outcome);
+    match (interrupt::check(), interrupt::exit_code()) {
+        (Err(interrupted), Some(code)) => {
+            say(&format!("windrow-bench: {interrupted}"));
+            ExitCode::from(code)
+        }
+        _ => code,
+    }
+}
+
+/// The exit code of what came of it, and why it is that.
+fn exit_code(outcome: &Result<Verdict, BenchError>) -> ExitCode {
     match outcome {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => {
@@ -70,6 +83,8 @@ fn main() -> ExitCode {
             ExitCode::from(SENSELESS_EXIT_CODE)
         }
         Err(BenchError::ReaderGone) => ExitCode::from(READER_GONE_EXIT_CODE),
+        // It is said at the very end, whatever else there is to say.
+        Err(BenchError::Interrupted(_)) => ExitCode::FAILURE,
         Err(error) => {
             say(&format!("windrow-bench: {error}"));
             ExitCode::FAILURE
@@ -113,8 +128,9 @@ fn run_one(args: &RunArgs) -> Result<Verdict, BenchError> {
         counted(load.entities, "entity", "entities"),
         load.distribution
     );
-    write_json(json.as_ref(), &summary)?;
-    printed.and_then(|()| print(&report::summary(&title, &summary)))?;
+    let written = write_json(json.as_ref(), &summary);
+    let printed = printed.and_then(|()| print(&report::summary(&title, &summary)));
+    ended([written, printed])?;
     Ok(Verdict::of(summary.is_clean(), summary.overload.is_none()))
 }
 
@@ -128,9 +144,10 @@ fn run_file(args: &RunArgs, file: &WorkloadFile, json: Option<&OutFile>) -> Resu
     let scale = args.scale.map_or_else(String::new, |scale| format!(", rates times {scale}"));
     let mut verdicts = acceptance::judge(file, &summary);
     verdicts.extend(memory);
-    write_json(json, &summary)?;
-    print(&report::summary(&format!("{} on {}{scale}", file.title, server.addr), &summary))?;
-    print(&acceptance::lines(&verdicts))?;
+    let written = write_json(json, &summary);
+    let title = format!("{} on {}{scale}", file.title, server.addr);
+    let printed = print(&(report::summary(&title, &summary) + &acceptance::lines(&verdicts)));
+    ended([written, printed])?;
     Ok(Verdict::of(summary.is_clean(), summary.overload.is_none() && acceptance::all_kept(&verdicts)))
 }
 
@@ -139,22 +156,23 @@ fn run_comparison(args: &CompareArgs) -> Result<Verdict, BenchError> {
     let comparison = args.comparison()?;
     let setup = comparison.describe();
     interrupt::end_servers_on_signals()?;
-    let mut lines = Vec::new();
-    let compared = compare::compare(&comparison, &mut lines);
-    if lines.is_empty() {
+    let mut outcome = compare::Outcome::default();
+    let compared = measured(compare::compare(&comparison, &mut outcome.lines));
+    if outcome.lines.is_empty() {
         compared?;
         return Ok(Verdict::Good);
     }
-    write_json(json.as_ref(), &lines)?;
-    print(&format!("{}\n\n{}\n", setup.trim_end(), report::side_by_side(&lines)))?;
-    print(&report::table(&lines))?;
-    print(&report::overloads(&lines))?;
+    outcome.ended_by = ended_by(&compared);
+    let written = write_json(json.as_ref(), &outcome);
+    let lines = outcome.lines;
+    let side_by_side = format!("{}\n\n{}\n", setup.trim_end(), report::side_by_side(&lines));
+    let table = report::table(&lines) + &report::overloads(&lines);
+    let printed = print(&(side_by_side + &table + &report::incomplete(outcome.ended_by.as_deref())));
     let complaints = report::complaints(&lines);
     if !complaints.is_empty() {
         say(complaints.trim_end());
     }
-    // The lines before a failure are measured all the same.
-    compared?;
+    ended([compared, written, printed])?;
     Ok(Verdict::of(complaints.is_empty(), true))
 }
 
@@ -168,21 +186,22 @@ fn run_rows(plan: &targets::Plan, json: Option<&OutFile>) -> Result<targets::Out
     let setup = plan.describe();
     interrupt::end_servers_on_signals()?;
     let mut outcome = targets::Outcome::of(plan);
-    let measured = targets::run(plan, &mut outcome);
+    let measured = measured(targets::run(plan, &mut outcome));
     if outcome.findings.is_empty() {
         measured?;
         return Ok(outcome);
     }
-    write_json(json, &outcome)?;
-    print(&format!("{}\n\n{}", setup.trim_end(), targets::table(&outcome.findings)))?;
-    if let Some(servers) = report::servers(outcome.identities.iter().map(|name| Some(name.as_str()))) {
-        print(&format!("{servers}\n"))?;
-    }
+    outcome.ended_by = ended_by(&measured);
+    let written = write_json(json, &outcome);
+    let servers = report::servers(outcome.identities.iter().map(|name| Some(name.as_str())));
+    let servers = servers.map_or_else(String::new, |servers| format!("{servers}\n"));
+    let incomplete = report::incomplete(outcome.ended_by.as_deref());
+    let table = targets::table(&outcome.findings);
+    let printed = print(&format!("{}\n\n{table}{servers}{incomplete}", setup.trim_end()));
     for complaint in &outcome.complaints {
         say(&format!("WRONG: {complaint}"));
     }
-    // The rows before a failure are measured all the same.
-    measured?;
+    ended([measured, written, printed])?;
     Ok(outcome)
 }
 
@@ -197,26 +216,32 @@ fn run_sweep(args: &SweepArgs) -> Result<Verdict, BenchError> {
     let plan = args.plan()?;
     interrupt::end_servers_on_signals()?;
     let mut outcome = sweep::Outcome::of(&plan);
-    let swept = sweep::run(&plan, &mut outcome);
+    let swept = measured(sweep::run(&plan, &mut outcome));
     if outcome.points.is_empty() {
         swept?;
         return Ok(Verdict::Good);
     }
-    write_json(json.as_ref(), &outcome)?;
-    csv.write(&sweep::csv(&outcome)?)?;
-    html.write(&sweep::html(&outcome)?)?;
-    let mut written = format!("{}\n{}\n", csv.named().display(), html.named().display());
-    if let Some(folder) = &args.pictures {
-        for (name, svg) in sweep::pictures(&outcome)? {
-            let picture = OutFile::check(&folder.join(name))?;
-            picture.write(&svg)?;
-            written.push_str(&format!("{}\n", picture.named().display()));
-        }
-    }
-    print(&written)?;
-    // The points before a failure are measured all the same.
-    swept?;
+    outcome.ended_by = ended_by(&swept);
+    // Each is written whatever becomes of the others.
+    let written = [
+        write_json(json.as_ref(), &outcome),
+        sweep::csv(&outcome).and_then(|text| csv.write(&text)),
+        sweep::html(&outcome).and_then(|text| html.write(&text)),
+        args.pictures.as_deref().map_or(Ok(()), |folder| write_pictures(folder, &outcome)),
+    ];
+    let named = [Some(csv.named()), Some(html.named()), args.pictures.as_deref()];
+    let lines: String = named.into_iter().flatten().map(|path| format!("{}\n", path.display())).collect();
+    let lines = lines + &report::incomplete(outcome.ended_by.as_deref());
+    let printed = if written.iter().all(Result::is_ok) { print(&lines) } else { Ok(()) };
+    ended([swept].into_iter().chain(written).chain([printed]))?;
     Ok(Verdict::of(outcome.is_clean(), true))
+}
+
+fn write_pictures(folder: &Path, outcome: &sweep::Outcome) -> Result<(), BenchError> {
+    for (name, svg) in sweep::pictures(outcome)? {
+        OutFile::check(&folder.join(name))?.write(&svg)?;
+    }
+    Ok(())
 }
 
 fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
@@ -232,16 +257,46 @@ fn run_scenario(args: &ScenarioArgs) -> Result<Verdict, BenchError> {
     };
     interrupt::end_servers_on_signals()?;
     let mut outcome = scenario::Outcome::of(&plan);
-    let attempted = scenario::run(&plan, &mut outcome);
+    let attempted = measured(scenario::run(&plan, &mut outcome));
     if outcome.attempts.is_empty() {
         attempted?;
         return Ok(Verdict::Good);
     }
-    write_json(json.as_ref(), &outcome)?;
-    print(&scenario::text(&outcome))?;
-    // The attempts before a failure are measured all the same.
-    attempted?;
+    outcome.ended_by = ended_by(&attempted);
+    let written = write_json(json.as_ref(), &outcome);
+    let printed = print(&scenario::text(&outcome));
+    ended([attempted, written, printed])?;
     Ok(Verdict::of(outcome.is_clean(), outcome.is_kept()))
+}
+
+/// How measuring ended. An interruption ends the servers: what fails for that is no error of theirs.
+fn measured(measured: Result<(), BenchError>) -> Result<(), BenchError> {
+    measured.map_err(|error| interrupt::check().err().unwrap_or(error))
+}
+
+/// What ended it before all was measured, for the results to say.
+fn ended_by(measured: &Result<(), BenchError>) -> Option<String> {
+    measured.as_ref().err().map(BenchError::to_string)
+}
+
+/// What became of measuring, of each file and of what was printed: the gravest error, which is said by who gets it; the others are said here.
+fn ended(parts: impl IntoIterator<Item = Result<(), BenchError>>) -> Result<(), BenchError> {
+    let mut errors: Vec<BenchError> = parts.into_iter().filter_map(Result::err).collect();
+    errors.sort_by_key(gravity);
+    let gravest = errors.pop();
+    for error in errors.iter().filter(|error| !matches!(error, BenchError::ReaderGone)) {
+        say(&format!("windrow-bench: {error}"));
+    }
+    gravest.map_or(Ok(()), Err)
+}
+
+fn gravity(error: &BenchError) -> u8 {
+    match error {
+        BenchError::ReaderGone => 0,
+        BenchError::Settings(_) => 1,
+        BenchError::Interrupted(_) => 3,
+        _ => 2,
+    }
 }
 
 fn write_json(file: Option<&OutFile>, value: &impl Serialize) -> Result<(), BenchError> {

@@ -7,7 +7,7 @@ use crate::open_files;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -41,7 +41,14 @@ impl NullResponder {
     /// The address cannot be bound.
     pub fn bind(addr: SocketAddr) -> Result<Self, BenchError> {
         open_files::allow_all();
-        let mut listener = TcpListener::bind(addr).map_err(BenchError::io(format!("listen on {addr}")))?;
+        let mut listener = TcpListener::bind(addr).map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::AddrInUse => " (another program has it; --listen names another)",
+                ErrorKind::AddrNotAvailable => " (it is no address of this machine; --listen names another)",
+                _ => "",
+            };
+            BenchError::io(format!("listen on {addr}{hint}"))(error)
+        })?;
         let poll = Poll::new().map_err(BenchError::io("poll"))?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)
@@ -76,7 +83,7 @@ impl NullResponder {
         let mut next = 0;
         loop {
             match self.poll.poll(&mut events, None) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 result => result.map_err(BenchError::io("poll"))?,
             }
             for event in &events {
@@ -108,8 +115,8 @@ impl NullResponder {
                         *next += 1;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(BenchError::io("accept")(error)),
             }
         }
@@ -128,13 +135,13 @@ impl Peer {
         self.flush()?;
         while self.out.len() < UNSENT_BYTES_MAX {
             let count = match self.stream.read(buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let commands = self.counter.count(&buffer[..count]).ok_or(io::ErrorKind::InvalidData)?;
+            let commands = self.counter.count(&buffer[..count]).ok_or(ErrorKind::InvalidData)?;
             for _ in 0..commands {
                 self.out.extend_from_slice(b"+OK\r\n");
                 if !service.is_zero() {
@@ -157,8 +164,8 @@ impl Peer {
         while at < self.out.len() {
             match self.stream.write(&self.out[at..]) {
                 Ok(count) => at += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }

@@ -6,6 +6,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The file that is being written and is not whole yet.
+static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Removes a file that is not whole, for a program that ends amid writing it. As long as what this gives is held, no other is begun.
+pub(crate) fn remove_unfinished() -> Option<MutexGuard<'static, Option<PathBuf>>> {
+    // Locked: it is just being made, which may take for ever.
+    let mut unfinished = UNFINISHED.try_lock().ok()?;
+    if let Some(path) = unfinished.take() {
+        let _ = fs::remove_file(path);
+    }
+    Some(unfinished)
+}
 
 /// Prints on standard output.
 ///
@@ -93,7 +107,7 @@ impl OutFile {
     ///
     /// # Errors
     ///
-    /// It can no longer be written.
+    /// It can no longer be written; or it is standard output, and nobody reads that any more ([`BenchError::ReaderGone`]).
     pub fn write(&self, text: &str) -> Result<(), BenchError> {
         let written = match &self.target {
             Target::Stream(stream) => {
@@ -104,7 +118,12 @@ impl OutFile {
                 replace(path, unfinished, text).inspect_err(|_| drop(fs::remove_file(unfinished)))
             }
         };
-        written.map_err(BenchError::io(format!("write {}", self.named.display())))
+        written.map_err(|error| match (&self.target, error.kind()) {
+            (Target::Stream(stream), io::ErrorKind::BrokenPipe) if is_standard_output(stream) => {
+                BenchError::ReaderGone
+            }
+            _ => BenchError::io(format!("write {}", self.named.display()))(error),
+        })
     }
 
     /// Its name, as it was given.
@@ -115,7 +134,11 @@ impl OutFile {
 
 /// Writes a file that takes the place of another, with its permissions, once it is whole and on the disk.
 fn replace(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::create(unfinished)?;
+    let mut file = {
+        let mut noted = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(unfinished.to_path_buf());
+        File::create(unfinished)?
+    };
     match fs::metadata(path) {
         Ok(older) => file.set_permissions(older.permissions())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -143,6 +166,13 @@ fn opened_already(path: &Path) -> io::Result<Option<File>> {
         "2" => File::from(io::stderr().as_fd().try_clone_to_owned()?),
         _ => OpenOptions::new().append(true).open(path)?,
     }))
+}
+
+/// Whether two names lead to the same pipe.
+fn is_standard_output(stream: &File) -> bool {
+    let place =
+        |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    place(stream.as_fd()).is_some_and(|of| place(io::stdout().as_fd()) == Some(of))
 }
 
 /// Where a path leads that may be a link to what is not there.

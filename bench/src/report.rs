@@ -1,5 +1,6 @@
 //! Results as text: for a terminal, and as a table for a README.
 
+use crate::advice;
 use crate::compare::{ContenderResult, Line};
 use crate::measure::{Figures, Latency, Overload, Summary};
 use crate::replies::Outcomes;
@@ -48,6 +49,12 @@ pub fn servers<'i>(identities: impl Iterator<Item = Option<&'i str>>) -> Option<
     (!names.is_empty()).then(|| format!("Servers, by what they say of themselves: {}.", names.join(", ")))
 }
 
+/// The last line of results that are not all there, with what ended them; empty if they are.
+pub fn incomplete(ended_by: Option<&str>) -> String {
+    ended_by
+        .map_or_else(String::new, |why| format!("INCOMPLETE: {why}; what is above was measured before.\n"))
+}
+
 /// One run for a terminal.
 pub fn summary(title: &str, summary: &Summary) -> String {
     let mut text = String::new();
@@ -90,6 +97,9 @@ pub fn summary(title: &str, summary: &Summary) -> String {
         let _ = writeln!(text, "  WRONG       {wrong}, {} missing", grouped(summary.lost as f64));
         if let Some(error) = &summary.first_error {
             let _ = writeln!(text, "  the first   {error}");
+            if let Some(remedy) = advice::of_reply(error) {
+                let _ = writeln!(text, "              {remedy}");
+            }
         }
     }
     text

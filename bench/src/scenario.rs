@@ -2,7 +2,7 @@
 //! at the largest part at which the bounds are kept.
 
 use crate::acceptance::{self, Verdict};
-use crate::contender::{Contender, Programs, SHARED_CORE};
+use crate::contender::{Contender, Programs, SHARED_CORE, identity};
 use crate::control::Greeting;
 use crate::cpu;
 use crate::error::BenchError;
@@ -102,6 +102,10 @@ impl Attempt {
 pub struct Outcome {
     /// Its name.
     pub title: String,
+    /// Which product and version its server says it is.
+    pub identity: Option<String>,
+    /// What ended it before all was measured, if anything did.
+    pub ended_by: Option<String>,
     /// Runs, in the order of time.
     pub attempts: Vec<Attempt>,
     /// The bound of memory, where there is one.
@@ -111,7 +115,13 @@ pub struct Outcome {
 impl Outcome {
     /// Nothing yet.
     pub fn of(plan: &Plan) -> Self {
-        Self { title: plan.file.title.clone(), attempts: Vec::new(), memory: None }
+        Self {
+            title: plan.file.title.clone(),
+            identity: None,
+            ended_by: None,
+            attempts: Vec::new(),
+            memory: None,
+        }
     }
 
     /// Every reply of the last run came and was right. Those before it, at higher rates, may have asked for too much: that is why there
@@ -158,6 +168,7 @@ pub fn run(plan: &Plan, outcome: &mut Outcome) -> Result<(), BenchError> {
         greeting: Greeting::default(),
         pid: Some(process.pid()),
     };
+    outcome.identity = identity(Contender::Windrow, &server)?;
     say(&format!("{}: fill", plan.file.title));
     outcome.memory = fill(&server, &plan.file)?;
     settle(&server, &plan.file.title)?;
@@ -236,6 +247,9 @@ pub fn fill(server: &Server, file: &WorkloadFile) -> Result<Option<Verdict>, Ben
 /// The outcome for a terminal.
 pub fn text(outcome: &Outcome) -> String {
     let mut text = String::new();
+    if let Some(server) = report::servers([outcome.identity.as_deref()].into_iter()) {
+        text.push_str(&(server + "\n"));
+    }
     for attempt in &outcome.attempts {
         let title = format!("{}, rates times {}", outcome.title, attempt.scale);
         text.push_str(&report::summary(&title, &attempt.summary));
@@ -245,7 +259,12 @@ pub fn text(outcome: &Outcome) -> String {
         text.push_str(&acceptance::lines(std::slice::from_ref(memory)));
     }
     let scale = outcome.attempts.last().map_or(0.0, |attempt| attempt.scale);
-    text.push_str(&verdict(&outcome.title, scale, outcome.is_kept()));
+    let incomplete = report::incomplete(outcome.ended_by.as_deref());
+    text.push_str(&if incomplete.is_empty() {
+        verdict(&outcome.title, scale, outcome.is_kept())
+    } else {
+        incomplete
+    });
     text
 }
 
@@ -286,10 +305,22 @@ mod tests {
             let summary = Summary { lost, ..Summary::new(&Measured::new(1), &workload, machine) };
             Attempt { scale, summary, verdicts: Vec::new() }
         };
-        let outcome = |attempts: Vec<Attempt>| Outcome { title: String::new(), attempts, memory: None };
+        let outcome = |attempts: Vec<Attempt>| Outcome {
+            title: String::new(),
+            identity: None,
+            ended_by: None,
+            attempts,
+            memory: None,
+        };
         assert!(outcome(vec![attempt(1.0, 9), attempt(0.5, 0)]).is_clean());
         assert!(!outcome(vec![attempt(1.0, 0), attempt(0.5, 9)]).is_clean());
         assert!(!outcome(Vec::new()).is_clean());
+        // One that was to go on is neither accepted nor not.
+        let whole = outcome(vec![attempt(1.0, 9)]);
+        assert!(text(&whole).contains("NOT ACCEPTED"));
+        let ended_by = Some("interrupted by SIGINT".to_owned());
+        let text = text(&Outcome { ended_by, ..whole });
+        assert!(text.contains("INCOMPLETE: interrupted by SIGINT") && !text.contains("ACCEPTED"), "{text}");
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use crate::control::{Greeting, wait_until_ready};
 use crate::cpu;
 use crate::error::BenchError;
+use crate::interrupt;
+use crate::progress::say;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{self, Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +24,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between looks at a server that is ending.
 const STOP_PAUSE: Duration = Duration::from_millis(20);
 
-/// Lines of a server's output shown when it does not start.
+/// Lines of a server's output shown when it does not start, or ends by itself.
 const LOG_LINES_SHOWN: usize = 20;
 
 /// Process ids and directories of the servers that are there.
@@ -32,12 +35,11 @@ fn live() -> MutexGuard<'static, Vec<(u32, PathBuf)>> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills the servers that are there and removes their directories, for a program that is about to end. The list
-/// stays locked until then: no further server starts.
-pub(crate) fn kill_all() -> impl Sized {
-    let live = live();
+/// Kills the servers that are there and removes their directories, for a program that was interrupted: no further server starts.
+pub(crate) fn kill_all() {
+    let mut live = live();
     kill(&live);
-    live
+    live.clear();
 }
 
 /// The same for a program that panics: where a panic aborts, nothing is dropped. If the list is locked, who holds it may be what
@@ -53,13 +55,19 @@ pub(crate) fn kill_all_in_panic() {
 }
 
 fn kill(live: &[(u32, PathBuf)]) {
-    for (pid, directory) in live {
-        let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
+    let mut killed = Vec::with_capacity(live.len());
+    for pid in live.iter().filter_map(|(pid, _)| Pid::from_raw(i32::try_from(*pid).ok()?)) {
         // Still our child, and running: else its id could be another's by now.
         if matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
             let _ = kill_process(pid, Signal::KILL);
-            let _ = waitpid(Some(pid), WaitOptions::empty());
+            killed.push(pid);
         }
+    }
+    // All are killed before one is waited for, which may take its time to die.
+    for pid in killed {
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+    }
+    for (_, directory) in live {
         let _ = fs::remove_dir_all(directory);
     }
 }
@@ -72,6 +80,8 @@ pub struct ServerProcess {
     addr: String,
     directory: PathBuf,
     launch: Launch,
+    /// An error has the end of its output already.
+    is_output_shown: bool,
 }
 
 /// How a process was started, to start it again.
@@ -80,6 +90,40 @@ struct Launch {
     program: PathBuf,
     args: Vec<String>,
     core: Option<usize>,
+    /// What to do if there is no such program.
+    remedy: &'static str,
+}
+
+/// How to name the program of a server.
+fn remedy(name: &str) -> &'static str {
+    match name {
+        "windrow" => "--windrow-bin",
+        valkey if valkey.starts_with("valkey") => {
+            "--valkey-bin, or leave those that need it out of --contenders"
+        }
+        _ => "--redis-bin, or leave those that need it out (--contenders, or --rows of the targets)",
+    }
+}
+
+fn not_there(program: &Path, remedy: &str) -> String {
+    format!(
+        "cannot start {}: there is no such program, here or on the PATH; name it with {remedy}",
+        program.display()
+    )
+}
+
+/// Refuses the program of a server that is not there, before anything else takes its time.
+///
+/// # Errors
+///
+/// It is neither where it is said to be, nor on the PATH if it is a bare name.
+pub fn find(name: &str, program: &Path) -> Result<(), BenchError> {
+    let is_there = match program.components().nth(1) {
+        Some(_) => program.is_file(),
+        None => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .any(|folder| folder.join(program).is_file()),
+    };
+    if is_there { Ok(()) } else { Err(BenchError::Server(not_there(program, remedy(name)))) }
 }
 
 impl Launch {
@@ -90,8 +134,11 @@ impl Launch {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(directory);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // What the terminal sends to this program is for this program to pass on: else its servers would end before it knows why.
+        command.process_group(0);
         // Held from before there is a process until it is known: a signal in between would leave it running.
         let mut live = live();
+        interrupt::check()?;
         let spawned = match self.core {
             Some(core) => spawn_on(core, command),
             None => command.spawn().map_err(BenchError::io("start")),
@@ -99,10 +146,9 @@ impl Launch {
         let child = spawned.map_err(|error| {
             let program = self.program.display();
             BenchError::Server(match error {
-                BenchError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => format!(
-                    "cannot start {program}: there is no such program, here or on the PATH; name it with --windrow-bin, --redis-bin or \
-                     --valkey-bin, or leave those that need it out of --contenders"
-                ),
+                BenchError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    not_there(&self.program, self.remedy)
+                }
                 error => format!("cannot start {program}: {error}"),
             })
         })?;
@@ -135,12 +181,13 @@ impl ServerProcess {
             std::env::temp_dir().join(format!("windrow-bench-{}-{name}-{port}", std::process::id()));
         fs::create_dir(&directory).map_err(BenchError::io(format!("create {}", directory.display())))?;
         let args = args(port, &directory);
-        let launch = Launch { program: program.to_path_buf(), args, core };
+        let launch = Launch { program: program.to_path_buf(), args, core, remedy: remedy(name) };
         let child = launch.spawn(&directory).inspect_err(|_| {
             let _ = fs::remove_dir_all(&directory);
         })?;
         let addr = format!("{}:{port}", Ipv4Addr::LOCALHOST);
-        let mut process = Self { name: name.to_owned(), child, addr, directory, launch };
+        let mut process =
+            Self { name: name.to_owned(), child, addr, directory, launch, is_output_shown: false };
         process.wait_until_ready()?;
         Ok(process)
     }
@@ -186,18 +233,29 @@ impl ServerProcess {
     /// It ended, or does not answer in time.
     pub fn wait_until_ready(&mut self) -> Result<(), BenchError> {
         let child = &mut self.child;
-        let gone = || child.try_wait().ok().flatten().map(|status| format!("it ended with {status}"));
+        let gone = || match interrupt::check() {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => child.try_wait().ok().flatten().map(|status| format!("it ended with {status}")),
+        };
         wait_until_ready(&self.addr, &Greeting::default(), READY_TIMEOUT, gone).map_err(|error| {
-            let log = fs::read_to_string(self.directory.join("output.log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let shown = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
-            BenchError::Server(format!("{} did not start: {error}\n{shown}", self.name))
+            self.is_output_shown = true;
+            BenchError::Server(format!("{} did not start: {error}\n{}", self.name, self.last_words()))
         })
     }
 
-    fn stop(&mut self) {
+    /// The end of its output.
+    fn last_words(&self) -> String {
+        let log = fs::read(self.directory.join("output.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+
+    /// Ends it, and tells how it ended if that was before it was asked to, or otherwise than it was asked to.
+    fn stop(&mut self) -> Option<ExitStatus> {
         // Only asked to end if it has not: its id could be another's by now.
-        if let Ok(None) = self.child.try_wait() {
+        let ended = self.child.try_wait();
+        if let Ok(None) = ended {
             if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::TERM);
             }
@@ -206,14 +264,25 @@ impl ServerProcess {
                 std::thread::sleep(STOP_PAUSE);
             }
             let _ = self.child.kill();
-            let _ = self.child.wait();
+            let status = self.child.wait().ok();
+            return status.filter(|of| !of.success() && of.signal() != Some(Signal::TERM.as_raw()));
         }
+        ended.ok().flatten()
     }
 }
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        self.stop();
+        let ended = self.stop();
+        // Its log goes with its directory.
+        if let Some(status) = ended.filter(|_| !self.is_output_shown && interrupt::check().is_ok()) {
+            say(&format!(
+                "{} at {} ended with {status}; its last words:\n{}",
+                self.name,
+                self.addr,
+                self.last_words()
+            ));
+        }
         // Held until the directory is gone: who handles a signal meanwhile waits for it, and does not end the program before.
         let mut live = live();
         let _ = fs::remove_dir_all(&self.directory);

@@ -15,6 +15,7 @@ mod instructions;
 mod late_and_skewed;
 mod lifecycle;
 mod load;
+mod load_generator;
 mod log_tool;
 mod model;
 mod ordering;

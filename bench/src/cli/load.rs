@@ -13,8 +13,8 @@ use std::time::Duration;
 pub(super) const OPEN_LOOP_PIPELINE: usize = 64;
 
 /// Keys, unless said otherwise.
-pub(super) const KEY_PREFIX: &str = "user:";
-pub(super) const KEY_BYTES: usize = 12;
+const KEY_PREFIX: &str = "user:";
+const KEY_BYTES: usize = 12;
 
 /// Times in seconds and the seed, unless said otherwise.
 const WARMUP_S: f64 = 2.0;
@@ -110,7 +110,7 @@ impl LoadArgs {
 
 /// A time of the command line.
 pub(super) fn seconds(name: &str, seconds: f64) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(seconds).map_err(|error| format!("--{name} {seconds}: {error}"))
+    Duration::try_from_secs_f64(seconds).map_err(|error| format!("--{name} {seconds:?}: {error}"))
 }
 
 fn background(text: &str) -> Result<(Mode, f64), String> {

@@ -32,7 +32,8 @@ Examples:
   windrow-bench scenario ride-demand --scale 0.25
 
 Exit codes: 0 all was right; 1 an error, or wrong or missing replies: the figures do not count; 2 a command line or a workload
-file that makes no sense; 3 the server did not keep up with the rate asked for (run), or a bound was not kept; 141 nobody reads standard output.";
+file that makes no sense; 3 the server did not keep up with the rate asked for (run), or a bound was not kept; 141 nobody reads
+standard output; 130, 143, 129, 131 ended by SIGINT, SIGTERM, SIGHUP, SIGQUIT: what was measured before is written, and says so.";
 
 /// Load generator for Windrow, and for Redis or Valkey doing the same work.
 #[derive(Debug, Parser)]

@@ -1,9 +1,8 @@
 //! `windrow-bench targets`.
 
 use super::compare::ProgramArgs;
-use super::load::{KEY_BYTES, KEY_PREFIX, seconds};
+use super::load::seconds;
 use crate::contender::server_core;
-use crate::entities::Distribution;
 use crate::error::BenchError;
 use crate::run::Load;
 use crate::targets::{Plan, Row};
@@ -80,20 +79,12 @@ impl TargetsArgs {
             rounds: self.rounds,
             load: Load {
                 connections: self.connections,
-                pipeline: 1,
-                threads: 1,
                 entities: self.entities,
-                distribution: Distribution::Uniform,
-                key_prefix: KEY_PREFIX.to_owned(),
-                key_bytes: KEY_BYTES,
-                rate: None,
-                background: None,
                 warmup: seconds("warmup", self.warmup)?,
-                ramp: Duration::ZERO,
                 duration: seconds("duration", self.duration)?,
                 drain: TARGETS_DRAIN,
-                requests: None,
                 seed: self.seed,
+                ..Load::default()
             },
             large_entities: self.large_entities,
             large_buckets: self.large_buckets,

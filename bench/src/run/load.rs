@@ -51,6 +51,29 @@ pub struct Load {
     pub seed: u64,
 }
 
+impl Default for Load {
+    /// A closed loop: one request at a time on one connection, for a second, over a thousand entities. Nothing comes before it.
+    fn default() -> Self {
+        Self {
+            connections: 1,
+            pipeline: 1,
+            threads: 1,
+            entities: 1_000,
+            distribution: Distribution::Uniform,
+            key_prefix: "user:".to_owned(),
+            key_bytes: 12,
+            rate: None,
+            background: None,
+            warmup: Duration::ZERO,
+            ramp: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            drain: Duration::from_secs(20),
+            requests: None,
+            seed: 1,
+        }
+    }
+}
+
 /// Requests beside those that are measured, evenly spaced.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Background {
@@ -128,8 +151,8 @@ impl Load {
                 self.ramp
             ));
         }
-        if self.duration.is_zero() && self.requests.is_none() {
-            return complain("a run of no duration measures nothing".to_owned());
+        if self.requests.map_or(self.duration.is_zero(), |requests| requests == 0) {
+            return complain("a run of no duration, or of no requests, measures nothing".to_owned());
         }
         KeyFormat::new(&self.key_prefix, self.key_bytes, self.entities).ok_or_else(|| {
             BenchError::Settings(format!(

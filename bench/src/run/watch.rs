@@ -70,28 +70,12 @@ pub(super) fn watch(
 mod tests {
     use super::super::execute::phases;
     use super::*;
-    use crate::entities::Distribution;
     use crate::workload::{Mode, Target};
 
     #[test]
     fn the_bar_of_a_count_goes_up_to_the_operations_in_it() {
-        let load = Load {
-            connections: 1,
-            pipeline: 1,
-            threads: 1,
-            entities: 1000,
-            distribution: Distribution::Uniform,
-            key_prefix: "user:".to_owned(),
-            key_bytes: 12,
-            rate: None,
-            background: None,
-            warmup: Duration::from_secs(1),
-            ramp: Duration::ZERO,
-            duration: Duration::from_secs(2),
-            drain: Duration::from_secs(1),
-            requests: Some(100),
-            seed: 1,
-        };
+        let (warmup, duration) = (Duration::from_secs(1), Duration::from_secs(2));
+        let load = Load { warmup, duration, requests: Some(100), ..Load::default() };
         let workload = |mode| Workload::new(Target::Windrow, mode, &load.check().unwrap()).unwrap();
         let total = |load: &Load, mode| total(load, &workload(mode), phases(load));
         assert_eq!((total(&load, Mode::Madd(64)), total(&load, Mode::Mixed(0.3))), (6_400, 100));

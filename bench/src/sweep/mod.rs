@@ -144,6 +144,8 @@ pub struct Point {
 pub struct Outcome {
     /// For above the plots.
     pub setup: String,
+    /// What ended it before all was measured, if anything did.
+    pub ended_by: Option<String>,
     /// In the order of measuring.
     pub points: Vec<Point>,
 }
@@ -151,7 +153,7 @@ pub struct Outcome {
 impl Outcome {
     /// Nothing yet.
     pub fn of(plan: &Plan) -> Self {
-        Self { setup: comparison(plan, &plan.contenders, 1).describe(), points: Vec::new() }
+        Self { setup: comparison(plan, &plan.contenders, 1).describe(), ended_by: None, points: Vec::new() }
     }
 
     /// Every reply was right. One that an overloaded server still owed at the end is not wrong.
@@ -321,7 +323,7 @@ pub(crate) fn example() -> Outcome {
             }
         }
     }
-    Outcome { setup: "50 connections <here> & there".to_owned(), points }
+    Outcome { setup: "50 connections <here> & there".to_owned(), ended_by: None, points }
 }
 
 #[cfg(test)]
@@ -381,7 +383,7 @@ mod tests {
         });
         let open = point(Axis::Rate, 5, Mode::Events, &result);
         assert_eq!((open.wrong, open.unanswered, open.is_overloaded), (3, 8, false));
-        let outcome = |point: Point| Outcome { setup: String::new(), points: vec![point] };
+        let outcome = |point: Point| Outcome { setup: String::new(), ended_by: None, points: vec![point] };
         assert!(outcome(Point { wrong: 0, ..open.clone() }).is_clean() && !outcome(open).is_clean());
     }
 }

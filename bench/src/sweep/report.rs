@@ -27,6 +27,13 @@ pub fn html(outcome: &Outcome) -> Result<String, BenchError> {
     if let Some(servers) = servers(outcome.points.iter().map(|point| point.identity.as_deref())) {
         let _ = writeln!(text, "<p class=\"note\">{}</p>", escaped(&servers));
     }
+    if let Some(why) = &outcome.ended_by {
+        let _ = writeln!(
+            text,
+            "<p class=\"wrong\">Incomplete: {}. What follows was measured before.</p>",
+            escaped(why)
+        );
+    }
     if !outcome.is_clean() {
         text.push_str("<p class=\"wrong\">Some replies were wrong: these figures do not count.</p>\n");
     }

@@ -8,6 +8,7 @@ use crate::arrivals::Spacing;
 use crate::control::Control;
 use crate::cpu;
 use crate::error::BenchError;
+use crate::interrupt;
 use crate::measure::Summary;
 use crate::report::grouped;
 use crate::run::{Background, Load};
@@ -342,6 +343,7 @@ fn first_answer(member: &Member, load: &Load, started: Instant) -> Result<f64, B
         {
             return Ok(started.elapsed().as_secs_f64());
         }
+        interrupt::check()?;
         thread::sleep(START_PAUSE);
     }
     Err(BenchError::Server(format!("the server does not answer {WAIT_MAX:?} after its start")))

@@ -28,6 +28,7 @@ use crate::compare::place;
 use crate::contender::{Contender, Programs};
 use crate::error::BenchError;
 use crate::run::Load;
+use crate::server_process;
 use crate::workload::{FILL_BUCKETS, STREAM_DEFINITION};
 use serde::Serialize;
 use session::{Member, Session};
@@ -62,6 +63,8 @@ pub struct Outcome {
     pub setup: String,
     /// Which products and versions the servers said they are; one that was started again is there again.
     pub identities: Vec<String>,
+    /// What ended it before all was measured, if anything did.
+    pub ended_by: Option<String>,
     /// By row.
     pub findings: Vec<Finding>,
     /// Wrong replies: figures that do not count.
@@ -71,7 +74,13 @@ pub struct Outcome {
 impl Outcome {
     /// Nothing yet.
     pub fn of(plan: &Plan) -> Self {
-        Self { setup: plan.describe(), identities: Vec::new(), findings: Vec::new(), complaints: Vec::new() }
+        Self {
+            setup: plan.describe(),
+            identities: Vec::new(),
+            ended_by: None,
+            findings: Vec::new(),
+            complaints: Vec::new(),
+        }
     }
 
     /// Every reply came and was right.
@@ -133,6 +142,8 @@ impl Plan {
 /// A server does not start, or a run fails. Wrong replies are in the outcome.
 pub fn run(plan: &Plan, outcome: &mut Outcome) -> Result<(), BenchError> {
     plan.check()?;
+    // Others are started and filled before it, for minutes.
+    server_process::find("windrow", &plan.programs.windrow_bin)?;
     let mut session = Session::new(plan)?;
     let measured = measure(plan, &mut session);
     session.findings.sort_by_key(|finding| finding.row);
@@ -241,7 +252,7 @@ mod tests {
         ] {
             let findings = vec![finding(Some(1.0), Some(Bound::AtLeast(1.0))), finding(measured, bound)];
             let (setup, identities) = (String::new(), Vec::new());
-            let outcome = Outcome { setup, identities, findings, complaints: Vec::new() };
+            let outcome = Outcome { setup, identities, ended_by: None, findings, complaints: Vec::new() };
             assert_eq!(outcome.is_reached(), expected, "{measured:?} against {bound:?}");
         }
     }

@@ -52,7 +52,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Writes as much as the socket takes. The kernel says when it takes the rest.
-    pub(super) fn flush(&mut self) -> Result<(), BenchError> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         while self.out_at < self.out.len() {
             match self.stream.write(&self.out[self.out_at..]) {
                 Ok(count) => self.out_at += count,
@@ -61,7 +61,7 @@ impl Connection {
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(BenchError::io("write to the server")(error)),
+                Err(error) => return Err(error),
             }
         }
         self.out.clear();
@@ -180,7 +180,7 @@ impl Connections {
     }
 
     /// Gives the kernel what was pushed since the last time.
-    pub(super) fn flush_unsent(&mut self) -> Result<(), BenchError> {
+    pub(super) fn flush_unsent(&mut self) -> io::Result<()> {
         let mut unsent = std::mem::take(&mut self.unsent);
         for at in unsent.drain(..) {
             let connection = self.visit(at);

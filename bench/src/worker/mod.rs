@@ -195,7 +195,7 @@ impl<'a> Worker<'a> {
             for event in &events {
                 let at = event.token().0;
                 if event.is_writable() {
-                    self.connections.visit(at).flush()?;
+                    self.connections.visit(at).flush().map_err(|error| self.broken("write to", error))?;
                 }
                 if event.is_readable() {
                     self.receive(at, &mut buffer, event.is_read_closed())?;

@@ -30,7 +30,7 @@ impl Worker<'_> {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(BenchError::io(format!("read from {}", self.job.addr))(error)),
+                Err(error) => return Err(self.broken("read from", error)),
             };
             let now_ns = self.clock.now_ns();
             self.heard_ns = now_ns;
@@ -150,6 +150,14 @@ impl Worker<'_> {
         self.measured.unfinished = unfinished;
         // Without one that works, what was never sent waited for nothing.
         self.measured.lost = if is_working && (is_one_waiting || stuck == 0) { stuck } else { unfinished };
+    }
+
+    /// A connection that broke: of one that was reset it is known who did it.
+    pub(super) fn broken(&self, what: &str, error: io::Error) -> BenchError {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => self.closed(),
+            _ => BenchError::io(format!("{what} {}", self.job.addr))(error),
+        }
     }
 
     fn closed(&self) -> BenchError {

@@ -27,7 +27,7 @@ impl Worker<'_> {
             let due = self.send_lane(lane, now_ns);
             all = all.max(due);
         }
-        self.connections.flush_unsent()?;
+        self.connections.flush_unsent().map_err(|error| self.broken("write to", error))?;
         Ok(all)
     }
 
@@ -70,7 +70,7 @@ impl Worker<'_> {
             };
             self.push_request(at, now_ns, request);
         }
-        self.connections.visit(at).flush()
+        self.connections.visit(at).flush().map_err(|error| self.broken("write to", error))
     }
 
     /// A measured kind of request, by their shares.

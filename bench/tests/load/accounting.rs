@@ -4,33 +4,12 @@ use crate::misbehaving::{Answer, Misbehaving};
 use std::time::Duration;
 use windrow_bench::arrivals::Spacing;
 use windrow_bench::control::Greeting;
-use windrow_bench::entities::Distribution;
 use windrow_bench::error::BenchError;
 use windrow_bench::measure::Summary;
 use windrow_bench::run::{self, Background, Load, Server};
 use windrow_bench::workload::{Mode, Target};
 
 const OK: Answer = Answer::Reply(b"+OK\r\n");
-
-fn load() -> Load {
-    Load {
-        connections: 1,
-        pipeline: 1,
-        threads: 1,
-        entities: 1000,
-        distribution: Distribution::Uniform,
-        key_prefix: "user:".to_owned(),
-        key_bytes: 12,
-        rate: None,
-        background: None,
-        warmup: Duration::ZERO,
-        ramp: Duration::ZERO,
-        duration: Duration::from_secs(1),
-        drain: Duration::from_secs(20),
-        requests: None,
-        seed: 1,
-    }
-}
 
 fn measure(server: &Misbehaving, mode: Mode, load: &Load) -> Result<Summary, BenchError> {
     let server =
@@ -41,7 +20,7 @@ fn measure(server: &Misbehaving, mode: Mode, load: &Load) -> Result<Summary, Ben
 #[test]
 fn a_count_of_requests_is_sent_exactly_and_every_reply_counts() {
     let server = Misbehaving::start(|_| OK);
-    let load = Load { connections: 5, pipeline: 7, threads: 2, requests: Some(1001), ..load() };
+    let load = Load { connections: 5, pipeline: 7, threads: 2, requests: Some(1001), ..Load::default() };
     let summary = measure(&server, Mode::Madd(3), &load).unwrap();
     assert_eq!(server.commands(), 1001);
     assert_eq!(
@@ -58,7 +37,7 @@ fn wrong_replies_are_counted_and_the_first_is_shown() {
         5 => Answer::Reply(b"+LATE\r\n"),
         _ => OK,
     });
-    let summary = measure(&server, Mode::Events, &Load { requests: Some(100), ..load() }).unwrap();
+    let summary = measure(&server, Mode::Events, &Load { requests: Some(100), ..Load::default() }).unwrap();
     assert_eq!((summary.errors, summary.total.requests), (20, 100));
     assert_eq!(summary.first_error.as_deref(), Some("-OOM memory is full"));
     assert!(!summary.is_clean());
@@ -69,7 +48,7 @@ fn wrong_replies_are_counted_and_the_first_is_shown() {
 fn requests_due_in_a_stall_are_charged_for_it(connections: usize, pipeline: usize) {
     const STALL: Duration = Duration::from_millis(400);
     let server = Misbehaving::start(|n| if n == 200 { Answer::Stall(STALL) } else { OK });
-    let load = Load { connections, pipeline, rate: Some((1000.0, Spacing::Constant)), ..load() };
+    let load = Load { connections, pipeline, rate: Some((1000.0, Spacing::Constant)), ..Load::default() };
     let summary = measure(&server, Mode::Events, &load).unwrap();
     assert_eq!((summary.total.requests_timed, server.commands()), (1000, 1000));
     assert!(summary.is_clean());
@@ -94,7 +73,7 @@ fn requests_that_a_stall_keeps_from_being_sent_are_charged_for_it() {
 fn requests_without_a_reply_are_missed_and_charged_what_they_waited() {
     let server = Misbehaving::start(|n| if n == 500 { Answer::Nothing } else { OK });
     let drain = Duration::from_secs(1);
-    let load = Load { drain, rate: Some((1000.0, Spacing::Constant)), ..load() };
+    let load = Load { drain, rate: Some((1000.0, Spacing::Constant)), ..Load::default() };
     let summary = measure(&server, Mode::Events, &load).unwrap();
     // One has no reply; on the only connection, with a pipeline of one, the 499 after it cannot be sent.
     assert_eq!((summary.unfinished, summary.total.requests_timed), (500, 1000));
@@ -108,7 +87,7 @@ fn a_count_of_requests_that_the_server_stops_answering_ends_with_an_error() {
     for rate in [None, Some((10_000.0, Spacing::Constant))] {
         let server = Misbehaving::start(|n| if n < 50 { OK } else { Answer::Nothing });
         let drain = Duration::from_secs(1);
-        let load = Load { drain, rate, requests: Some(1000), ..load() };
+        let load = Load { drain, rate, requests: Some(1000), ..Load::default() };
         let outcome = measure(&server, Mode::Events, &load);
         assert!(matches!(outcome, Err(BenchError::Silent { in_flight: 1, .. })), "{outcome:?}");
     }
@@ -117,7 +96,7 @@ fn a_count_of_requests_that_the_server_stops_answering_ends_with_an_error() {
 #[test]
 fn a_connection_that_the_server_closes_ends_the_run_with_an_error() {
     let server = Misbehaving::start(|n| if n == 50 { Answer::Hangup } else { OK });
-    let outcome = measure(&server, Mode::Events, &load());
+    let outcome = measure(&server, Mode::Events, &Load::default());
     assert!(
         matches!(outcome, Err(BenchError::Closed { in_flight: 1, .. } | BenchError::Io { .. })),
         "{outcome:?}"
@@ -128,14 +107,15 @@ fn a_connection_that_the_server_closes_ends_the_run_with_an_error() {
 fn the_warm_up_is_not_measured() {
     let server = Misbehaving::start(|_| OK);
     let (warmup, rate) = (Duration::from_millis(500), Some((1000.0, Spacing::Constant)));
-    let summary = measure(&server, Mode::Events, &Load { warmup, rate, ..load() }).unwrap();
+    let summary = measure(&server, Mode::Events, &Load { warmup, rate, ..Load::default() }).unwrap();
     assert_eq!((summary.total.requests_timed, server.commands()), (1000, 1500));
 }
 
 #[test]
 fn a_mix_has_reads_in_the_share_asked_for() {
     let server = Misbehaving::start(|_| OK);
-    let summary = measure(&server, Mode::Mixed(0.25), &Load { requests: Some(2000), ..load() }).unwrap();
+    let summary =
+        measure(&server, Mode::Mixed(0.25), &Load { requests: Some(2000), ..Load::default() }).unwrap();
     assert_eq!((summary.total.requests, server.commands()), (2000, 2000));
     // Five standard deviations around 500; the seed is fixed.
     assert!((403..=597).contains(&server.reads()), "{} reads", server.reads());
@@ -146,7 +126,8 @@ const BACKGROUND: Background = Background { mode: Mode::Pipelined(4), rate_per_s
 #[test]
 fn a_background_runs_beside_and_is_told_apart() {
     let server = Misbehaving::start(|_| OK);
-    let load = Load { background: Some(BACKGROUND), rate: Some((200.0, Spacing::Constant)), ..load() };
+    let load =
+        Load { background: Some(BACKGROUND), rate: Some((200.0, Spacing::Constant)), ..Load::default() };
     let summary = measure(&server, Mode::Reads, &load).unwrap();
     assert_eq!((summary.total.requests_timed, server.reads(), server.commands()), (200, 200, 600));
     let timed: Vec<_> = summary.kinds.iter().map(|(name, of)| (name.as_str(), of.requests_timed)).collect();
@@ -158,16 +139,16 @@ fn settings_that_make_no_sense_are_refused() {
     const SECOND: Duration = Duration::from_secs(1);
     let server = Misbehaving::start(|_| OK);
     for bad in [
-        Load { connections: 0, ..load() },
-        Load { pipeline: 0, ..load() },
-        Load { threads: 2, ..load() },
-        Load { entities: 0, ..load() },
-        Load { entities: 100_000_000, ..load() },
-        Load { rate: Some((0.0, Spacing::Constant)), ..load() },
-        Load { duration: Duration::ZERO, ..load() },
-        Load { drain: Duration::from_millis(300), ..load() },
-        Load { background: Some(BACKGROUND), ..load() },
-        Load { requests: Some(10), warmup: SECOND, ramp: SECOND, ..load() },
+        Load { connections: 0, ..Load::default() },
+        Load { pipeline: 0, ..Load::default() },
+        Load { threads: 2, ..Load::default() },
+        Load { entities: 0, ..Load::default() },
+        Load { entities: 100_000_000, ..Load::default() },
+        Load { rate: Some((0.0, Spacing::Constant)), ..Load::default() },
+        Load { duration: Duration::ZERO, ..Load::default() },
+        Load { drain: Duration::from_millis(300), ..Load::default() },
+        Load { background: Some(BACKGROUND), ..Load::default() },
+        Load { requests: Some(10), warmup: SECOND, ramp: SECOND, ..Load::default() },
     ] {
         assert!(matches!(measure(&server, Mode::Events, &bad), Err(BenchError::Settings(_))), "{bad:?}");
     }
@@ -184,7 +165,7 @@ fn a_stall_of_100_ms_every_second_shows_in_p99_and_in_the_longest() {
         pipeline: 64,
         rate: Some((1000.0, Spacing::Constant)),
         duration: Duration::from_secs(2),
-        ..load()
+        ..Load::default()
     };
     let summary = measure(&server, Mode::Events, &open).unwrap();
     assert!(summary.is_clean());

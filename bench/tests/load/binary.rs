@@ -1,11 +1,11 @@
 //! The program itself: exit codes, and servers it starts.
 
 use crate::misbehaving::{Answer, Misbehaving};
+use crate::stand_in::StandIn;
+use crate::started::{Started, assert_gone, directories};
 use rustix::process::Signal;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 fn windrow_bench(line: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_windrow-bench")).args(line.split(' ')).output().unwrap()
@@ -135,9 +135,10 @@ fn a_comparison_starts_its_servers_and_stops_them() {
         table.contains("| null /s | null /s | ratio |") && table.contains("| madd:8, pipeline 4 |"),
         "{table}"
     );
-    let lines: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     std::fs::remove_file(&json).unwrap();
-    let rounds = lines[1]["results"][1]["rounds"].as_array().unwrap();
+    assert!(results["ended_by"].is_null() && !table.contains("INCOMPLETE"), "{table}");
+    let rounds = results["lines"][1]["results"][1]["rounds"].as_array().unwrap();
     assert_eq!(
         rounds.iter().map(|round| round["operations"].as_u64().unwrap()).collect::<Vec<_>>(),
         [1600, 1600]
@@ -195,29 +196,11 @@ fn a_server_is_found_by_a_path_from_here() {
     assert!(text.contains("windrow did not start") && text.contains("unrecognized option"), "{text}");
 }
 
-/// Directories of the servers that a generator has started.
-fn directories(generator: u32) -> Vec<PathBuf> {
-    let prefix = format!("windrow-bench-{generator}-");
-    let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().map(|entry| entry.unwrap());
-    entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|entry| entry.path())
-        .collect()
-}
-
-fn children(generator: u32) -> Vec<u32> {
-    let mut children = Vec::new();
-    for thread in std::fs::read_dir(format!("/proc/{generator}/task")).unwrap() {
-        // A thread that has ended since has left its children to another.
-        let listed = std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap_or_default();
-        children.extend(listed.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
-    }
-    children
-}
-
 #[test]
 fn an_interrupted_comparison_ends_its_servers_and_leaves_nothing_behind() {
     interrupted(Signal::INT, 130);
+    interrupted(Signal::TERM, 143);
+    interrupted(Signal::QUIT, 131);
 }
 
 #[test]
@@ -225,39 +208,19 @@ fn a_comparison_whose_terminal_is_closed_ends_its_servers_too() {
     interrupted(Signal::HUP, 129);
 }
 
-/// A generator of many minutes, which a test that fails ends, and its servers with it.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), Signal::TERM);
-            let _ = self.0.wait();
-        }
-    }
-}
-
 fn interrupted(signal: Signal, exit_code: i32) {
     // These tests may themselves run where SIGHUP is ignored, which is inherited.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_windrow-bench")]);
     command.args(["compare", "--contenders", "null,null", "-m", "events", "-d", "600", "-c", "1"]);
-    let mut generator = Ended(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let mut servers = children(generator.0.id());
-    while directories(generator.0.id()).len() < 2 || servers.len() < 2 {
-        assert!(Instant::now() < deadline, "the servers do not start");
-        std::thread::sleep(Duration::from_millis(10));
-        servers = children(generator.0.id());
-    }
-    let pid = rustix::process::Pid::from_child(&generator.0);
-    rustix::process::kill_process(pid, signal).unwrap();
-    assert_eq!(generator.0.wait().unwrap().code(), Some(exit_code));
-    assert_eq!(directories(generator.0.id()), Vec::<PathBuf>::new());
-    for server in servers {
-        let stat = std::fs::read_to_string(format!("/proc/{server}/cmdline")).unwrap_or_default();
-        assert!(!stat.contains("--listen"), "server {server} still runs");
-    }
+    let generator = Started::new(&mut command);
+    let (id, servers) = (generator.id(), generator.servers(2));
+    generator.signal(signal);
+    let (code, said) = generator.end();
+    assert_eq!(code, Some(exit_code), "{said}");
+    // It has noticed, and was not ended by who waits for that.
+    assert!(said.contains("windrow-bench: interrupted by SIG"), "{said}");
+    assert_gone(id, &servers);
 }
 
 #[test]
@@ -289,26 +252,12 @@ fn a_sweep_goes_on_when_nobody_reads_what_it_says() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// A sweep with the null responder in the place of Redis: `lines` of a shell script are run before it starts.
+/// A sweep with a stand-in for Redis; what it noted, and the points.
 fn sweep(name: &str, lines: &str, arguments: &str) -> (Output, String) {
-    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-{name}", std::process::id()));
-    std::fs::create_dir(&folder).unwrap();
-    let program = folder.join("redis");
-    let start = format!("exec {} null --listen 127.0.0.1:$2", env!("CARGO_BIN_EXE_windrow-bench"));
-    std::fs::write(
-        &program,
-        format!("#!/bin/sh\n{}\n{start}\n", lines.replace("FOLDER", &folder.to_string_lossy())),
-    )
-    .unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windrow-bench"));
-    command.args(["sweep", "--redis-bin"]).arg(&program);
-    command.arg("--csv").arg(folder.join("points.csv")).arg("--html").arg(folder.join("report.html"));
-    let output = command.args(arguments.split(' ')).output().unwrap();
-    let noted = std::fs::read_to_string(folder.join("noted")).unwrap_or_default();
-    let points = std::fs::read_to_string(folder.join("points.csv")).unwrap_or_default();
-    std::fs::remove_dir_all(&folder).unwrap();
-    (output, format!("{noted}{points}"))
+    let stand_in = StandIn::new(name, lines);
+    let line = format!("sweep --csv points.csv --html report.html {arguments}");
+    let output = stand_in.windrow_bench(&line).output().unwrap();
+    (output, stand_in.text("noted") + &stand_in.text("points.csv"))
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use windrow_bench::arrivals::Spacing;
 use windrow_bench::control::Greeting;
-use windrow_bench::entities::Distribution;
 use windrow_bench::measure::Summary;
 use windrow_bench::run::{self, Load, Server};
 use windrow_bench::workload::{Mode, Target};
@@ -38,17 +37,10 @@ fn measured_behind_a_slow_set_up(rate: Option<(f64, Spacing)>, requests: Option<
         pipeline: 64,
         threads: 2,
         entities: 5,
-        distribution: Distribution::Uniform,
-        key_prefix: "user:".to_owned(),
-        key_bytes: 12,
         rate,
-        background: None,
-        warmup: Duration::ZERO,
-        ramp: Duration::ZERO,
         duration: Duration::from_millis(200),
-        drain: Duration::from_secs(20),
         requests,
-        seed: 1,
+        ..Load::default()
     };
     run::prepare(&target(Target::Windrow)).unwrap();
     run::fill(&target(Target::Null), Mode::Events, &load, 2).unwrap();

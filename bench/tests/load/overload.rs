@@ -1,7 +1,7 @@
 //! More is asked of a server than it can do: that is no mistake of its, and is told apart from one.
 
 use crate::misbehaving::{Answer, Misbehaving};
-use std::os::unix::fs::PermissionsExt;
+use crate::stand_in::StandIn;
 use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
@@ -87,25 +87,15 @@ fn a_connection_that_loses_its_replies_is_not_excused_by_others_that_work() {
 /// A comparison at 5,000 requests a second of the null responder with a Redis whose place a responder of 500 commands a second takes.
 #[test]
 fn an_overloaded_peer_of_a_comparison_is_named_with_the_rate_it_reached() {
-    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-overload", std::process::id()));
-    std::fs::create_dir(&folder).unwrap();
-    let program = folder.join("redis");
-    let bench = env!("CARGO_BIN_EXE_windrow-bench");
-    let script = format!("#!/bin/sh\nexec {bench} null --service-us 2000 --listen 127.0.0.1:$2\n");
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let json = folder.join("results.json");
-    let line = format!("compare --contenders null,plain -m events --rounds 2 {ASKED}");
-    let mut command = Command::new(bench);
-    command.args(line.split(' ')).arg("--redis-bin").arg(&program).arg("--json").arg(&json);
-    let output = command.output().unwrap();
-    let lines: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
+    let stand_in = StandIn::slow("overload", "", 2_000);
+    let line = format!("compare --contenders null,plain -m events --rounds 2 {ASKED} --json results.json");
+    let output = stand_in.windrow_bench(&line).output().unwrap();
+    let results = stand_in.json("results.json");
     let text = text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("| Redis SET/GET (overloaded) |") && !text.contains("WRONG"), "{text}");
     assert_eq!(text.matches("OVERLOADED: set on Redis SET/GET, round").count(), 2, "{text}");
-    for round in lines[0]["results"][1]["rounds"].as_array().unwrap() {
+    for round in results["lines"][0]["results"][1]["rounds"].as_array().unwrap() {
         let overload = &round["overload"];
         let number = |name: &str| overload[name].as_f64().unwrap();
         assert_eq!(number("asked_per_s"), 5_000.0, "{overload}");

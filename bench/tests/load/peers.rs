@@ -1,12 +1,15 @@
 //! Peers that take each other's commands are told apart.
 
 use crate::misbehaving::{Answer, Misbehaving};
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use crate::stand_in::StandIn;
+use std::process::Command;
 use windrow_bench::contender::{Contender, identity, missing};
 use windrow_bench::control::Greeting;
 use windrow_bench::run::Server;
 use windrow_bench::workload::Target;
+
+/// The arguments with which a stand-in was started, a line each time.
+const NOTE: &str = "echo \"$@\" >> FOLDER/noted";
 
 const REDIS: &[u8] = b"$22\r\nredis_version:7.0.15\r\n\r\n";
 const VALKEY: &[u8] = b"$43\r\nredis_version:7.2.4\r\nvalkey_version:8.1.1\r\n\r\n";
@@ -44,36 +47,20 @@ fn a_module_is_named_with_its_version() {
     assert!(why.unwrap().contains("--ts-module"));
 }
 
-/// A comparison with the null responder in the place of a program, and the arguments with which that was started, a line each time.
-fn with_stand_in(program: &str, line: &str, last: &str) -> (Output, String) {
-    let folder = std::env::temp_dir().join(format!("windrow-bench-test-{}-{program}", std::process::id()));
-    std::fs::create_dir(&folder).unwrap();
-    let path = folder.join(program);
-    let bench = env!("CARGO_BIN_EXE_windrow-bench");
-    let script = format!(
-        "#!/bin/sh\necho \"$@\" >> {}/noted\nexec {bench} null --listen 127.0.0.1:$2\n",
-        folder.display()
-    );
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let output = Command::new(bench).args(line.split(' ')).arg(last).env("PATH", path).output().unwrap();
-    let noted = std::fs::read_to_string(folder.join("noted")).unwrap_or_default();
-    std::fs::remove_dir_all(&folder).unwrap();
-    (output, noted)
-}
-
 /// The module is told of every key that is set or expires, which would cost the others time.
 #[test]
 fn the_module_of_time_series_is_loaded_by_their_contender_alone() {
     let line = "compare --contenders null,plain,ts -m events -P 1 --rounds 1 -n 50 -c 1 --ts-module";
-    let (output, noted) = with_stand_in("redis-server", line, "modules/ts.so CHUNK_SIZE_BYTES 128");
+    let stand_in = StandIn::called("redis-server", NOTE);
+    let mut command = stand_in.windrow_bench_with_path(line);
+    let output = command.arg("modules/ts.so CHUNK_SIZE_BYTES 128").output().unwrap();
+    let noted = stand_in.text("noted");
     assert!(output.status.success(), "{output:?}");
     let lines: Vec<&str> = noted.lines().collect();
     let [plain, ts] = lines[..] else { panic!("{noted}") };
     assert!(!plain.contains("loadmodule"), "{noted}");
     // A server has a directory of its own: the path is not relative any more.
-    let module = std::env::current_dir().unwrap().join("modules/ts.so");
+    let module = stand_in.path("modules/ts.so");
     let loads = format!(
         "--loadmodule {} CHUNK_SIZE_BYTES 128 RETENTION_POLICY 3660000 DUPLICATE_POLICY SUM",
         module.display()
@@ -90,7 +77,9 @@ fn the_module_of_time_series_is_loaded_by_their_contender_alone() {
 #[test]
 fn valkey_is_started_by_its_own_name_and_has_lines_of_its_own() {
     let line = "compare --contenders null,valkey-plain -m events -P 1 --rounds 1 -n 50 -c 1 --valkey-args";
-    let (output, noted) = with_stand_in("valkey-server", line, "--io-threads=1");
+    let stand_in = StandIn::called("valkey-server", NOTE);
+    let output = stand_in.windrow_bench_with_path(line).arg("--io-threads=1").output().unwrap();
+    let noted = stand_in.text("noted");
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(

@@ -74,9 +74,13 @@ fn lines_before_a_failure_are_written_all_the_same() {
     let output = windrow_bench(&line).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("a pipeline of 0"));
-    let lines: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     std::fs::remove_file(&json).unwrap();
-    assert_eq!((lines.as_array().unwrap().len(), &lines[0]["pipeline"]), (1, &1.into()));
+    let lines = results["lines"].as_array().unwrap();
+    assert_eq!((lines.len(), &lines[0]["pipeline"]), (1, &1.into()));
+    // Nobody is to take them for the whole.
+    assert!(results["ended_by"].as_str().unwrap().contains("a pipeline of 0"), "{results}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("INCOMPLETE: a pipeline of 0"));
 }
 
 #[test]
