@@ -144,12 +144,13 @@ impl Layout {
         widths.dedup();
         let old = before.map(|before| before.layout);
         let ring_skew_ms = definition.skew_ms.max(old.map_or(0, |old| old.ring_skew_ms));
-        let tiers = widths
+        let mut tiers = widths
             .into_iter()
             .map(|width_ms| Tier::new(width_ms, definition, ring_skew_ms, sums, before))
             .collect::<Result<Box<[Tier]>, DefinitionError>>()?;
         let generation = old.map_or(0, |old| old.generation + 1);
         let lifetime = lifetime(definition, old, generation);
+        let is_plain = prepare_steps(lifetime.as_ref(), &mut tiers);
         let mut death_ms = death_ms(definition, &tiers)?;
         let mut dead_before_ms = i64::MIN;
         if let Some(before) = before {
@@ -178,7 +179,7 @@ impl Layout {
                 .map(|tier| &tier.columns)
                 .chain(&lifetime)
                 .any(|columns| !columns.sketches().is_empty()),
-            is_plain: present::is_plain(lifetime.as_ref(), &tiers),
+            is_plain,
             tiers_at: tiers_at(lifetime.as_ref()),
             lifetime,
             generation,
@@ -220,7 +221,7 @@ impl Layout {
     /// LATENESS does not count: the events were judged when they came.
     pub fn to_backfill(&self, before: Option<&Self>) -> Option<Self> {
         let is_new = |origin: u32| before.is_none() || origin == self.generation;
-        let tiers: Box<[Tier]> = self
+        let mut tiers: Box<[Tier]> = self
             .tiers
             .iter()
             .filter_map(|tier| {
@@ -242,9 +243,10 @@ impl Layout {
             .map(|tier| &tier.columns)
             .chain(&lifetime)
             .any(|columns| !columns.sketches().is_empty());
+        let is_plain = prepare_steps(lifetime.as_ref(), &mut tiers);
         Some(Self {
             fields: self.fields.clone(),
-            is_plain: present::is_plain(lifetime.as_ref(), &tiers),
+            is_plain,
             tiers_at: tiers_at(lifetime.as_ref()),
             tiers,
             lifetime,
@@ -396,6 +398,15 @@ impl Layout {
     pub fn field(&self, name: &[u8]) -> Option<usize> {
         self.fields.iter().position(|field| field.name.as_bytes() == name)
     }
+}
+
+/// Gives tiers of a plain layout the steps of an event; false where it is none.
+fn prepare_steps(lifetime: Option<&Columns>, tiers: &mut [Tier]) -> bool {
+    let is_plain = present::is_plain(lifetime, tiers);
+    for tier in tiers.iter_mut().filter(|_| is_plain) {
+        tier.shapes.prepare_steps(&tier.columns);
+    }
+    is_plain
 }
 
 fn tiers_at(lifetime: Option<&Columns>) -> usize {

@@ -75,33 +75,35 @@ impl Changes {
     }
 }
 
-/// Finds what an event changes; false where it is not as usual, and nothing is known of it.
+/// Finds what an event changes; false where it is not as usual, and then there is nothing to [make](Changes::make).
 #[inline]
+#[must_use = "of an event that is not as usual nothing would be kept"]
 pub fn find<W: Words + ?Sized>(layout: &Layout, words: &W, event: &Event<'_>, changes: &mut Changes) -> bool {
-    if !layout.is_plain {
-        return false;
+    changes.count = 0;
+    let is_usual = layout.is_plain && find_all(layout, words, event, changes);
+    if !is_usual {
+        // What was found of it until then.
+        changes.count = 0;
     }
+    is_usual
+}
+
+/// Finds them, or some of them and false.
+#[inline(always)]
+fn find_all<W: Words + ?Sized>(layout: &Layout, words: &W, event: &Event<'_>, changes: &mut Changes) -> bool {
     let clock_ms = effective_clock(layout, words, event);
     if is_too_late(layout, event.ts, clock_ms) {
         return false;
     }
-    changes.count = 0;
-    if event.ts > newest_ms(words) {
-        changes.push(0, event.ts.cast_unsigned());
-    }
-    if let Some(lifetime) = &layout.lifetime {
-        for (at, partial) in lifetime.numbers().iter().enumerate() {
-            if let Some(new) = partial.add(words.get(1 + at), event, 0) {
-                changes.push(1 + at, new);
-            }
-        }
-    }
+    // The tiers first, the finest of them foremost: where a bucket is missing, it is nearly always of that one, and all that was done
+    // before is done again the other way.
     let mut base = layout.rings_at();
     let mut head_at = layout.tiers_at();
     for tier in &layout.tiers {
         let (head, state) = (words.get(head_at).cast_signed(), words.get(head_at + 1));
         let Some(shape) = tier.shapes.get(Ring::shape_of(state)) else { return false };
-        let Some((slot, offset_ms)) = slot(tier, shape, words, (base, head, state), event, clock_ms) else {
+        let Some((slot, offset_ms)) = find_slot(tier, shape, words, (base, head, state), event, clock_ms)
+        else {
             return false;
         };
         for step in &shape.steps {
@@ -112,12 +114,22 @@ pub fn find<W: Words + ?Sized>(layout: &Layout, words: &W, event: &Event<'_>, ch
         head_at += 2;
         base += shape.words;
     }
+    if event.ts > newest_ms(words) {
+        changes.push(0, event.ts.cast_unsigned());
+    }
+    if let Some(lifetime) = &layout.lifetime {
+        for (at, partial) in lifetime.numbers().iter().enumerate() {
+            if let Some(new) = partial.add(words.get(1 + at), event, 0) {
+                changes.push(1 + at, new);
+            }
+        }
+    }
     true
 }
 
 /// The slot of an event's bucket, if the ring has it and it is kept, and how long after the bucket's start the event is.
 #[inline]
-fn slot<W: Words + ?Sized>(
+fn find_slot<W: Words + ?Sized>(
     tier: &Tier,
     shape: &Shape,
     words: &W,
@@ -136,8 +148,12 @@ fn slot<W: Words + ?Sized>(
         return None;
     }
     let (back, entries) = (back as usize, Ring::entries_of(state));
+    // What only a damaged state word says.
+    if entries > shape.capacity - usize::from(shape.dense) {
+        return None;
+    }
     let slot = if shape.dense {
-        if back >= shape.capacity || entries >= shape.capacity {
+        if back >= shape.capacity {
             return None;
         }
         slot_back(entries, back, shape.capacity)

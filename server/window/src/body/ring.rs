@@ -23,8 +23,8 @@ pub enum Placement {
     },
 }
 
-/// From an event to the end of the bucket `head`, the last millisecond of which is at 0; negative for an event behind it. Wraps where a
-/// ring has no head.
+/// How long an event lies before the last millisecond of the bucket `head`; negative for an event later than that. Wraps where a ring has
+/// no head.
 #[inline]
 pub(super) fn behind_ms(tier: &Tier, head: i64, ts: i64) -> i64 {
     head.wrapping_add(1).wrapping_mul(tier.width_ms).wrapping_sub(1).wrapping_sub(ts)

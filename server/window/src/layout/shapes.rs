@@ -33,7 +33,7 @@ pub struct Shape {
     pub words: usize,
     /// The columns that an event may make wider.
     pub(crate) widening: Box<[Widening]>,
-    /// What an event does to each cell of a bucket, where all are one number; else empty.
+    /// What an event does to each cell of a bucket, where the layout is [plain](crate::body::present::is_plain); else empty.
     pub(crate) steps: Box<[Step]>,
 }
 
@@ -120,6 +120,13 @@ impl Shapes {
         }
         shapes.extend(of_capacity(slots, true));
         Self { shapes: shapes.into(), sum_bits }
+    }
+
+    /// Gives each its steps. Only a plain layout has a use for them, which is known once all its tiers are.
+    pub(super) fn prepare_steps(&mut self, columns: &[Partial]) {
+        for shape in &mut self.shapes {
+            shape.steps = shape.steps(columns);
+        }
     }
 
     /// How many there are of each capacity.
@@ -237,13 +244,16 @@ impl Shape {
             Some(Widening { column: column as u32, offset: offsets[column], width: widths[column], summed })
         });
         let widening: Box<[Widening]> = widening.collect();
-        let is_numbers_only = columns.iter().all(|column| column.kind() == CellKind::Number);
+        Self { capacity, dense, widths, offsets, words, widening, steps: Box::default() }
+    }
+
+    /// The steps of an event through these columns.
+    fn steps(&self, columns: &[Partial]) -> Box<[Step]> {
         let step = |(at, &partial): (usize, &Partial)| {
-            let widening = widening.iter().copied().find(|of| of.column as usize == at);
-            Step::of(partial, offsets[at], widths[at], widening)
+            let widening = self.widening.iter().copied().find(|of| of.column as usize == at);
+            Step::of(partial, self.offsets[at], self.widths[at], widening)
         };
-        let steps = columns.iter().enumerate().filter(|_| is_numbers_only).map(step).collect();
-        Self { capacity, dense, widths, offsets, words, widening, steps }
+        columns.iter().enumerate().map(step).collect()
     }
 }
 
