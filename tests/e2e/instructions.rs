@@ -33,7 +33,7 @@ const PASSES: usize = 5;
 
 /// Instructions for each event or row.
 const RECORDED: [(&str, u64); 4] =
-    [("EVENT.ADD", 5_420), ("EVENT.MADD", 4_820), ("WINDOW.GET", 6_200), ("WINDOW.MGET", 5_390)];
+    [("EVENT.ADD", 4_770), ("EVENT.MADD", 4_180), ("WINDOW.GET", 6_200), ("WINDOW.MGET", 5_390)];
 
 #[test]
 fn an_event_and_a_row_take_no_more_instructions_than_recorded() {

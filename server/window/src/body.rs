@@ -3,6 +3,7 @@
 //! An event is added in steps, so that nothing is half applied: [`fit`] says that it is late, or finds its place in every tier, or
 //! says which ring must grow first ([`grow`] copies the body to larger words); [`add`] cannot fail.
 
+mod held;
 pub mod merge;
 #[cfg(test)]
 mod merge_tests;
@@ -28,6 +29,7 @@ use crate::heap::{HEAD_WORDS, Heap};
 use crate::layout::{Layout, Shape};
 use crate::timestamp::bucket_of;
 use crate::words::{Words, WordsMut};
+pub use held::{Held, held};
 pub use ring::Placement;
 pub use verify::verify;
 
@@ -312,39 +314,6 @@ pub(crate) fn touched<W: Words + ?Sized>(
         end += ring.shape.words;
     }
     end
-}
-
-/// What a tier of a body holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The width of its buckets.
-    pub width_ms: i64,
-    /// Buckets that hold something.
-    pub buckets: usize,
-    /// Buckets that its ring has room for as it is.
-    pub capacity: usize,
-    /// Whether every bucket has its slot.
-    pub is_dense: bool,
-}
-
-/// What the tiers of a body hold.
-pub fn held<W: Words + ?Sized>(layout: &Layout, words: &W) -> Vec<Held> {
-    let of_ring = |ring: Ring<'_>| {
-        let is_filled =
-            |slot: &usize| (0..ring.tier().columns.len()).any(|at| !ring.is_initial(words, at, *slot));
-        let slots = match (ring.head, ring.shape.dense) {
-            (NONE, _) => 0,
-            (_, true) => ring.shape.capacity,
-            (_, false) => ring.entries,
-        };
-        Held {
-            width_ms: ring.tier().width_ms,
-            buckets: (0..slots).filter(is_filled).count(),
-            capacity: ring.shape.capacity,
-            is_dense: ring.shape.dense,
-        }
-    };
-    rings(layout, words).map(of_ring).collect()
 }
 
 /// The rings of a body, tier by tier.

@@ -139,4 +139,19 @@ mod tests {
         assert!(!Key { entity: b"user:4217xyZ", ..key }.is_in(&stored));
         assert!(!Key { entity: b"User:4217xyz", ..key }.is_in(&stored));
     }
+
+    #[test]
+    fn key_of_every_length_with_any_byte_changed_is_another_one() {
+        let bytes: Vec<u8> = (0..40).map(|byte| byte ^ 0xa5).collect();
+        for len in 1..=bytes.len() {
+            let key = Key { hash: 0, stream: 0x0102_0304, entity: &bytes[..len] };
+            let stored: Vec<AtomicU64> = words(&key).into_iter().map(AtomicU64::new).collect();
+            assert!(key.is_in(&stored), "{len} bytes");
+            for at in 0..len {
+                let mut other = bytes[..len].to_vec();
+                other[at] ^= 0x10;
+                assert!(!Key { entity: &other, ..key }.is_in(&stored), "byte {at} of {len}");
+            }
+        }
+    }
 }

@@ -191,12 +191,17 @@ mod tests {
     proptest! {
         #[test]
         fn a_span_has_as_many_buckets_as_division_says(
-            width_ms in prop_oneof![1..100i64, 1..100_000_000i64, (0..26u32).prop_map(|power| 1i64 << power)],
+            width_ms in prop_oneof![
+                1..100i64,
+                1..100_000_000i64,
+                1i64 << 31..1 << 33,
+                (0..34u32, -1..2i64).prop_map(|(power, by)| ((1i64 << power) + by).max(1)),
+            ],
             buckets in prop_oneof![0..100u64, 0..1u64 << 33],
-            span_ms in prop_oneof![any::<u64>(), 0..1u64 << 33],
+            span_ms in prop_oneof![any::<u64>(), 0..1u64 << 33, (1u64 << 32) - 3..(1 << 32) + 3],
         ) {
-            let text = format!("WINDOWS {width_ms}ms@{width_ms}ms AGGREGATE count");
-            let Ok(definition) = Definition::parse_text("s", &text) else { return Ok(()) };
+            let text = format!("WINDOWS {width_ms}ms@{width_ms}ms AGGREGATE count SKEW 0s REJECT");
+            let definition = Definition::parse_text("s", &text).unwrap();
             let layout = Layout::compile(&definition).unwrap();
             let (tier, width) = (&layout.tiers[0], width_ms.cast_unsigned());
             let edge = buckets.saturating_mul(width);
