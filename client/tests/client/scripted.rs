@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use windrow_client::{Client, ClientBuilder};
+use windrow_client::{Client, ClientBuilder, Protocol};
 
 /// The reply to HELLO.
 const WELCOME: &[u8] = b"%2\r\n+server\r\n+windrow\r\n+proto\r\n:3\r\n";
@@ -38,6 +38,19 @@ impl ScriptedServer {
     /// A client and the server's side of its connection.
     pub async fn meet(&self, builder: ClientBuilder) -> (Client, Peer) {
         let (client, peer) = tokio::join!(builder.connect(), self.welcome());
+        (client.unwrap(), peer)
+    }
+
+    /// The same in a protocol, the reply to HELLO being one that is read in both.
+    pub async fn meet_in(&self, protocol: Protocol) -> (Client, Peer) {
+        let greeting = async {
+            let mut peer = self.accept().await;
+            assert_eq!(peer.command().await[0], "HELLO");
+            peer.say("*0\r\n").await;
+            peer
+        };
+        let builder = Client::builder(self.addr()).protocol(protocol);
+        let (client, peer) = tokio::join!(builder.connect(), greeting);
         (client.unwrap(), peer)
     }
 

@@ -1,7 +1,7 @@
 //! Streams that are described and altered, entities that are listed, described and deleted.
 
 use crate::scripted::ScriptedServer;
-use windrow_client::{Client, Clock, Error, Protocol, StreamAlteration, Value};
+use windrow_client::{Clock, Error, Protocol, StreamAlteration, Value};
 
 const BACKFILL: &str =
     "%5\r\n+state\r\n+merging\r\n+percent\r\n:40\r\n+events\r\n:9\r\n+entities\r\n:3\r\n+too_large\r\n:0\r\n";
@@ -37,15 +37,7 @@ async fn a_stream_is_described_by_type_in_both_protocols() {
             }
         }
         let server = ScriptedServer::start().await;
-        let builder = Client::builder(server.addr()).protocol(protocol);
-        let greeting = async {
-            let mut peer = server.accept().await;
-            peer.command().await;
-            peer.say("*0\r\n").await;
-            peer
-        };
-        let (client, mut peer) = tokio::join!(builder.connect(), greeting);
-        let client = client.unwrap();
+        let (client, mut peer) = server.meet_in(protocol).await;
         let script = async {
             let command = peer.command().await.join(" ");
             peer.say(&reply).await;

@@ -2,7 +2,7 @@
 
 use crate::scripted::ScriptedServer;
 use std::time::Duration;
-use windrow_client::{Client, Edge, Error, Event, EventReply, Protocol, Value};
+use windrow_client::{Edge, Error, Event, EventReply, Protocol, Value};
 
 #[tokio::test]
 async fn every_answer_to_an_event_is_told_apart() {
@@ -64,15 +64,7 @@ async fn without_features_the_declared_ones_come_in_both_protocols() {
         (Protocol::Resp2, "*4\r\n+sum(amount):5m\r\n$3\r\n2.5\r\n+count:5m\r\n:1\r\n"),
     ] {
         let server = ScriptedServer::start().await;
-        let builder = Client::builder(server.addr()).protocol(protocol);
-        let greeting = async {
-            let mut peer = server.accept().await;
-            peer.command().await;
-            peer.say("*0\r\n").await;
-            peer
-        };
-        let (client, mut peer) = tokio::join!(builder.connect(), greeting);
-        let client = client.unwrap();
+        let (client, mut peer) = server.meet_in(protocol).await;
         let script = async {
             let command = peer.command().await.join(" ");
             peer.say(reply).await;
@@ -166,15 +158,7 @@ async fn a_row_comes_with_what_it_was_read_over_in_both_protocols() {
     let resp2 = resp3.replace("%4", "*8").replace("%2", "*4").replace("_\r\n", "$-1\r\n");
     for (protocol, reply) in [(Protocol::Resp3, resp3), (Protocol::Resp2, &resp2)] {
         let server = ScriptedServer::start().await;
-        let builder = Client::builder(server.addr()).protocol(protocol);
-        let greeting = async {
-            let mut peer = server.accept().await;
-            peer.command().await;
-            peer.say("*0\r\n").await;
-            peer
-        };
-        let (client, mut peer) = tokio::join!(builder.connect(), greeting);
-        let client = client.unwrap();
+        let (client, mut peer) = server.meet_in(protocol).await;
         let script = async {
             let command = peer.command().await.join(" ");
             peer.say(reply).await;
