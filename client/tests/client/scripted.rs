@@ -96,6 +96,13 @@ impl Peer {
         commands
     }
 
+    /// Takes the next command, replies to it, and gives its arguments joined by spaces.
+    pub async fn answer(&mut self, reply: impl AsRef<[u8]>) -> String {
+        let command = self.command().await.join(" ");
+        self.say(reply).await;
+        command
+    }
+
     pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }

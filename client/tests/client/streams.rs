@@ -38,11 +38,7 @@ async fn a_stream_is_described_by_type_in_both_protocols() {
         }
         let server = ScriptedServer::start().await;
         let (client, mut peer) = server.meet_in(protocol).await;
-        let script = async {
-            let command = peer.command().await.join(" ");
-            peer.say(&reply).await;
-            command
-        };
+        let script = peer.answer(&reply);
         let (info, command) = tokio::join!(client.stream_info("buys"), script);
         assert_eq!(command, "STREAM.INFO buys");
         let info = info.unwrap();

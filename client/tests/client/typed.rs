@@ -29,11 +29,7 @@ async fn every_answer_to_an_event_is_told_apart() {
 async fn named_features_come_back_under_their_names() {
     let server = ScriptedServer::start().await;
     let (client, mut peer) = server.meet_default().await;
-    let script = async {
-        let command = peer.command().await.join(" ");
-        peer.say("*4\r\n:3\r\n,37.5\r\n_\r\n*1\r\n*2\r\n$4\r\nshop\r\n:2\r\n").await;
-        command
-    };
+    let script = peer.answer("*4\r\n:3\r\n,37.5\r\n_\r\n*1\r\n*2\r\n$4\r\nshop\r\n:2\r\n");
     let features = ["count:5m", "sum(amount):1h", "avg(amount):5m", "topk(shop,1):1h"];
     let query = client
         .window("user:1", "buys")
@@ -65,11 +61,7 @@ async fn without_features_the_declared_ones_come_in_both_protocols() {
     ] {
         let server = ScriptedServer::start().await;
         let (client, mut peer) = server.meet_in(protocol).await;
-        let script = async {
-            let command = peer.command().await.join(" ");
-            peer.say(reply).await;
-            command
-        };
+        let script = peer.answer(reply);
         let (row, command) = tokio::join!(client.window("user:1", "buys").at_newest_event().get(), script);
         assert_eq!(command, "WINDOW.GET user:1 buys AT EVENT");
         let row = row.unwrap();
@@ -82,11 +74,7 @@ async fn without_features_the_declared_ones_come_in_both_protocols() {
 async fn many_entities_come_back_as_rows_in_order() {
     let server = ScriptedServer::start().await;
     let (client, mut peer) = server.meet_default().await;
-    let script = async {
-        let command = peer.command().await.join(" ");
-        peer.say("*2\r\n*1\r\n:3\r\n*1\r\n:0\r\n").await;
-        command
-    };
+    let script = peer.answer("*2\r\n*1\r\n:3\r\n*1\r\n:0\r\n");
     let query = client.mget(["user:1", "user:2"], "buys").features(["count:5m"]);
     let (rows, command) = tokio::join!(query.get(), script);
     assert_eq!(command, "WINDOW.MGET 2 user:1 user:2 buys count:5m");
@@ -112,11 +100,7 @@ async fn a_reply_with_too_few_rows_or_values_is_an_error() {
 async fn a_range_is_pairs_of_bucket_start_and_value() {
     let server = ScriptedServer::start().await;
     let (client, mut peer) = server.meet_default().await;
-    let script = async {
-        let command = peer.command().await.join(" ");
-        peer.say("*2\r\n*2\r\n:-60000\r\n,1.5\r\n*2\r\n:0\r\n,0\r\n").await;
-        command
-    };
+    let script = peer.answer("*2\r\n*2\r\n:-60000\r\n,1.5\r\n*2\r\n:0\r\n,0\r\n");
     let query =
         client.range("user:1", "buys", "sum(amount)", -60_000, 60_000).bucket(Duration::from_secs(60));
     let (buckets, command) = tokio::join!(query.get(), script);
@@ -159,11 +143,7 @@ async fn a_row_comes_with_what_it_was_read_over_in_both_protocols() {
     for (protocol, reply) in [(Protocol::Resp3, resp3), (Protocol::Resp2, &resp2)] {
         let server = ScriptedServer::start().await;
         let (client, mut peer) = server.meet_in(protocol).await;
-        let script = async {
-            let command = peer.command().await.join(" ");
-            peer.say(reply).await;
-            command
-        };
+        let script = peer.answer(reply);
         let query = client.window("user:1", "buys").features(["count:5m", "count:all"]);
         let (answer, command) = tokio::join!(query.get_with_meta(), script);
         assert_eq!(command, "WINDOW.GET user:1 buys WITHMETA count:5m count:all");
